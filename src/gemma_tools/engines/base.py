@@ -1,0 +1,176 @@
+"""The seam between formats and whatever runs the model.
+
+An engine takes a prompt and gives text back; it knows nothing of tools, turns or OpenAI. It is written once, as a blocking
+generator: `generate` yields pieces of text and returns a `Generation`. Async callers drive the same generator from a worker
+thread (`gemma_tools.engines.drive`), so no engine has a second, asynchronous body.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event, Lock
+from typing import Any, Literal, TypeAlias
+
+from gemma_tools.prompt import Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How to draw tokens. None leaves a setting to the engine; an engine that cannot honour one that is set says so."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Mapping[str, float] | None = None
+    logprobs: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that only the engine knows, by the engine's own names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraint:
+    """What the generated text must look like. An engine takes the first form that it can; the others are None.
+
+    With `triggers`, text is free until one of them is generated, and the grammar holds from that token on.
+    """
+
+    gbnf: str | None = None
+    lark: str | None = None
+    json_schema: Mapping[str, Any] | None = None
+    triggers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What an engine can do, as data. `settings` names the `Sampling` fields that it honours."""
+
+    settings: frozenset[str]
+    constraints: frozenset[Literal["gbnf", "lark", "json_schema", "triggers"]] = frozenset()
+    raw_prompt: bool = True
+    """Takes the prompt as text or ids; False for a chat endpoint, which cannot continue a begun turn."""
+    token_ids: bool = False
+    images: bool = False
+    audio: bool = False
+    prefix_cache: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Token counts of one generation; None where the engine does not tell."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """How a generation ended. `finish` is "length" when the token limit or the context's end cut it."""
+
+    finish: Literal["stop", "length"] = "stop"
+    usage: Usage = Usage()
+    logprobs: tuple[Mapping[str, Any], ...] = ()
+    """One entry a token in OpenAI's shape (`token`, `logprob`, `bytes`, `top_logprobs`), when asked for and known."""
+
+
+Pieces: TypeAlias = Generator[str, None, Generation]
+"""What `Engine.generate` returns: an iterator of text whose return value says how it ended."""
+
+
+class Cancellation:
+    """A way to stop a generation from another thread, even while the engine waits for its next token."""
+
+    def __init__(self) -> None:
+        self._event = Event()
+        self._lock = Lock()
+        self._callbacks: list[Callable[[], None]] = []
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._event.is_set()
+
+    def cancel(self) -> None:
+        """Stop the generation. Safe from any thread, any number of times."""
+        with self._lock:
+            self._event.set()
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+    @contextmanager
+    def calling(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call `callback` (which must not block) when the generation is cancelled while this context is open."""
+        with self._lock:
+            late = self._event.is_set()
+            if not late:
+                self._callbacks.append(callback)
+        if late:
+            callback()
+        try:
+            yield
+        finally:
+            with self._lock:
+                if callback in self._callbacks:
+                    self._callbacks.remove(callback)
+
+
+class Engine(ABC):
+    """Runs prompts. Implement `name`, `capabilities` and `generate`; the rest has sensible defaults.
+
+    Engines are used from several threads at once; one that cannot must lock.
+    """
+
+    name: str = "engine"
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+
+    @abstractmethod
+    def generate(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        *,
+        stop: tuple[str, ...] = (),
+        constraint: Constraint | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Pieces:
+        """Generate from `prompt` and yield text as it comes, control tokens included; return how it ended.
+
+        `prompt.stop` always ends generation; `stop` holds the caller's own stop strings, which never appear in the text.
+        A prompt's own stop tokens may or may not appear at the end. Closing the generator, or `cancel`, stops at once.
+
+        Raises:
+            InvalidRequest: a setting or constraint that this engine cannot honour.
+            EngineError: anything that goes wrong; never a raw exception of a client library.
+        """
+
+    @property
+    def context_length(self) -> int | None:
+        """The context in tokens, prompt and completion together; None if unknown."""
+        return None
+
+    def count_tokens(self, text: str) -> int | None:
+        """How many tokens `text` is, control tokens read as such; None if this engine cannot tell."""
+        return None
+
+    def close(self) -> None:
+        """Free what the engine holds. Always safe, any number of times; running generations are stopped."""
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,105 @@
+"""What a model wrote, read: the events of a parser and the reply they add up to.
+
+Events come from `ReplyParser.feed` and `.close` in the order of the text. A tool call is `ToolCallStarted`, any number of
+`ToolCallDelta`, and `ToolCallEnded`; a call that was started and never ended is not a call.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+FinishReason: TypeAlias = Literal["stop", "tool_calls", "length"]
+
+
+def new_call_id() -> str:
+    """A fresh tool-call id in OpenAI's manner: `call_` and 24 hexadecimal digits."""
+    return "call_" + secrets.token_hex(12)
+
+
+@dataclass(frozen=True, slots=True)
+class ContentDelta:
+    """A piece of the answer's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """A piece of the thought's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    """A call begins: its name is known, and declared unless any name goes. `index` counts calls from 0."""
+
+    index: int
+    id: str = field(compare=False)
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of the JSON text of a call's arguments; the pieces of a call, joined, are a JSON object."""
+
+    index: int
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallEnded:
+    """The call's own closing bracket was read: it is complete."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What was repaired, or could not be read, or was cut.
+
+    `kind` is one of the words that docs/recovery.md lists, `text` the model's own characters (empty for a repair that
+    lost none), `index` the call that it concerns, if any.
+    """
+
+    kind: str
+    message: str
+    text: str = ""
+    index: int | None = None
+
+
+Event: TypeAlias = ContentDelta | ReasoningDelta | ToolCallStarted | ToolCallDelta | ToolCallEnded | Problem
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A complete call. Two calls are equal when name and arguments are; the id is only a label."""
+
+    id: str = field(compare=False)
+    name: str
+    arguments_json: str
+
+    @cached_property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments as Python values; of a key written twice the last counts."""
+        value: dict[str, Any] = json.loads(self.arguments_json)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Everything that one generation said: no character of it is lost.
+
+    `content` and `reasoning` are None where there is none. `finish_reason` is "tool_calls" as soon as one call is
+    complete, except where the end was cut ("length").
+    """
+
+    content: str | None = None
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: FinishReason = "stop"
+    problems: tuple[Problem, ...] = ()
