@@ -83,9 +83,7 @@ class ModelNotFound(EngineError):
 class ContextExceeded(EngineError):
     """The prompt is longer than the model's context. Both counts are in tokens; None where the engine does not say."""
 
-    def __init__(
-        self, message: str, *, engine: str = "", prompt_tokens: int | None = None, context: int | None = None
-    ) -> None:
+    def __init__(self, message: str, *, engine: str = "", prompt_tokens: int | None = None, context: int | None = None) -> None:
         super().__init__(message, engine=engine)
         self.prompt_tokens = prompt_tokens
         self.context = context

@@ -166,7 +166,7 @@ class Engine(ABC):
         """How many tokens `text` is, control tokens read as such; None if this engine cannot tell."""
         return None
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Free what the engine holds. Always safe, any number of times; running generations are stopped."""
 
     def __enter__(self) -> Engine:
