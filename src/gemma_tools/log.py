@@ -1,0 +1,20 @@
+"""What gemma_tools tells the standard logging module.
+
+There is one logger, `gemma_tools`. At INFO it says what happened (a request was answered, with how many tokens and calls),
+never what was said. Prompts, raw output and tool results are logged at DEBUG, and only while the environment has
+`GEMMA_TOOLS_LOG_CONTENT=1`: a service that turns on DEBUG to find a fault does not thereby write its users' words to disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+
+logger = logging.getLogger("gemma_tools")
+logger.addHandler(logging.NullHandler())
+
+
+def log_content(what: str, text: object) -> None:
+    """Log words that were said (`what` names them: "prompt", "output", "result of get_weather") at DEBUG, if that is allowed."""
+    if logger.isEnabledFor(logging.DEBUG) and os.environ.get("GEMMA_TOOLS_LOG_CONTENT") == "1":
+        logger.debug("%s: %s", what, text)
