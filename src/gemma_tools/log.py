@@ -15,6 +15,6 @@ logger.addHandler(logging.NullHandler())
 
 
 def log_content(what: str, text: object) -> None:
-    """Log words that were said (`what` names them: "prompt", "output", "result of get_weather") at DEBUG, if that is allowed."""
+    """Log words that were said at DEBUG, if that is allowed; `what` names them: "prompt", "output", "result of add"."""
     if logger.isEnabledFor(logging.DEBUG) and os.environ.get("GEMMA_TOOLS_LOG_CONTENT") == "1":
         logger.debug("%s: %s", what, text)

@@ -1,0 +1,70 @@
+"""Every check of the project: `nox -l` lists them, `nox -s tests` runs the fast suite."""
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["tests", "lint", "types"]
+
+GROUPS = nox.project.load_toml("pyproject.toml")
+
+
+def install(session: nox.Session, group: str, *packages: str, extras: str = "standard") -> None:
+    """Install the project with its extras, a dependency group, and what else is named.
+
+    The groups are resolved here, because the pip of a fresh virtual environment may be older than `pip install --group`.
+    """
+    session.install("-e", f".[{extras}]", *nox.project.dependency_groups(GROUPS, group), *packages)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The fast suite."""
+    install(session, "tests")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(name="tests-openai2")
+def tests_openai2(session: nox.Session) -> None:
+    """The fast suite on openai 2, which runs on httpx."""
+    install(session, "tests", "openai>=2.20,<3")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(name="tests-openai3")
+def tests_openai3(session: nox.Session) -> None:
+    """The fast suite on openai 3, which runs on httpx2."""
+    install(session, "tests", "openai>=3,<4")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and formatting."""
+    session.install(*nox.project.dependency_groups(GROUPS, "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Static types."""
+    install(session, "types")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, with warnings as errors."""
+    session.install(*nox.project.dependency_groups(GROUPS, "docs"))
+    session.run("mkdocs", "build", "--strict", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks, each a script that prints ratios measured in one run."""
+    install(session, "tests")
+    for script in session.posargs or sorted(Path("benchmarks").glob("*.py")):
+        session.run("python", str(script))
