@@ -1,0 +1,217 @@
+"""A Python function becomes a tool: declared from its type hints and docstring, called with checked arguments."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, Any, NotRequired, cast, get_args, get_origin, overload
+
+from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+from typing_extensions import TypedDict
+
+from gemma_tools.errors import InvalidRequest
+from gemma_tools.tools.docstrings import read_docstring
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionTool:
+    """A tool that can run. It is called like the function it was made from; a model's calls go
+    through `check`, then `run` or `arun`."""
+
+    declaration: Mapping[str, Any]
+    """The tool in OpenAI's shape: `{"type": "function", "function": {"name", "description", "parameters"}}`."""
+    function: Callable[..., Any]
+    """What runs: sync or async, called with keyword arguments only."""
+    arguments: TypeAdapter[Any] = field(repr=False, compare=False)
+    """What turns a JSON object into the function's keyword arguments."""
+
+    @property
+    def name(self) -> str:
+        """The name that the model calls."""
+        return cast(str, self.declaration["function"]["name"])
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The function's keyword arguments for what a model wrote: validated, and converted to the hinted types.
+
+        Raises:
+            InvalidRequest: they do not fit; the message names every fault, without the values.
+        """
+        try:
+            keywords: dict[str, Any] = self.arguments.validate_python(arguments)
+        except ValidationError as error:
+            raise InvalidRequest(_faults(error), param="arguments") from error
+        return keywords
+
+    def run(self, keywords: Mapping[str, Any]) -> Any:
+        """Call the function with checked arguments; an async function is run to its end. What it raises goes through."""
+        result = self.function(**keywords)
+        return _wait(result) if inspect.isawaitable(result) else result
+
+    async def arun(self, keywords: Mapping[str, Any]) -> Any:
+        """`run` for async code: an async function is awaited, a sync one runs in a thread, off the event loop."""
+        if _is_async(self.function):
+            return await self.function(**keywords)
+        result = await asyncio.to_thread(self.function, **keywords)
+        return await result if inspect.isawaitable(result) else result
+
+
+@overload
+def tool(function: Callable[..., Any], /, *, name: str | None = None, description: str | None = None) -> FunctionTool: ...
+@overload
+def tool(*, name: str | None = None, description: str | None = None) -> Callable[[Callable[..., Any]], FunctionTool]: ...
+def tool(
+    function: Callable[..., Any] | None = None, /, *, name: str | None = None, description: str | None = None
+) -> FunctionTool | Callable[[Callable[..., Any]], FunctionTool]:
+    """Make a tool of a function, method or other callable; also a decorator, with or without arguments.
+
+    The schema comes from the type hints through pydantic. A parameter is described by `pydantic.Field(description=...)` or
+    a plain string in `Annotated`, or else by the docstring (Google, NumPy or Sphinx style), whose text before its first
+    section is the tool's description. `name` and `description` replace what the function says of itself.
+
+    Raises:
+        InvalidRequest: no tool can be made of the function; the message says what to change.
+    """
+    if function is None:
+        return partial(tool, name=name, description=description)
+    docstring = read_docstring(inspect.getdoc(function if hasattr(function, "__name__") else type(function)))
+    named = name or str(getattr(function, "__name__", type(function).__name__))
+    if named == "<lambda>":
+        raise InvalidRequest("a lambda has no name that a model could call; give it one with tool(..., name=...)", param="name")
+    arguments, parameters = _arguments_of(function, named, docstring.parameters)
+    return FunctionTool(
+        {
+            "type": "function",
+            "function": {
+                "name": named,
+                "description": docstring.description if description is None else description,
+                "parameters": {"type": "object", "properties": {}, **parameters},
+            },
+        },
+        function,
+        arguments,
+    )
+
+
+def declared(declaration: Mapping[str, Any], function: Callable[..., Any]) -> FunctionTool:
+    """A tool that is declared as `declaration`, an OpenAI tool, says and runs `function`.
+
+    Arguments are checked against the type hints of `function`, not against the declared schema.
+    """
+    name = declaration["function"]["name"]
+    return FunctionTool(declaration, function, _arguments_of(function, name, {})[0])
+
+
+def result_text(result: object) -> str:
+    """A tool's result as the text that a model is given.
+
+    A string stays as it is. Everything else becomes JSON: pydantic models, dataclasses, dates, enums, sets and bytes the
+    way pydantic writes them, None as `null`, NaN and the infinities as strings, and what pydantic does not know as its
+    `str`.
+
+    Raises:
+        ValueError: the result contains itself, or text that is not Unicode.
+    """
+    if isinstance(result, str):
+        return result
+    try:
+        return to_json(result, inf_nan_mode="strings", fallback=str).decode()
+    except PydanticSerializationError as error:
+        raise ValueError(f"the result cannot be written as JSON: {error}") from error
+
+
+def _arguments_of(
+    function: Callable[..., Any], name: str, described: Mapping[str, str]
+) -> tuple[TypeAdapter[Any], dict[str, Any]]:
+    # A TypedDict, because a model would not take parameters that are called `schema`, `copy` or `_x`.
+    def refuse(reason: str) -> InvalidRequest:
+        return InvalidRequest(f"no tool can be made of {name!r}: {reason}", param="tools")
+
+    try:
+        signature = inspect.signature(function, eval_str=True)
+    except (NameError, AttributeError, TypeError, ValueError, SyntaxError) as error:
+        raise refuse(f"its signature cannot be read ({error})") from error
+    config = ConfigDict(extra="forbid")
+    fields: dict[str, Any] = {}
+    for parameter in signature.parameters.values():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+            raise refuse(f"a model passes arguments by name, and {parameter.name!r} takes none")
+        if parameter.kind is parameter.VAR_KEYWORD:
+            config["extra"] = "allow"
+        else:
+            fields[parameter.name] = _field(parameter, described.get(parameter.name))
+    arguments = cast(Any, TypedDict)(name, fields)
+    arguments.__pydantic_config__ = config
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(arguments)
+        return adapter, _untitled(adapter.json_schema())
+    except PydanticUserError as error:
+        raise refuse(f"a parameter has a type that JSON has not ({error.message.splitlines()[0]})") from error
+
+
+def _field(parameter: inspect.Parameter, described: str | None) -> Any:
+    annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
+    base, *metadata = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+    hints = [Field(description=hint) if isinstance(hint, str) else hint for hint in metadata]
+    if described:
+        hints.insert(0, Field(description=described))
+    if parameter.default is not parameter.empty:
+        hints.append(Field(json_schema_extra=_default(parameter.default)))
+    annotated = Annotated[(base, *hints)] if hints else base
+    return annotated if parameter.default is parameter.empty else NotRequired[annotated]
+
+
+def _default(value: object) -> dict[str, Any]:
+    try:
+        return {"default": to_jsonable_python(value)}
+    except PydanticSerializationError:
+        return {}
+
+
+def _untitled(schema: Any) -> Any:
+    # pydantic titles everything after its Python name, which tells a model nothing and costs tokens.
+    if isinstance(schema, list):
+        return [_untitled(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: {name: _untitled(member) for name, member in value.items()}
+        if key in ("properties", "$defs", "patternProperties")
+        else value
+        if key in ("default", "const", "enum", "examples")
+        else _untitled(value)
+        for key, value in schema.items()
+        if key != "title"
+    }
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def _faults(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)
+    )
+
+
+def _wait(awaitable: Any) -> Any:
+    async def wait() -> Any:
+        return await awaitable
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(wait())
+    # This thread's loop is busy (a notebook, or a sync call from async code), so the coroutine gets a thread of its own.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(copy_context().run, asyncio.run, wait()).result()

@@ -1,0 +1,362 @@
+"""The tool loop: ask the model, run what it calls, give it the results, until it answers.
+
+The loop is written once, as a generator that does no I/O: `rounds` yields what is to be done (`Ask` the model, `Run` these
+calls) and what happened (`Replied`, `CallStarted`, `CallFinished`), and is sent what came of it. `run_tools` and `arun_tools`
+drive it, with threads and with tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, aclosing, closing
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from gemma_tools.errors import InvalidRequest
+from gemma_tools.reply import ToolCall
+from gemma_tools.tools.toolbox import Toolable, ToolBox, ToolResult, fault
+from gemma_tools.tools.transcript import Stopped, Transcript
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+Messages: TypeAlias = str | Sequence[Mapping[str, Any]]
+"""A conversation as OpenAI's messages, or one user message as a string."""
+
+DEFAULT_TEMPERATURE = 0.1
+"""Low, because a call is either right or wrong: used where neither the caller nor the model's configuration names one."""
+
+_MAX_THREADS = 16
+
+
+class ChatModel(Protocol):
+    """What the loop asks of a model; every `BaseModelBackend` is one."""
+
+    def run(self, messages: Any, response_format: Any = None, tools: Any = None, *, stream: Any = None, **sampling: Any) -> Any:
+        """A `ChatCompletion`, or an iterator of its chunks with `stream=True`."""
+
+    async def arun(
+        self, messages: Any, response_format: Any = None, tools: Any = None, *, stream: Any = None, **sampling: Any
+    ) -> Any:
+        """The same, awaited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """With `stream=True`: a chunk of the reply, as the model writes it."""
+
+    chunk: ChatCompletionChunk
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """The model's reply is complete. `round` counts from 1."""
+
+    round: int
+    completion: ChatCompletion
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted:
+    """A call is about to run. Calls of one reply all start before the first finishes."""
+
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class CallFinished:
+    """A call has its result; told in the order of the calls."""
+
+    call: ToolCall
+    result: ToolResult
+
+
+LoopEvent: TypeAlias = Delta | Replied | CallStarted | CallFinished
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """To be done: put `messages` to the model, and send back the `ChatCompletion`. `round` counts from 1."""
+
+    round: int
+    messages: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """To be done: run these calls, at the same time, and send back the list of their `ToolResult`s."""
+
+    calls: tuple[ToolCall, ...]
+
+
+Step: TypeAlias = Ask | Run | Replied | CallStarted | CallFinished
+
+
+def rounds(messages: Messages, box: ToolBox, *, max_rounds: int = 10, max_repeats: int = 2) -> Generator[Step, Any, Transcript]:
+    """The loop without I/O; returns the transcript.
+
+    Guards: at most `max_rounds` replies; the calls of the last one, and of a reply that was cut, are not run. A call with the
+    same name and arguments runs at most `max_repeats` times; then its result says so, and a second reply in a row that
+    holds nothing else ends the loop. A call of a tool that is declared without a function ends it too: the caller answers it.
+    """
+    for name, limit in (("max_rounds", max_rounds), ("max_repeats", max_repeats)):
+        if limit < 1:
+            raise InvalidRequest("must be at least 1", param=name)
+    history: list[Mapping[str, Any]] = [{"role": "user", "content": messages}] if isinstance(messages, str) else [*messages]
+    given = len(history)
+    completions: list[ChatCompletion] = []
+    outcomes: list[tuple[ToolCall, ToolResult]] = []
+    runs: Counter[tuple[str, str]] = Counter()
+    idle = False
+
+    def transcript(stopped: Stopped, pending: Iterable[ToolCall] = ()) -> Transcript:
+        return Transcript(tuple(history), given, tuple(completions), tuple(outcomes), stopped, tuple(pending))
+
+    for number in range(1, max_rounds + 1):
+        completion: ChatCompletion = yield Ask(number, tuple(history))
+        completions.append(completion)
+        choice = completion.choices[0]
+        history.append(choice.message.model_dump(mode="json", exclude_none=True))
+        yield Replied(number, completion)
+        calls = _calls_of(completion)
+        if choice.finish_reason == "length":
+            return transcript("length", calls)
+        if not calls:
+            return transcript("answered")
+        if not all(box.runs(call.name) for call in calls):
+            return transcript("pending", calls)
+        if number == max_rounds:
+            return transcript("max_rounds", calls)
+        results: dict[int, ToolResult] = {}
+        fresh: dict[int, ToolCall] = {}
+        for i, call in enumerate(calls):
+            key = call.name, _canonical(call.arguments_json)
+            if runs[key] < max_repeats:
+                runs[key] += 1
+                fresh[i] = call
+            else:
+                results[i] = _repeated(call, max_repeats)
+        for call in fresh.values():
+            yield CallStarted(call)
+        if fresh:
+            ran = yield Run(tuple(fresh.values()))
+            results.update(zip(fresh, ran, strict=True))
+        for i, call in enumerate(calls):
+            result = results[i]
+            outcomes.append((call, result))
+            history.append({"role": "tool", "tool_call_id": call.id, "content": result.content})
+            yield CallFinished(call, result)
+        if not fresh and idle:
+            return transcript("repeated")
+        idle = not fresh
+    raise AssertionError("the last round always returns")
+
+
+def run_tools(
+    model: ChatModel | str,
+    messages: Messages,
+    tools: Iterable[Toolable] | Toolable,
+    *,
+    max_rounds: int = 10,
+    max_repeats: int = 2,
+    on_event: Callable[[LoopEvent], object] | None = None,
+    stream: bool = False,
+    **options: Any,
+) -> Transcript:
+    """Let the model call `tools` until it answers, and return the whole exchange.
+
+    Args:
+        model: a backend, or a name for `create_model`, which is then closed at the end.
+        messages: the conversation, or one user message as a string.
+        tools: a `ToolBox` or what one is made of. Calls of one reply run at the same time, in threads; a lone call runs in
+            the calling thread.
+        max_rounds: how many replies at most; the calls of the last one are not run.
+        max_repeats: how often a call with the same name and arguments runs.
+        on_event: called in this thread with each event: `Replied`, `CallStarted`, `CallFinished`, and `Delta` with `stream`.
+        stream: ask for each reply as a stream.
+        options: what `model.run` takes besides, such as `temperature` (0.1 unless set here or in the model's configuration),
+            `response_format` or `tool_choice`. A choice that forces a call holds for the first reply only.
+
+    Raises:
+        InvalidRequest: the messages, tools or options are wrong.
+        EngineError: the engine failed. What a tool raises is not raised: it goes to the model as the call's result.
+    """
+    box = tools if isinstance(tools, ToolBox) else ToolBox(tools)
+    steps = rounds(messages, box, max_rounds=max_rounds, max_repeats=max_repeats)
+    emit = on_event or _ignore
+    with ExitStack() as stack:
+        backend = stack.enter_context(_created(model)) if isinstance(model, str) else model
+        answer: Any = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as end:
+                transcript: Transcript = end.value
+                return transcript
+            answer = None
+            match step:
+                case Ask(number, history):
+                    answer = _ask(backend, history, _fields(backend, box, options, number), stream, emit)
+                case Run(calls):
+                    answer = _run_calls(box, calls)
+                case _:
+                    emit(step)
+
+
+async def arun_tools(
+    model: ChatModel | str,
+    messages: Messages,
+    tools: Iterable[Toolable] | Toolable,
+    *,
+    max_rounds: int = 10,
+    max_repeats: int = 2,
+    on_event: Callable[[LoopEvent], object] | None = None,
+    stream: bool = False,
+    **options: Any,
+) -> Transcript:
+    """`run_tools` for async code: the same arguments, guards, events and transcript.
+
+    Calls of one reply run as tasks; sync functions run in threads, so that nothing blocks the event loop. What `on_event`
+    returns is awaited if it can be. Cancelling stops the model and the async functions; a sync function runs on to its end.
+    """
+    box = tools if isinstance(tools, ToolBox) else ToolBox(tools)
+    steps = rounds(messages, box, max_rounds=max_rounds, max_repeats=max_repeats)
+
+    async def emit(event: LoopEvent) -> None:
+        told = (on_event or _ignore)(event)
+        if inspect.isawaitable(told):
+            await told
+
+    with ExitStack() as stack:
+        backend = stack.enter_context(await asyncio.to_thread(_created, model)) if isinstance(model, str) else model
+        answer: Any = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as end:
+                transcript: Transcript = end.value
+                return transcript
+            answer = None
+            match step:
+                case Ask(number, history):
+                    answer = await _aask(backend, history, _fields(backend, box, options, number), stream, emit)
+                case Run(calls):
+                    answer = await asyncio.gather(*(box.acall(call.name, call.arguments_json) for call in calls))
+                case _:
+                    await emit(step)
+
+
+def _created(name: str) -> AbstractContextManager[ChatModel]:
+    from gemma_tools.backends.registry import create_model
+
+    model: AbstractContextManager[ChatModel] = create_model(name)
+    return model
+
+
+def _ignore(event: LoopEvent) -> None:
+    return None
+
+
+def _fields(backend: ChatModel, box: ToolBox, options: Mapping[str, Any], number: int) -> dict[str, Any]:
+    fields: dict[str, Any] = {"tools": box.schemas() or None, **options}
+    if "temperature" not in getattr(backend, "model_config_dict", ()):
+        fields.setdefault("temperature", DEFAULT_TEMPERATURE)
+    if number > 1 and "tool_choice" in fields:
+        fields["tool_choice"] = _unforced(fields["tool_choice"])
+    return fields
+
+
+def _unforced(choice: Any) -> Any:
+    # A choice that forces a call would never let the model answer.
+    if isinstance(choice, Mapping) and isinstance(choice.get("allowed_tools"), Mapping):
+        return {**choice, "allowed_tools": {**choice["allowed_tools"], "mode": "auto"}}
+    return choice if choice in (None, "none") else "auto"
+
+
+def _ask(
+    backend: ChatModel,
+    history: Iterable[Mapping[str, Any]],
+    fields: Mapping[str, Any],
+    stream: bool,
+    emit: Callable[[LoopEvent], object],
+) -> ChatCompletion:
+    reply = backend.run(list(history), stream=stream, **fields)
+    if not stream:
+        completion: ChatCompletion = reply
+        return completion
+    state = _stream_state()
+    with closing(reply):
+        for chunk in reply:
+            state.handle_chunk(chunk)
+            emit(Delta(chunk))
+    return _whole(state)
+
+
+async def _aask(
+    backend: ChatModel,
+    history: Iterable[Mapping[str, Any]],
+    fields: Mapping[str, Any],
+    stream: bool,
+    emit: Callable[[LoopEvent], Awaitable[None]],
+) -> ChatCompletion:
+    reply = await backend.arun(list(history), stream=stream, **fields)
+    if not stream:
+        completion: ChatCompletion = reply
+        return completion
+    state = _stream_state()
+    async with aclosing(reply):
+        async for chunk in reply:
+            state.handle_chunk(chunk)
+            await emit(Delta(chunk))
+    return _whole(state)
+
+
+def _stream_state() -> Any:
+    from openai.lib.streaming.chat import ChatCompletionStreamState
+
+    return ChatCompletionStreamState()
+
+
+def _whole(state: Any) -> ChatCompletion:
+    from openai.types.chat import ChatCompletion
+
+    # The state's own way to a completion raises for a reply that was cut.
+    return ChatCompletion.model_validate(state.current_completion_snapshot.model_dump(exclude_none=True))
+
+
+def _run_calls(box: ToolBox, calls: Sequence[ToolCall]) -> list[ToolResult]:
+    if len(calls) == 1:
+        return [box.call(calls[0].name, calls[0].arguments_json)]
+    pool = ThreadPoolExecutor(min(len(calls), _MAX_THREADS), thread_name_prefix="gemma-tools")
+    try:
+        running = [pool.submit(copy_context().run, box.call, call.name, call.arguments_json) for call in calls]
+        return [future.result() for future in running]
+    finally:
+        # Nothing is left to wait for, unless this thread was interrupted, and then it must not wait.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _calls_of(completion: ChatCompletion) -> tuple[ToolCall, ...]:
+    calls = completion.choices[0].message.tool_calls or ()
+    return tuple(ToolCall(call.id, call.function.name, call.function.arguments) for call in calls if call.type == "function")
+
+
+def _canonical(arguments: str) -> str:
+    try:
+        return json.dumps(json.loads(arguments), sort_keys=True)
+    except (ValueError, RecursionError):
+        return arguments
+
+
+def _repeated(call: ToolCall, times: int) -> ToolResult:
+    return fault(
+        "repeated",
+        f"{call.name} was called with these arguments {times} times already, and was not run again; "
+        "use the results above, or call it with other arguments",
+    )

@@ -1,0 +1,222 @@
+"""Tools together: what a model is told of them, and one safe way to run what it calls."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.util import module_from_spec, spec_from_file_location
+from inspect import isfunction
+from os import PathLike
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, TypeAlias
+
+from gemma_tools.errors import InvalidRequest
+from gemma_tools.log import log_content, logger
+from gemma_tools.tools.functions import FunctionTool, declared, result_text, tool
+
+FaultKind: TypeAlias = Literal["unknown_tool", "invalid_arguments", "failed", "repeated"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a call gave. `content` is the text for the model; for a fault it is `{"error": ...}`, never a traceback."""
+
+    content: str
+    fault: FaultKind | None = None
+    """What kept the call from giving a result; None if nothing did."""
+    value: Any = field(default=None, compare=False)
+    """What the function returned."""
+    exception: BaseException | None = field(default=None, compare=False, repr=False)
+    """What the function raised, for the program's own eyes."""
+
+
+def fault(kind: FaultKind, message: str, exception: BaseException | None = None) -> ToolResult:
+    """A result that tells the model what went wrong."""
+    return ToolResult(json.dumps({"error": message}, ensure_ascii=False), kind, exception=exception)
+
+
+Toolable: TypeAlias = "Callable[..., Any] | Mapping[str, Any] | tuple[Mapping[str, Any], Callable[..., Any]] | ToolBox"
+"""What a `ToolBox` is made of: a callable (also a `FunctionTool`); an OpenAI tool dict with the callable that implements
+it; an OpenAI tool dict alone, which is declared but not run; another box."""
+
+
+class ToolBox:
+    """An immutable, ordered set of tools by name. `call` and `acall` never raise for what a model or a tool does wrong.
+
+    Raises:
+        InvalidRequest: two tools have one name, or something is not a tool.
+    """
+
+    def __init__(self, tools: Iterable[Toolable] | Toolable = ()) -> None:
+        self._tools: dict[str, FunctionTool | Mapping[str, Any]] = {}
+        for item in [tools] if isinstance(tools, Mapping) or callable(tools) else tools:
+            for made in item._tools.values() if isinstance(item, ToolBox) else [_made(item)]:
+                name = _name(made)
+                if name in self._tools:
+                    raise InvalidRequest(f"two tools are called {name!r}", param="tools")
+                self._tools[name] = made
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all tools, in order."""
+        return tuple(self._tools)
+
+    def schemas(self) -> list[dict[str, Any]]:
+        """The tools as OpenAI's `tools` parameter has them."""
+        return [dict(t.declaration if isinstance(t, FunctionTool) else t) for t in self._tools.values()]
+
+    def runs(self, name: str) -> bool:
+        """Whether a call of `name` is answered here: False only for a tool that is declared without a function."""
+        return not isinstance(self._tools.get(name), Mapping)
+
+    def select(self, names: Iterable[str]) -> ToolBox:
+        """A box of these tools only.
+
+        Raises:
+            InvalidRequest: one of them is not here.
+        """
+        chosen = list(names)
+        for name in chosen:
+            if name not in self._tools:
+                raise InvalidRequest(f"there is no tool {name!r}; there is: {', '.join(self) or 'none'}", param="tools")
+        box = ToolBox()
+        box._tools = {name: self._tools[name] for name in chosen}
+        return box
+
+    def call(self, name: str, arguments: Mapping[str, Any] | str) -> ToolResult:
+        """Run a call. `arguments` is a mapping or JSON text; an empty text is no arguments.
+
+        An unknown name, arguments that do not fit, and whatever the tool raises become results that tell the model so.
+        """
+        prepared = self._prepare(name, arguments)
+        if isinstance(prepared, ToolResult):
+            return prepared
+        function, keywords = prepared
+        try:
+            return _result(name, function.run(keywords))
+        except (Exception, SystemExit) as error:
+            return _failure(name, error)
+
+    async def acall(self, name: str, arguments: Mapping[str, Any] | str) -> ToolResult:
+        """`call` for async code: async functions are awaited, others run in a thread, off the event loop."""
+        prepared = self._prepare(name, arguments)
+        if isinstance(prepared, ToolResult):
+            return prepared
+        function, keywords = prepared
+        try:
+            return _result(name, await function.arun(keywords))
+        except (Exception, SystemExit) as error:
+            return _failure(name, error)
+
+    def _prepare(self, name: str, arguments: Mapping[str, Any] | str) -> tuple[FunctionTool, dict[str, Any]] | ToolResult:
+        known = self._tools.get(name)
+        if known is None:
+            return fault("unknown_tool", f"there is no tool {name!r}; the tools are: {', '.join(self) or 'none'}")
+        if isinstance(known, Mapping):
+            return fault("failed", f"the tool {name!r} is declared here, but not implemented")
+        if isinstance(arguments, str):
+            try:
+                arguments = json.loads(arguments) if arguments.strip() else {}
+            except (ValueError, RecursionError) as error:
+                return fault("invalid_arguments", f"the arguments are not JSON: {error}", error)
+        if not isinstance(arguments, Mapping):
+            return fault("invalid_arguments", "the arguments must be a JSON object")
+        try:
+            return known, known.check(arguments)
+        except InvalidRequest as error:
+            return fault("invalid_arguments", error.message, error)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tools)
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tools
+
+    def __repr__(self) -> str:
+        return f"ToolBox({', '.join(self)})"
+
+
+def load_tools(path: str | PathLike[str]) -> ToolBox:
+    """The tools of a file.
+
+    A `.py` file is run as a module; its tools are those marked with `@tool` or, if none is, every public function that is
+    defined in it. A `.json` file holds OpenAI tools, in a list or under the key `tools`: they are declared, not run.
+
+    Raises:
+        InvalidRequest: the file is not there, cannot be read, or holds no tool.
+    """
+    file = Path(path)
+    try:
+        if file.suffix == ".json":
+            read = json.loads(file.read_text(encoding="utf-8"))
+            tools: Any = read.get("tools") if isinstance(read, Mapping) else read
+        elif file.suffix == ".py":
+            tools = _tools_of(_module(file))
+        else:
+            raise InvalidRequest(f"{file} must end in .py or .json", param="path")
+    except OSError as error:
+        raise InvalidRequest(f"{file} cannot be read: {error.strerror}", param="path") from error
+    except InvalidRequest:
+        raise
+    except (Exception, SystemExit) as error:
+        raise InvalidRequest(f"{file} cannot be loaded: {type(error).__name__}: {error}", param="path") from error
+    if not isinstance(tools, list) or not tools:
+        raise InvalidRequest(f"{file} holds no tools", param="path")
+    return ToolBox(tools)
+
+
+def _module(file: Path) -> ModuleType:
+    spec = spec_from_file_location(f"gemma_tools_loaded_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise InvalidRequest(f"{file} is not a Python file", param="path")
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pydantic look their module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def _tools_of(module: ModuleType) -> list[Toolable]:
+    values = vars(module).items()
+    marked: list[Toolable] = [value for _, value in values if isinstance(value, FunctionTool)]
+    return marked or [v for name, v in values if isfunction(v) and v.__module__ == module.__name__ and name[0] != "_"]
+
+
+def _made(item: object) -> FunctionTool | Mapping[str, Any]:
+    if isinstance(item, FunctionTool):
+        return item
+    if isinstance(item, Mapping):
+        return _checked(item)
+    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], Mapping) and callable(item[1]):
+        return declared(_checked(item[0]), item[1])
+    if callable(item):
+        return tool(item)
+    raise InvalidRequest(f"a {type(item).__name__} is not a tool; give a function or an OpenAI tool dict", param="tools")
+
+
+def _checked(declaration: Mapping[str, Any]) -> Mapping[str, Any]:
+    function = declaration.get("function")
+    if declaration.get("type") != "function" or not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise InvalidRequest('a tool dict must be {"type": "function", "function": {"name": ...}}', param="tools")
+    return declaration
+
+
+def _name(made: FunctionTool | Mapping[str, Any]) -> str:
+    name: str = made.name if isinstance(made, FunctionTool) else made["function"]["name"]
+    return name
+
+
+def _result(name: str, value: object) -> ToolResult:
+    content = result_text(value)
+    log_content(f"result of {name}", content)
+    return ToolResult(content, value=value)
+
+
+def _failure(name: str, error: BaseException) -> ToolResult:
+    logger.warning("tool %s failed: %s", name, type(error).__name__)
+    return fault("failed", f"{name} failed: {type(error).__name__}: {error}", error)

@@ -1,0 +1,77 @@
+"""What a tool loop leaves behind: the conversation, and how it ended."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from gemma_tools.reply import ToolCall
+from gemma_tools.tools.toolbox import ToolResult
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletion
+
+Stopped: TypeAlias = Literal["answered", "length", "pending", "max_rounds", "repeated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """The whole exchange. `print` shows it, and so does a notebook."""
+
+    messages: tuple[Mapping[str, Any], ...]
+    """The conversation as OpenAI messages, those that were given first: what the next turn starts from."""
+    given: int
+    """How many of the messages were given."""
+    completions: tuple[ChatCompletion, ...]
+    """The model's replies as they came."""
+    outcomes: tuple[tuple[ToolCall, ToolResult], ...]
+    """Every call that has a result, with it."""
+    stopped: Stopped
+    """Why the loop ended: the model `answered`; its reply was cut (`length`); it called a tool that is declared without a
+    function (`pending`); it still called at the last round (`max_rounds`); it did nothing but repeat itself (`repeated`)."""
+    pending: tuple[ToolCall, ...] = ()
+    """The calls of the last reply that were not run."""
+
+    @property
+    def text(self) -> str:
+        """The text of the last reply; empty if it has none."""
+        return self.completions[-1].choices[0].message.content or ""
+
+    @property
+    def new_messages(self) -> tuple[Mapping[str, Any], ...]:
+        """The messages that the loop added."""
+        return self.messages[self.given :]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{who}: {what}" for who, what in self._lines())
+
+    def _repr_html_(self) -> str:
+        rows = (
+            f'<tr><th style="text-align:left;vertical-align:top">{html.escape(who)}</th>'
+            f'<td style="text-align:left;white-space:pre-wrap">{html.escape(what)}</td></tr>'
+            for who, what in self._lines()
+        )
+        return f"<table>{''.join(rows)}</table>"
+
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        names: dict[str, str] = {}
+        for message in self.messages:
+            role = message["role"]
+            if thought := message.get("reasoning_content"):
+                yield "thought", thought
+            if text := _text(message.get("content")):
+                yield names.get(message.get("tool_call_id", ""), role), text
+            for call in message.get("tool_calls") or ():
+                function = call["function"]
+                names[call["id"]] = f"tool ← {function['name']}"
+                yield f"{role} → {function['name']}", function["arguments"]
+        if self.stopped != "answered":
+            yield "stopped", self.stopped
+
+
+def _text(content: Any) -> str:
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "".join(part.get("text") or f"[{part['type']}]" for part in content)
