@@ -1,0 +1,50 @@
+"""`gemma-tools complete`: an OpenAI request in, a ChatCompletion out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gemma_tools.cli.files import read_request, write_json
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionChunk
+
+Model = Annotated[str | None, typer.Option(help="The model to run; the request's own otherwise.")]
+Engine = Annotated[str | None, typer.Option(help="What runs it; the model's usual engine otherwise.")]
+Url = Annotated[str | None, typer.Option(help="Where the engine listens.")]
+
+
+def complete(
+    request: Annotated[str, typer.Argument(help="A file with an OpenAI request, or - for standard input.")] = "-",
+    model: Model = None,
+    engine: Engine = None,
+    url: Url = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Print chunks as they come, one JSON object a line.")] = False,
+) -> None:
+    """Answer an OpenAI request: print a ChatCompletion, or its chunks."""
+    from gemma_tools.backends.registry import create_model
+    from gemma_tools.errors import InvalidRequest
+    from gemma_tools.request import parse_request
+
+    body = read_request(request)
+    if model:
+        body["model"] = model
+    if stream:
+        body["stream"] = True
+    parsed = parse_request(body)
+    if not parsed.model:
+        raise InvalidRequest("name the model in the request, or with --model", param="model", code="missing")
+    with create_model(parsed.model, engine=engine, url=url) as backend:
+        answer = backend.respond(parsed)
+        if isinstance(answer, Iterator):
+            _print_chunks(answer)
+        else:
+            write_json(answer.model_dump(), indent=2)
+
+
+def _print_chunks(chunks: Iterator[ChatCompletionChunk]) -> None:
+    for chunk in chunks:
+        write_json(chunk.model_dump())

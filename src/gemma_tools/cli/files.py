@@ -1,0 +1,131 @@
+"""Reading what a command is given, a file or `-` for standard input, and writing JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any, BinaryIO
+
+from gemma_tools import jsontext
+from gemma_tools.errors import GemmaToolsError, InvalidRequest
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
+        yield file
+
+
+def read_text(path: str) -> str:
+    """All text of a file, its line ends untouched.
+
+    Raises:
+        OSError: it cannot be read.
+        InvalidRequest: it is not UTF-8.
+    """
+    with _opened(path) as file:
+        return _decode(file.read(), path)
+
+
+def read_json(path: str) -> Any:
+    """The JSON value in a file.
+
+    Raises:
+        OSError: it cannot be read.
+        InvalidRequest: it is not JSON; the message says where.
+    """
+    return _load(read_text(path), path)
+
+
+def read_request(path: str) -> dict[str, Any]:
+    """The JSON object in a file. Raises as `read_json`."""
+    return _object(read_json(path), path)
+
+
+def write_json(value: object, *, indent: int | None = None) -> None:
+    """Print a JSON value at once, on one line unless indented."""
+    print(json.dumps(value, ensure_ascii=False, indent=indent), flush=True)
+
+
+def map_lines(path: str, answer: Callable[[dict[str, Any]], Mapping[str, Any]], what: str) -> None:
+    """Read one JSON object a line, and print for each the same object with the members that `answer` adds.
+
+    A line that fails gets a member `error` (`message`, `param`, `code`) instead, and the others are still done. On a
+    terminal a progress bar runs on stderr.
+
+    Raises:
+        OSError: the file cannot be read.
+        InvalidRequest: at the end, if lines failed: how many, and the first error.
+    """
+    failed: list[str] = []
+    done = 0
+    with _opened(path) as file, _progress(what, file) as advance:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                done += 1
+                item: dict[str, Any] = {}
+                try:
+                    item = _object(_load(_decode(line)))
+                    added = answer(item)
+                except GemmaToolsError as error:
+                    failed.append(f"{path}, line {number}: {error}")
+                    added = {"error": _error(error)}
+                write_json({**item, **added})
+            advance(len(line))
+    if failed:
+        raise InvalidRequest(f"{len(failed)} of {done} lines failed, first {failed[0]}")
+
+
+def _error(error: GemmaToolsError) -> dict[str, Any]:
+    if isinstance(error, InvalidRequest):
+        return {"message": error.message, "param": error.param, "code": error.code}
+    return {"message": str(error), "param": None, "code": None}
+
+
+def _decode(data: bytes, where: str | None = None) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"not UTF-8 (byte {error.start})", param=where, code="invalid_json") from None
+
+
+def _load(text: str, where: str | None = None) -> Any:
+    try:
+        return jsontext.read_json(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
+        raise InvalidRequest(f"not JSON: {error.msg} ({place})", param=where, code="invalid_json") from None
+    except ValueError as error:
+        raise InvalidRequest(f"not JSON that can be read: {error}", param=where, code="invalid_json") from None
+
+
+def _object(value: Any, where: str | None = None) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidRequest("must be a JSON object", param=where, code="invalid_type")
+    return value
+
+
+@contextmanager
+def _progress(what: str, file: BinaryIO) -> Iterator[Callable[[int], object]]:
+    """Give a function that is told how many bytes were done; on a terminal it moves a bar on stderr."""
+    if not sys.stderr.isatty():
+        yield lambda size: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    total = _size(file)
+    with Progress(console=Console(stderr=True), redirect_stdout=sys.stdout.isatty(), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda size: bar.advance(task, size)
+
+
+def _size(file: BinaryIO) -> int | None:
+    if not file.seekable():
+        return None
+    here = file.tell()
+    size = file.seek(0, 2)
+    file.seek(here)
+    return size

@@ -1,0 +1,64 @@
+"""What `render` and `parse` have in common: which format, and how it is set."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from gemma_tools.errors import InvalidRequest
+from gemma_tools.formats import get_format
+from gemma_tools.formats.base import Format
+
+FormatName = Annotated[
+    str | None, typer.Option("--format", "-f", help="functiongemma, gemma3 or gemma4; a line's own format comes first.")
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", "-o", metavar="NAME=VALUE", help="An option of the format or of rendering, any number of times."),
+]
+
+_OF_RENDERING = frozenset(
+    parameter.name
+    for parameter in inspect.signature(Format.render).parameters.values()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+)
+
+
+def parse_options(given: Sequence[str] | None) -> dict[str, Any]:
+    """`NAME=VALUE` pairs as a dict; a value that is JSON is taken as such (`true`, `3`), any other as text.
+
+    Raises:
+        InvalidRequest: a pair has no `=`.
+    """
+    options: dict[str, Any] = {}
+    for pair in given or ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise InvalidRequest(f"write NAME=VALUE, not {pair!r}", param="--option")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options
+
+
+def format_and_options(item: Mapping[str, Any], name: str | None, given: Mapping[str, Any]) -> tuple[Format, dict[str, Any]]:
+    """The format for a request or a line, and the options that are for rendering; the item's own options win.
+
+    Raises:
+        InvalidRequest: no format is named, or `options` is no object or names an option that there is not.
+        UnknownName: there is no such format.
+    """
+    name = item.get("format") or name
+    if not isinstance(name, str):
+        raise InvalidRequest("name the format: --format functiongemma, gemma3 or gemma4", param="format", code="missing")
+    own = item.get("options") or {}
+    if not isinstance(own, dict):
+        raise InvalidRequest("must be an object", param="options", code="invalid_type")
+    options = {**given, **own}
+    rendering = {key: options.pop(key) for key in _OF_RENDERING & options.keys()}
+    return get_format(name, **options), rendering

@@ -1,0 +1,65 @@
+"""Imports point only down: the order of the parts is the direction in which data flows."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "gemma_tools"
+
+LAYERS = [
+    {"errors", "log", "data"},
+    {"jsontext", "prompt", "reply"},
+    {"schema", "coerce"},
+    {"request"},
+    {"formats"},
+    {"engines"},
+    {"completion", "tokens", "testing"},
+    {"backends"},
+    {"openai_api"},
+    {"transport", "server", "tools", "bench", "integrations"},
+    {"cli"},
+]
+"""From the ground up. A part may import itself and the layers below; parts of one layer do not know each other."""
+
+RANKS = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
+ONLY = {"engines": {"errors", "log", "data", "prompt"}}
+"""Parts that know even less than their layer allows."""
+
+
+def part_of(module: str) -> str:
+    """`gemma_tools.formats.base` is of the part `formats`."""
+    return module.split(".")[1]
+
+
+def imported(file: Path) -> Iterator[tuple[int, str]]:
+    """The modules of this package that a file imports anywhere, with the line."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}, line {node.lineno}: imports are absolute"
+            # `from gemma_tools import formats` names a part, `from gemma_tools.formats import base` is in one already.
+            names = [f"gemma_tools.{a.name}" for a in node.names] if node.module == "gemma_tools" else [node.module or ""]
+        else:
+            continue
+        for name in names:
+            if name.startswith("gemma_tools.") and name != "gemma_tools.__version__":
+                yield node.lineno, name
+
+
+FILES = sorted(file for file in SOURCE.rglob("*.py") if file != SOURCE / "__init__.py")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(SOURCE).as_posix())
+def test_imports_point_down(file: Path) -> None:
+    part = file.relative_to(SOURCE).parts[0].removesuffix(".py")
+    assert part in RANKS, f"{part} has no layer yet: give it one"
+    for line, module in imported(file):
+        other = part_of(module)
+        below = other == part or RANKS[other] < RANKS[part]
+        allowed = below and (other == part or part not in ONLY or other in ONLY[part])
+        assert allowed, f"{file.name}, line {line}: {part} may not import {other}"
