@@ -74,7 +74,7 @@ class Prompt:
         """The segments joined, each control spelling inside text broken by U+2060 after its first character."""
         if "\x00" not in self.marked:
             return self.marked
-        return "".join(s.text if s.control else self._guard(s.text) for s in self.segments)
+        return "".join(s.text if s.control else self.guard(s.text) for s in self.segments)
 
     @cached_property
     def guarded(self) -> frozenset[str]:
@@ -89,7 +89,13 @@ class Prompt:
             if piece:
                 yield Segment(piece, True) if i % 2 else Segment(unquote(piece), False)
 
-    def _guard(self, text: str) -> str:
+    @property
+    def plain(self) -> bool:
+        """No text holds a `<`: not even a tokenizer that knows more tokens than the format can find one in it."""
+        return "\x00" not in self.marked
+
+    def guard(self, text: str) -> str:
+        """`text` with each control spelling in it broken by U+2060 after its first character."""
         return _spellings(self.controls).sub(lambda m: m[0][0] + WORD_JOINER + m[0][1:], text)
 
     def _repr_html_(self) -> str:

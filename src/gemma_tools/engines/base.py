@@ -10,10 +10,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from threading import Event, Lock
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
+from gemma_tools.errors import InvalidRequest
 from gemma_tools.prompt import Prompt
 
 
@@ -169,7 +170,24 @@ class Engine(ABC):
     def close(self) -> None:  # noqa: B027
         """Free what the engine holds. Always safe, any number of times; running generations are stopped."""
 
-    def __enter__(self) -> Engine:
+    def refuse_unsupported(self, sampling: Sampling, constraint: Constraint | None) -> None:
+        """Raise what `generate` owes for a setting or constraint that `capabilities` does not list.
+
+        Raises:
+            InvalidRequest: naming the first such setting.
+        """
+        can = self.capabilities
+        for setting in fields(sampling):
+            value = getattr(sampling, setting.name)
+            if value is not None and setting.name != "extra" and setting.name not in can.settings:
+                raise InvalidRequest(f"{self.name} cannot honour it", param=setting.name, code="unsupported_setting")
+        if constraint is None:
+            return
+        forms = {form for form in ("gbnf", "lark", "json_schema") if getattr(constraint, form) is not None}
+        if not forms & can.constraints or (constraint.triggers and "triggers" not in can.constraints):
+            raise InvalidRequest(f"{self.name} cannot constrain text so", param="constraint", code="unsupported_setting")
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -1,0 +1,10 @@
+"""Files that ship with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def tiny_path() -> Path:
+    """The tiny model: a GGUF file of under 1 MB with 0.9 million parameters; docs/tiny.md says what it is for."""
+    return Path(__file__).with_name("tiny.gguf")

@@ -1,0 +1,105 @@
+"""llama.cpp inside this process, by xllamacpp: no compiler, no server to start.
+
+xllamacpp holds the whole of llama-server and always opens its HTTP port, on the loopback interface. This engine talks to
+that port (with a key that nobody else knows) rather than to xllamacpp's own call with a callback: HTTP can be left at any
+moment, also while a long prompt is read, runs no Python inside the C++ threads, and needs no second way to generate.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from pathlib import Path
+from typing import Any
+
+from gemma_tools.data import tiny_path
+from gemma_tools.engines.llama_server import LlamaServerEngine
+from gemma_tools.errors import InvalidRequest, MissingDependency, ModelNotFound
+
+
+class LlamaCppEngine(LlamaServerEngine):
+    """Runs a GGUF model in this process.
+
+    `model` is the path of a .gguf file, "tiny" (the model that ships with this package), or "hf:owner/repo/file.gguf", which
+    is fetched from the Hugging Face Hub once. `context` is how many tokens each of the `parallel` prompts worked on at once
+    may take (the model's own limit where that is lower). `threads` and `gpu_layers` are llama.cpp's; None leaves them to it.
+
+    Loading takes as long as reading the file does, so make the engine outside an event loop, or in a thread.
+
+    Raises:
+        MissingDependency: xllamacpp, or for "hf:" huggingface_hub, is not installed.
+        ModelNotFound: there is no such file, or llama.cpp cannot load it.
+    """
+
+    name = "llama.cpp"
+
+    def __init__(
+        self,
+        model: str | Path = "tiny",
+        *,
+        context: int = 8192,
+        parallel: int = 2,
+        threads: int | None = None,
+        gpu_layers: int | None = None,
+    ) -> None:
+        for name, value in (("context", context), ("parallel", parallel)):
+            if value < 1:
+                raise InvalidRequest("give a number of at least 1", param=name)
+        key = secrets.token_urlsafe()
+        server = _open(_locate(model), key, context=context, parallel=parallel, threads=threads, gpu_layers=gpu_layers)
+        super().__init__(server.listening_address, api_key=key, timeout=math.inf, max_retries=0)
+        self._held.append(server)
+        self._call(lambda: self._json("GET", "/health"))  # freeing a server that never answered anything would hang
+
+
+def _locate(model: str | Path) -> Path:
+    if model == "tiny":
+        return tiny_path()
+    if isinstance(model, str) and model.startswith("hf:"):
+        return _fetch(model)
+    return Path(model).expanduser()
+
+
+def _fetch(model: str) -> Path:
+    owner, _, rest = model.removeprefix("hf:").partition("/")
+    repo, _, file = rest.partition("/")
+    if not (owner and repo and file):
+        raise InvalidRequest(f"{model!r} is not of the form hf:owner/repo/file.gguf", param="model")
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError:
+        raise MissingDependency("huggingface_hub", "hub", f"fetching {model}") from None
+    try:
+        return Path(hf_hub_download(f"{owner}/{repo}", file))
+    except Exception as error:  # its errors, those of its HTTP client, and of the file system
+        raise ModelNotFound(f"{model} cannot be fetched: {error}", engine=LlamaCppEngine.name) from error
+
+
+def _open(path: Path, key: str, *, context: int, parallel: int, threads: int | None, gpu_layers: int | None) -> Any:
+    try:
+        import xllamacpp
+    except ImportError:
+        raise MissingDependency("xllamacpp", "local", "running a model in this process") from None
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise ModelNotFound(f"{path} cannot be read: {error.strerror}", engine=LlamaCppEngine.name) from None
+    if magic != b"GGUF":
+        raise ModelNotFound(f"{path} is no GGUF file", engine=LlamaCppEngine.name)
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.api_keys = [key]
+    params.n_ctx = context * parallel
+    params.n_parallel = parallel
+    params.swa_full = True  # else a conversation's next prompt is read again from an earlier point
+    params.warmup = False
+    params.verbosity = 0
+    if threads is not None:
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    if gpu_layers is not None:
+        params.n_gpu_layers = gpu_layers
+    try:
+        return xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise ModelNotFound(f"llama.cpp cannot load {path}: {error}", engine=LlamaCppEngine.name) from error

@@ -1,0 +1,330 @@
+"""llama.cpp's own HTTP server: `/completion`, `/tokenize` and `/props`."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+import httpx
+
+from gemma_tools.engines.background import Tasks, aside
+from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
+from gemma_tools.engines.remote import (
+    CONNECT_TIMEOUT,
+    Answer,
+    Patience,
+    call,
+    checked_url,
+    play,
+    status_fault,
+    through_proxy,
+    transport_fault,
+)
+from gemma_tools.errors import ContextExceeded, EngineError, EngineProtocolError, InvalidRequest
+from gemma_tools.prompt import Prompt
+
+T = TypeVar("T")
+
+_FIELDS = {
+    "max_tokens": "n_predict",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "seed": "seed",
+    "repeat_penalty": "repeat_penalty",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+}
+"""Settings, and what `/completion` calls them."""
+
+_EXTRA = frozenset(
+    {
+        "adaptive_decay",
+        "adaptive_target",
+        "cache_prompt",
+        "dry_allowed_length",
+        "dry_base",
+        "dry_multiplier",
+        "dry_penalty_last_n",
+        "dry_sequence_breakers",
+        "dynatemp_exponent",
+        "dynatemp_range",
+        "id_slot",
+        "ignore_eos",
+        "lora",
+        "min_keep",
+        "mirostat",
+        "mirostat_eta",
+        "mirostat_tau",
+        "n_cache_reuse",
+        "n_discard",
+        "n_keep",
+        "repeat_last_n",
+        "samplers",
+        "t_max_predict_ms",
+        "top_n_sigma",
+        "typical_p",
+        "xtc_probability",
+        "xtc_threshold",
+    }
+)
+"""The fields of `/completion` that `Sampling.extra` may hold: llama-server itself ignores unknown ones in silence."""
+
+_CAPABILITIES = Capabilities(
+    settings=frozenset(_FIELDS) | {"logit_bias", "logprobs"},
+    constraints=frozenset({"gbnf", "lark", "json_schema", "triggers"}),
+    token_ids=True,
+    prefix_cache=True,
+)
+
+
+class LlamaServerEngine(Engine):
+    """Runs prompts on a llama-server that somebody else started, at `url`; `api_key` where it was started with one.
+
+    Any number of threads may use it; the server works on as many prompts at once as it has slots. `timeout` is the longest
+    silence in seconds, `max_retries` how often a request is sent again while nothing has come of it.
+    """
+
+    name = "llama-server"
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8080",
+        *,
+        api_key: str | None = None,
+        timeout: float | None = None,
+        max_retries: int = 3,
+    ) -> None:
+        self._url = checked_url(url)
+        self._patience = Patience(timeout, max_retries)
+        self._tasks = Tasks()
+        self._client = httpx.AsyncClient(
+            base_url=self._url,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
+            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
+            trust_env=through_proxy(self._url),
+        )
+        self._ids: dict[tuple[str, ...], dict[str, int]] = {}
+        self._held: list[object] = []  # let go of last
+        self._finalizer = weakref.finalize(self, aside, partial(_shut, self._tasks, self._client, self._held))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+        return _CAPABILITIES
+
+    def generate(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        *,
+        stop: tuple[str, ...] = (),
+        constraint: Constraint | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Pieces:
+        """See `Engine.generate`."""
+        self.refuse_unsupported(sampling, constraint)
+        body = {
+            "stream": True,
+            "cache_prompt": True,
+            "preserved_tokens": list(prompt.controls),
+            "stop": [*prompt.stop, *stop],
+            **_sampling(sampling),
+            **_constraint(constraint),
+        }
+        return play(
+            self._tasks,
+            lambda: self._ask(prompt, body, sampling.logprobs),
+            engine=self.name,
+            patience=self._patience,
+            fault=self._fault,
+            cancel=cancel,
+        )
+
+    @property
+    def context_length(self) -> int | None:
+        """The context of one slot in tokens.
+
+        Raises:
+            EngineError: the server cannot be asked.
+        """
+        properties = self._call(lambda: self._json("GET", "/props"))
+        length = properties.get("default_generation_settings", {}).get("n_ctx")
+        return length if isinstance(length, int) else None
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens `text` is, control tokens read as such.
+
+        Raises:
+            EngineError: the server cannot be asked.
+        """
+        return len(self._call(lambda: self._tokenize(text, parse_special=True)))
+
+    def close(self) -> None:
+        """Stop what this engine runs, and let go of its connections. The server goes on."""
+        self._finalizer()
+
+    def _call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return call(self._tasks, work, engine=self.name, patience=self._patience, fault=self._fault)
+
+    async def _ask(self, prompt: Prompt, body: Mapping[str, Any], top: int | None) -> Answer:
+        ids = await self._control_ids(prompt.controls)
+        spellings = {number: text for text, number in ids.items()}
+        logprobs: list[Mapping[str, Any]] = []
+        content = json.dumps({**body, "prompt": await self._encode(prompt, ids)}).encode()
+        headers = {"Content-Type": "application/json"}
+        async with self._client.stream("POST", "/completion", content=content, headers=headers) as response:
+            await _refuse_error(response)
+            async for data in _events(response):
+                if top is not None:
+                    logprobs += (_logprob(entry, top, spellings) for entry in data.get("completion_probabilities", ()))
+                yield data["content"]
+                if data["stop"]:
+                    yield _generation(data, tuple(logprobs))
+
+    async def _encode(self, prompt: Prompt, ids: Mapping[str, int]) -> str | list[int | str]:
+        """The prompt as `/completion` takes it: with one BOS, and no text that is read as a token.
+
+        The server puts the model's BOS before a string, but not before a list that begins with an id. It finds every token
+        of the vocabulary in a string, also those that the format does not know; so a prompt with a `<` in its texts is
+        split here, without special tokens. (Tokens of type USER_DEFINED are found even so: it is the guarded text that
+        is split.)
+        """
+        if prompt.plain:
+            first = prompt.segments[0].text if prompt.segments else ""
+            return [ids[first], prompt.text[len(first) :]] if first in ids else prompt.text
+        mixed = [ids.get(s.text, s.text) if s.control else prompt.guard(s.text) for s in prompt.segments]
+        return [*await self._tokenize(mixed, parse_special=False, add_special=True)]
+
+    async def _control_ids(self, controls: tuple[str, ...]) -> dict[str, int]:
+        """The ids of the control tokens that the model's vocabulary has."""
+        if (known := self._ids.get(controls)) is None:
+            tokens = await self._tokenize("".join(controls), parse_special=True, with_pieces=True)
+            wanted = frozenset(controls)
+            known = self._ids[controls] = {t["piece"]: t["id"] for t in tokens if t["piece"] in wanted}
+        return known
+
+    async def _tokenize(self, content: str | list[int | str], **options: bool) -> list[Any]:
+        answer = await self._json("POST", "/tokenize", json={"content": content, **options})
+        tokens = answer["tokens"]
+        if not isinstance(tokens, list):
+            raise EngineProtocolError("/tokenize gave no list of tokens")
+        return tokens
+
+    async def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        response = await self._client.request(method, path, **request)
+        await _refuse_error(response)
+        answer = response.json()
+        if not isinstance(answer, dict):
+            raise EngineProtocolError(f"{path} gave no JSON object")
+        return answer
+
+    def _fault(self, error: Exception) -> EngineError:
+        where = f"{self.name} at {self._url}"
+        if known := transport_fault(error, where):
+            return known
+        return EngineProtocolError(f"{where} answered in a way that is not understood: {error!r}")
+
+
+def _shut(tasks: Tasks, client: httpx.AsyncClient, held: list[object]) -> None:
+    tasks.close(client.aclose)
+    held.clear()
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    body = dict(sampling.extra)
+    if unknown := sorted(body.keys() - _EXTRA):
+        raise InvalidRequest(f"not a setting of llama.cpp; known are {', '.join(sorted(_EXTRA))}", param=unknown[0])
+    for name, field in _FIELDS.items():
+        if (value := getattr(sampling, name)) is not None:
+            body[field] = value
+    if sampling.logprobs is not None:
+        body["n_probs"] = max(1, sampling.logprobs)
+    if sampling.logit_bias:
+        try:
+            body["logit_bias"] = [[int(i), bias if bias > -100 else False] for i, bias in sampling.logit_bias.items()]
+        except ValueError:
+            raise InvalidRequest("its keys are token ids, whole numbers", param="logit_bias") from None
+    return body
+
+
+def _constraint(constraint: Constraint | None) -> dict[str, Any]:
+    if constraint is None:
+        return {}
+    if constraint.gbnf is not None:
+        body: dict[str, Any] = {"grammar": constraint.gbnf}
+    elif constraint.lark is not None:
+        body = {"grammar": "%llguidance {}\n" + constraint.lark}
+    else:
+        body = {"json_schema": constraint.json_schema}
+    if constraint.triggers:
+        body |= {"grammar_lazy": True, "grammar_triggers": [{"type": 1, "value": word} for word in constraint.triggers]}
+    return body
+
+
+async def _refuse_error(response: httpx.Response) -> None:
+    if response.is_success:
+        return
+    text = (await response.aread()).decode(errors="replace")
+    try:
+        error = json.loads(text)["error"]
+        message = str(error["message"])
+    except (ValueError, KeyError, TypeError):
+        raise status_fault(response.status_code, text, str(response.url)) from None
+    raise _refusal(error, message, response)
+
+
+def _refusal(error: Mapping[str, Any], message: str, response: httpx.Response) -> EngineError:
+    if error.get("type") == "exceed_context_size_error":
+        return ContextExceeded(message, prompt_tokens=error.get("n_prompt_tokens"), context=error.get("n_ctx"))
+    return status_fault(response.status_code, message, str(response.url))
+
+
+async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Lines at `\\n` only: httpx also cuts at the other line separators of Unicode, which JSON text may hold as they are."""
+    rest = b""
+    async for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line
+    if rest:
+        yield rest
+
+
+async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    async for line in _lines(response.aiter_bytes()):
+        kind, _, value = line.partition(b":")
+        if kind not in (b"data", b"error"):
+            continue  # blank lines and the pings of server-sent events
+        data = json.loads(value)
+        error = data if kind == b"error" else data.get("error")
+        if error:
+            raise _refusal(error, str(error.get("message", error)), response)
+        yield data
+
+
+def _logprob(entry: Mapping[str, Any], top: int, spellings: Mapping[int, str]) -> Mapping[str, Any]:
+    others = entry["top_logprobs"][:top]
+    return {**_token(entry, spellings), "top_logprobs": [_token(other, spellings) for other in others]}
+
+
+def _token(entry: Mapping[str, Any], spellings: Mapping[int, str]) -> dict[str, Any]:
+    """An entry in OpenAI's shape; the server writes control tokens among the alternatives as empty strings."""
+    text = entry["token"] or spellings.get(entry["id"], "")
+    return {"token": text, "logprob": entry["logprob"], "bytes": entry["bytes"] or list(text.encode())}
+
+
+def _generation(data: Mapping[str, Any], logprobs: Iterable[Mapping[str, Any]]) -> Generation:
+    return Generation(
+        finish="length" if data["stop_type"] == "limit" else "stop",
+        usage=Usage(
+            prompt_tokens=data.get("tokens_evaluated"),
+            completion_tokens=data.get("tokens_predicted"),
+            cached_tokens=data.get("timings", {}).get("cache_n"),
+        ),
+        logprobs=tuple(logprobs),
+    )

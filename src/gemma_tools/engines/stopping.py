@@ -1,0 +1,34 @@
+"""Stop strings for engines that have none of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+
+
+def until(pieces: Iterable[str], stop: tuple[str, ...]) -> Generator[str, None, bool]:
+    """Yield `pieces` up to the first stop string, and no part of it; return whether one came.
+
+    An end of the text that may yet become a stop string is held back until the next piece decides.
+    """
+    stop = tuple(filter(None, stop))
+    held = ""
+    for piece in pieces:
+        text = held + piece
+        found = min((at for word in stop if (at := text.find(word)) >= 0), default=-1)
+        if found >= 0:
+            if found:
+                yield text[:found]
+            return True
+        keep = max((_overlap(text, word) for word in stop), default=0)
+        held = text[len(text) - keep :]
+        if shown := text[: len(text) - keep]:
+            yield shown
+    if held:
+        yield held
+    return False
+
+
+def _overlap(text: str, word: str) -> int:
+    """How many characters at the end of `text` begin `word`."""
+    longest = min(len(text), len(word) - 1)
+    return next((n for n in range(longest, 0, -1) if text.endswith(word[:n])), 0)

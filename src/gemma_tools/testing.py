@@ -1,0 +1,121 @@
+"""For tests of code that stands on gemma_tools: an engine that plays given texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from threading import Lock
+from typing import Literal
+
+from gemma_tools.engines.base import (
+    Cancellation,
+    Capabilities,
+    Constraint,
+    Engine,
+    Generation,
+    Pieces,
+    Sampling,
+    Usage,
+)
+from gemma_tools.engines.stopping import until
+from gemma_tools.errors import EngineError
+from gemma_tools.prompt import Prompt
+
+_ALL_SETTINGS = frozenset(field.name for field in fields(Sampling)) - {"extra"}
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One answer. `pieces` come one by one, then `error` is raised, if there is one.
+
+    A piece counts as one token: `max_tokens` cuts after so many pieces, with finish "length".
+    """
+
+    pieces: Sequence[str]
+    finish: Literal["stop", "length"] = "stop"
+    error: EngineError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an engine was asked for."""
+
+    prompt: Prompt
+    sampling: Sampling
+    stop: tuple[str, ...]
+    constraint: Constraint | None
+
+
+class ScriptedEngine(Engine):
+    """Plays `answers` in their order, one for each prompt, through the protocol of every other engine.
+
+    An answer is a raw text as a model would write it (played in pieces of `cut` characters), an `EngineError` to raise, or a
+    `Script`. `asked` lists what was asked for. Without `capabilities` every setting is accepted, no constraint, and no
+    medium.
+    """
+
+    name = "scripted"
+
+    def __init__(
+        self, answers: Iterable[str | EngineError | Script], *, cut: int = 4, capabilities: Capabilities | None = None
+    ) -> None:
+        self.asked: list[Asked] = []
+        self._answers = iter(answers)
+        self._cut = cut
+        self._capabilities = capabilities or Capabilities(settings=_ALL_SETTINGS)
+        self._lock = Lock()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine was told that it can do."""
+        return self._capabilities
+
+    def generate(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        *,
+        stop: tuple[str, ...] = (),
+        constraint: Constraint | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Pieces:
+        """Play the next answer; see `Engine.generate`."""
+        self.refuse_unsupported(sampling, constraint)
+        with self._lock:
+            self.asked.append(Asked(prompt, sampling, stop, constraint))
+            answer = next(self._answers, None)
+        if answer is None:
+            raise EngineError("the script has no more answers", engine=self.name)
+        script = self._script(answer)
+        shown = tuple(script.pieces)[: sampling.max_tokens]
+        text = ""
+        pieces = until(shown, stop)
+        try:
+            while True:
+                piece = next(pieces)
+                if cancel and cancel.cancelled:
+                    return Generation()
+                text += piece
+                yield piece
+        except StopIteration as end:
+            stopped = end.value
+        usage = Usage(prompt_tokens=self.count_tokens(prompt.text), completion_tokens=len(shown), cached_tokens=0)
+        if stopped:
+            return Generation(usage=usage)
+        if len(shown) < len(script.pieces):
+            return Generation(finish="length", usage=usage)
+        if script.error:
+            script.error.text = text
+            raise script.error
+        return Generation(finish=script.finish, usage=usage)
+
+    def count_tokens(self, text: str) -> int:
+        """The number of pieces of `cut` characters in `text`."""
+        return -(-len(text) // self._cut)
+
+    def _script(self, answer: str | EngineError | Script) -> Script:
+        if isinstance(answer, Script):
+            return answer
+        if isinstance(answer, EngineError):
+            return Script((), error=answer)
+        return Script([answer[i : i + self._cut] for i in range(0, len(answer), self._cut)])
