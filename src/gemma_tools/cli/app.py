@@ -9,6 +9,7 @@ from io import TextIOWrapper
 
 import typer
 
+from gemma_tools.cli.chat import chat
 from gemma_tools.cli.complete import complete
 from gemma_tools.cli.parse import parse
 from gemma_tools.cli.render import render
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (complete, render, parse):
+for command in (complete, render, parse, chat):
     app.command()(command)
 
 

@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gemma_tools.cli.files import read_request, write_json
+from gemma_tools.cli.options import EngineName, Url
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
 
-Model = Annotated[str | None, typer.Option(help="The model to run; the request's own otherwise.")]
-Engine = Annotated[str | None, typer.Option(help="What runs it; the model's usual engine otherwise.")]
-Url = Annotated[str | None, typer.Option(help="Where the engine listens.")]
-
 
 def complete(
     request: Annotated[str, typer.Argument(help="A file with an OpenAI request, or - for standard input.")] = "-",
-    model: Model = None,
-    engine: Engine = None,
+    model: Annotated[str | None, typer.Option(help="The model to run; the request's own otherwise.")] = None,
+    engine: EngineName = None,
     url: Url = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print chunks as they come, one JSON object a line.")] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""What `render` and `parse` have in common: which format, and how it is set."""
+"""Options that several commands have: which format and how it is set, and what runs the model."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ Options = Annotated[
     list[str] | None,
     typer.Option("--option", "-o", metavar="NAME=VALUE", help="An option of the format or of rendering, any number of times."),
 ]
+EngineName = Annotated[str | None, typer.Option("--engine", help="What runs the model; its usual engine otherwise.")]
+Url = Annotated[str | None, typer.Option(help="Where the engine listens.")]
 
 _OF_RENDERING = frozenset(
     parameter.name

@@ -1,0 +1,113 @@
+"""`gemma-tools chat`: a conversation in the terminal, with tools."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from gemma_tools.cli.options import EngineName, Url
+from gemma_tools.errors import GemmaToolsError
+
+if TYPE_CHECKING:
+    from gemma_tools.backends.base import BaseModelBackend
+    from gemma_tools.reply import ToolCall
+    from gemma_tools.tools import LoopEvent, ToolBox, Transcript
+
+_CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+"""What a terminal would obey rather than show."""
+
+
+def chat(
+    model: Annotated[str, typer.Argument(help="The model to talk to.")] = "tiny",
+    tools: Annotated[
+        str | None, typer.Option(help="A Python file with tools, which are run, or a JSON file: then you give the results.")
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="A system text.")] = None,
+    engine: EngineName = None,
+    url: Url = None,
+) -> None:
+    """Talk to a model; its calls and their results are shown as they happen. An empty line or Ctrl-D ends it."""
+    from gemma_tools.backends.registry import create_model
+    from gemma_tools.tools import ToolBox, load_tools
+
+    box = load_tools(tools) if tools else ToolBox()
+    with suppress(ImportError):
+        import readline  # noqa: F401  (it makes input() editable)
+    with create_model(model, engine=engine, url=url) as backend:
+        Conversation(backend, box, system).hold()
+
+
+class Conversation:
+    """The messages so far, and a terminal to go on with them."""
+
+    def __init__(self, backend: BaseModelBackend, box: ToolBox, system: str | None) -> None:
+        self.backend = backend
+        self.box = box
+        self.messages: list[Mapping[str, Any]] = [{"role": "system", "content": system}] if system else []
+        self.screen = Console(highlight=False, markup=False, soft_wrap=True)
+
+    def hold(self) -> None:
+        """Take turns until there is no more input.
+
+        On a terminal an error costs only the turn that it happened in; input from a file ends there, with the error.
+        """
+        while text := _ask("you> "):
+            try:
+                self.messages = list(self._answer([*self.messages, {"role": "user", "content": text}]).messages)
+            except GemmaToolsError as error:
+                if not sys.stdin.isatty():
+                    raise
+                self._show(f"\n{error}\n", "red")
+
+    def _answer(self, messages: list[Mapping[str, Any]]) -> Transcript:
+        from gemma_tools.tools import run_tools
+
+        transcript = run_tools(self.backend, messages, self.box, on_event=self._tell, stream=True)
+        while transcript.stopped == "pending":
+            results = [self._result(call) for call in transcript.pending]
+            transcript = run_tools(self.backend, [*transcript.messages, *results], self.box, on_event=self._tell, stream=True)
+        if transcript.stopped != "answered":
+            self._show(f"(stopped: {transcript.stopped})\n", "yellow")
+        return transcript
+
+    def _result(self, call: ToolCall) -> Mapping[str, Any]:
+        """The result of a call in a reply whose calls are not all run: by its function if it has one, else by the person."""
+        if self.box.runs(call.name):
+            content = self.box.call(call.name, call.arguments).content
+        else:
+            self._show(f"→ {call.name} {call.arguments_json}\n", "cyan")
+            content = _ask(f"result of {call.name}> ")
+        return {"role": "tool", "tool_call_id": call.id, "content": content}
+
+    def _tell(self, event: LoopEvent) -> None:
+        from gemma_tools.tools import CallFinished, CallStarted, Delta, Replied
+
+        match event:
+            case Delta(chunk) if chunk.choices:
+                delta = chunk.choices[0].delta
+                self._show(getattr(delta, "reasoning_content", None) or "", "dim")
+                self._show(delta.content or "")
+            case Replied(_, completion) if completion.choices[0].message.content:
+                self._show("\n")
+            case CallStarted(call):
+                self._show(f"→ {call.name} {call.arguments_json}\n", "cyan")
+            case CallFinished(call, result):
+                self._show(f"← {call.name} {result.content}\n", "red" if result.fault else "green")
+
+    def _show(self, text: str, style: str = "") -> None:
+        if text:
+            self.screen.print(Text(text.translate(_CONTROLS), style), end="")
+
+
+def _ask(prompt: str) -> str:
+    """A line that the person types; empty at the end of input."""
+    try:
+        return input(prompt if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return ""
