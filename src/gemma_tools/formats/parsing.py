@@ -6,7 +6,8 @@ lets it finish. Two rules keep every way of cutting the text equal to feeding it
 
 - decide only on what is certain: where the text so far could still go another way, yield, unless it has ended;
 - before a yield, `self._pos` is the start of what is held back, and positions kept across the yield count from there
-  (consumed text is dropped between pieces).
+  (consumed text is dropped between pieces), except while `self._pinned`: then no text is dropped and positions stay.
+  No local variable may hold the text across a yield: appending to it would copy it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class GeneratorParser:
     def __init__(self) -> None:
         self._text = ""
         self._pos = 0
+        self._pinned = False
         self._ended = False
         self._finish: Literal["stop", "length"] = "stop"
         self._cut = False
@@ -60,7 +62,7 @@ class GeneratorParser:
         # Appending to a string that nothing else refers to is done in place: a long held-back text costs linear time.
         held = self._text
         self._text = ""
-        if self._pos:
+        if self._pos and not self._pinned:
             held = held[self._pos :]
             self._pos = 0
         held += text
