@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any, Literal
 
@@ -83,6 +83,12 @@ class Prompt:
             return frozenset()
         pattern = _spellings(self.controls)
         return frozenset(found for s in self.segments if not s.control for found in pattern.findall(s.text))
+
+    def begun(self, text: str) -> Prompt:
+        """This prompt with `text` as the beginning of the model's own output; control spellings in it are control."""
+        pieces = _spellings(self.controls).split(text)
+        marked = "".join(piece if i % 2 else quote(piece) for i, piece in enumerate(pieces))
+        return replace(self, marked=self.marked + marked, prefill=self.prefill + text)
 
     def _split(self) -> Iterator[Segment]:
         for i, piece in enumerate(_spellings(self.controls).split(self.marked)):

@@ -39,6 +39,14 @@ class Format(ABC):
     controls: ClassVar[tuple[str, ...]]
     """The spelling of every control token of the family."""
 
+    thought: ClassVar[tuple[str, str] | None] = None
+    """What opens and ends a thought; None where the family has none."""
+
+    @property
+    def call_opening(self) -> tuple[str, str]:
+        """What a call begins with: the text before its name, and what stands between name and arguments."""
+        raise NotImplementedError
+
     @abstractmethod
     def render(
         self,
