@@ -22,6 +22,7 @@ LAYERS = [
     {"openai_api"},
     {"transport", "server", "tools", "bench", "integrations"},
     {"cli"},
+    {"__main__"},
 ]
 """From the ground up. A part may import itself and the layers below; parts of one layer do not know each other."""
 
