@@ -11,7 +11,8 @@ GemmaToolsError
 │   ├── EngineProtocolError   it answered something that is not its protocol
 │   ├── ModelNotFound         no such model, or no such model file
 │   └── ContextExceeded       the prompt is longer than the context; `prompt_tokens`, `context`
-└── UnusableAnswer            the model answered, and the answer breaks what was asked; `text` is the answer
+├── UnusableAnswer            the model answered, and the answer breaks what was asked; `text` is the answer
+└── ToolError                 raised by a tool: the message is what the model is told, word for word
 """
 
 from __future__ import annotations
@@ -95,3 +96,7 @@ class UnusableAnswer(GemmaToolsError):
     def __init__(self, message: str, *, text: str) -> None:
         super().__init__(message)
         self.text = text
+
+
+class ToolError(GemmaToolsError):
+    """Raised by a tool to tell the model what went wrong, in exactly these words."""

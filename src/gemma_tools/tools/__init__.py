@@ -10,6 +10,8 @@ def get_weather(city: str) -> str:
 print(run_tools("functiongemma", "What is the weather in Lisbon?", [get_weather]))
 """
 
+from typing import TYPE_CHECKING, Any
+
 from gemma_tools.tools.functions import FunctionTool, tool
 from gemma_tools.tools.loop import (
     Ask,
@@ -21,10 +23,16 @@ from gemma_tools.tools.loop import (
     Run,
     arun_tools,
     rounds,
+    run_calls,
     run_tools,
 )
+from gemma_tools.tools.mcp import amcp_toolbox, mcp_toolbox
+from gemma_tools.tools.scripts import ScriptResult, script_runner
 from gemma_tools.tools.toolbox import Toolable, ToolBox, ToolResult, load_tools
 from gemma_tools.tools.transcript import Transcript
+
+if TYPE_CHECKING:
+    from gemma_tools.tools.system import get_system_info
 
 __all__ = [
     "Ask",
@@ -35,13 +43,28 @@ __all__ = [
     "LoopEvent",
     "Replied",
     "Run",
+    "ScriptResult",
     "ToolBox",
     "ToolResult",
     "Toolable",
     "Transcript",
+    "amcp_toolbox",
     "arun_tools",
+    "get_system_info",
     "load_tools",
+    "mcp_toolbox",
     "rounds",
+    "run_calls",
     "run_tools",
+    "script_runner",
     "tool",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # The one tool that needs an extra as soon as it is named.
+    if name != "get_system_info":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from gemma_tools.tools.system import get_system_info
+
+    return get_system_info

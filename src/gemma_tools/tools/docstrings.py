@@ -33,7 +33,7 @@ def read_docstring(text: str | None) -> Docstring:
     lines = inspect.cleandoc(text or "").splitlines()
     starts = [i for i in range(len(lines)) if _title(lines, i) or _FIELD.match(lines[i])]
     parameters: dict[str, str] = {}
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=False):
         parameters.update(_parameters(lines, start, end))
     description = "\n".join(lines[: starts[0]] if starts else lines).strip()
     return Docstring(description, parameters)

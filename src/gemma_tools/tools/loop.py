@@ -204,7 +204,7 @@ def run_tools(
                 case Ask(number, history):
                     answer = _ask(backend, history, _fields(backend, box, options, number), stream, emit)
                 case Run(calls):
-                    answer = _run_calls(box, calls)
+                    answer = run_calls(box, calls)
                 case _:
                     emit(step)
 
@@ -330,7 +330,8 @@ def _whole(state: Any) -> ChatCompletion:
     return ChatCompletion.model_validate(state.current_completion_snapshot.model_dump(exclude_none=True))
 
 
-def _run_calls(box: ToolBox, calls: Sequence[ToolCall]) -> list[ToolResult]:
+def run_calls(box: ToolBox, calls: Sequence[ToolCall]) -> list[ToolResult]:
+    """Do what a `Run` asks for: the calls at the same time, in threads; a lone one in the calling thread."""
     if len(calls) == 1:
         return [box.call(calls[0].name, calls[0].arguments_json)]
     pool = ThreadPoolExecutor(min(len(calls), _MAX_THREADS), thread_name_prefix="gemma-tools")

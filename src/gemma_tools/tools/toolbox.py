@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
 
-from gemma_tools.errors import InvalidRequest
+from gemma_tools.errors import InvalidRequest, ToolError
 from gemma_tools.log import log_content, logger
 from gemma_tools.tools.functions import FunctionTool, declared, result_text, tool
 
@@ -63,6 +63,11 @@ class ToolBox:
     def names(self) -> tuple[str, ...]:
         """The names of all tools, in order."""
         return tuple(self._tools)
+
+    @property
+    def functions(self) -> tuple[FunctionTool, ...]:
+        """The tools that run; without those that are only declared."""
+        return tuple(t for t in self._tools.values() if isinstance(t, FunctionTool))
 
     def schemas(self) -> list[dict[str, Any]]:
         """The tools as OpenAI's `tools` parameter has them."""
@@ -219,4 +224,5 @@ def _result(name: str, value: object) -> ToolResult:
 
 def _failure(name: str, error: BaseException) -> ToolResult:
     logger.warning("tool %s failed: %s", name, type(error).__name__)
-    return fault("failed", f"{name} failed: {type(error).__name__}: {error}", error)
+    message = str(error) if isinstance(error, ToolError) else f"{name} failed: {type(error).__name__}: {error}"
+    return fault("failed", message, error)

@@ -1,0 +1,264 @@
+"""`execute_python`: a tool that runs the Python scripts of one directory.
+
+This is no sandbox. A script runs as the user that runs this program, and can do what that user can: read files, open
+connections, start processes. What is bounded is what a model can ask for: which script, which interpreter, how long, how much
+memory and output. Give it a directory that holds only what a stranger may run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import IO, Annotated, Final
+
+from pydantic import AliasChoices, Field
+
+from gemma_tools.errors import InvalidRequest
+from gemma_tools.tools.functions import FunctionTool, tool
+
+_POSIX: Final = os.name == "posix"
+_NAME: Final = re.compile(r"(?!.*\.\.)\w[\w .+-]*\.py")
+_LAUNCHER: Final = Path(__file__).with_name("launcher.py")
+_MARK: Final = "GEMMA_TOOLS_SCRIPT_RUN"
+_KILL_ROUNDS: Final = 20
+_CLOSING_SECONDS: Final = 1.0
+_NAMES_SHOWN: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptResult:
+    """What a script did, or why it was not run."""
+
+    stdout: str = ""
+    stderr: str = ""
+    return_code: int = -1
+    """The exit status; minus the number of the signal that ended it; -1, with an `error`, if it was not run."""
+    error: str | None = None
+    """Why it was not run, or why it was ended."""
+    duration: float = 0.0
+    """Seconds from start to end."""
+    truncated: bool = False
+    """Whether there was more output than is shown."""
+
+
+class _Refused(Exception):
+    """The script is not run; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    timeout: float
+    max_output: int
+    max_memory: int | None
+
+
+def script_runner(
+    scripts_dir: str | os.PathLike[str],
+    *,
+    venvs: Iterable[str | os.PathLike[str]] = (),
+    timeout: float = 300.0,
+    max_output: int = 100_000,
+    max_memory: int | None = 4 * 1024**3,
+    env: Mapping[str, str] | None = None,
+) -> FunctionTool:
+    """The tool `execute_python(script_name, arguments="", venv_path="")` for the scripts of one directory.
+
+    A model's `script_name` must name a `.py` file that lies directly in `scripts_dir`; `arguments` is split as a shell would
+    split it and is never given to one; `venv_path` must be one of `venvs`, as its directory or its `bin/activate`, and is used
+    by its interpreter. The parameters are also taken as `py_script_name`, `py_script_args` and `py_script_venv`.
+
+    Args:
+        scripts_dir: the only directory that scripts are run from; also their working directory.
+        venvs: the virtual environments that a model may choose. Without a choice the running interpreter is used.
+        timeout: seconds until the script and every process that it started are killed.
+        max_output: how many bytes of stdout, and as many of stderr, are kept; the rest is read and dropped.
+        max_memory: bytes of address space for each process, where the system has such a limit; None for none.
+        env: variables for the script. Besides them it gets PATH and LANG and nothing of this program's environment.
+
+    Raises:
+        InvalidRequest: the directory or an environment is not there, or a limit is not positive.
+    """
+    for name, limit in (("timeout", timeout), ("max_output", max_output), ("max_memory", max_memory)):
+        if limit is not None and limit <= 0:
+            raise InvalidRequest("must be more than 0", param=name)
+    folder = Path(scripts_dir).resolve()
+    if not folder.is_dir():
+        raise InvalidRequest(f"{scripts_dir} is not a directory", param="scripts_dir")
+    interpreters = {Path(venv).resolve(): _interpreter(Path(venv).absolute()) for venv in venvs}
+    limits = _Limits(timeout, max_output, max_memory)
+
+    def execute_python(
+        script_name: Annotated[
+            str,
+            Field(
+                description="The script's file name, such as report.py",
+                validation_alias=AliasChoices("script_name", "py_script_name"),
+            ),
+        ],
+        arguments: Annotated[
+            str,
+            Field(
+                description="The command line arguments, in one text",
+                validation_alias=AliasChoices("arguments", "py_script_args"),
+            ),
+        ] = "",
+        venv_path: Annotated[
+            str,
+            Field(
+                description="The virtual environment to use, if not the usual one",
+                validation_alias=AliasChoices("venv_path", "py_script_venv"),
+            ),
+        ] = "",
+    ) -> ScriptResult:
+        """Runs a Python script and gives its output and exit status."""
+        try:
+            script = _script(folder, script_name)
+            words = _words(arguments)
+            interpreter = _chosen(interpreters, folder, venv_path) if venv_path else Path(sys.executable)
+        except _Refused as refusal:
+            return ScriptResult(error=str(refusal))
+        return _execute([str(interpreter), "-u", "-s", str(script), *words], folder, interpreter.parent, env or {}, limits)
+
+    return tool(execute_python)
+
+
+def _script(folder: Path, name: str) -> Path:
+    if not _NAME.fullmatch(name):
+        raise _Refused(f"{name!r} is not the name of a script: a file name that ends in .py, without a path")
+    try:
+        script = (folder / name).resolve(strict=True)
+    except (OSError, RuntimeError):
+        known = sorted(path.name for path in folder.glob("*.py"))[:_NAMES_SHOWN]
+        raise _Refused(f"there is no script {name!r}; there is: {', '.join(known) or 'none'}") from None
+    if script.parent != folder or not script.is_file():
+        raise _Refused(f"{name!r} is not a file of the scripts directory")
+    return script
+
+
+def _words(arguments: str) -> list[str]:
+    if "\0" in arguments:
+        raise _Refused("the arguments hold a NUL character")
+    try:
+        return shlex.split(arguments)
+    except ValueError as error:
+        raise _Refused(f"the arguments cannot be split: {error}") from None
+
+
+def _interpreter(venv: Path) -> Path:
+    interpreter = venv / "bin" / "python" if _POSIX else venv / "Scripts" / "python.exe"
+    if not os.access(interpreter, os.X_OK):
+        raise InvalidRequest(f"{venv} is not a virtual environment: it has no {interpreter.relative_to(venv)}", param="venvs")
+    return interpreter
+
+
+def _chosen(interpreters: Mapping[Path, Path], folder: Path, venv_path: str) -> Path:
+    venv = folder / venv_path
+    if venv.name == "activate" and venv.parent.name in ("bin", "Scripts"):
+        venv = venv.parent.parent
+    try:
+        return interpreters[venv.resolve()]
+    except (KeyError, OSError, ValueError, RuntimeError):
+        raise _Refused(f"the virtual environment {venv_path!r} is not one of those allowed") from None
+
+
+def _execute(command: list[str], folder: Path, bin_dir: Path, env: Mapping[str, str], limits: _Limits) -> ScriptResult:
+    mark = secrets.token_hex(16)
+    if _POSIX:
+        seconds = int(limits.timeout) + 1
+        command = [sys.executable, "-I", "-S", str(_LAUNCHER), str(limits.max_memory or 0), str(seconds), *command]
+    started = time.monotonic()
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={"PATH": f"{bin_dir}{os.pathsep}{os.defpath}", "LANG": "C.UTF-8", **_system_variables(), **env, _MARK: mark},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        return ScriptResult(error=f"the script cannot be started: {error}")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    stdout, stderr = _Output(process.stdout, limits.max_output), _Output(process.stderr, limits.max_output)
+    failure = None
+    try:
+        process.wait(limits.timeout)
+    except subprocess.TimeoutExpired:
+        failure = f"the script was ended after {limits.timeout:g} seconds"
+    finally:
+        _kill(process, mark)
+        process.wait()
+    duration = time.monotonic() - started
+    return ScriptResult(
+        stdout=stdout.text(),
+        stderr=stderr.text(),
+        return_code=process.returncode,
+        error=failure,
+        duration=round(duration, 3),
+        truncated=stdout.truncated or stderr.truncated,
+    )
+
+
+def _system_variables() -> dict[str, str]:
+    # Without it no program starts on Windows.
+    return {"SYSTEMROOT": os.environ["SYSTEMROOT"]} if "SYSTEMROOT" in os.environ else {}
+
+
+class _Output:
+    """The beginning of what a pipe says. The rest is read, so that the writer is not blocked, and dropped."""
+
+    def __init__(self, pipe: IO[bytes], most: int) -> None:
+        self._pipe = pipe
+        self._most = most
+        self._kept = bytearray()
+        self.truncated = False
+        self._thread = Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with self._pipe as pipe:
+            while piece := os.read(pipe.fileno(), 65536):
+                room = self._most - len(self._kept)
+                self._kept += piece[:room]
+                self.truncated = self.truncated or len(piece) > room
+
+    def text(self) -> str:
+        """What was kept, once all is read. A process that escaped and holds the pipe open is not waited for."""
+        self._thread.join(_CLOSING_SECONDS)
+        return bytes(self._kept).decode("utf-8", "replace")
+
+
+def _kill(process: subprocess.Popen[bytes], mark: str) -> None:
+    """End the process group, and those that left it and still carry `mark` in their environment (Linux)."""
+    if not _POSIX:
+        process.kill()
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for _ in range(_KILL_ROUNDS):
+        strays = list(_marked(mark.encode()))
+        if not strays:
+            return
+        for pid in strays:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _marked(mark: bytes) -> Iterator[int]:
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark in entry.read_bytes():
+                yield int(entry.parent.name)
