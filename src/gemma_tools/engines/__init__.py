@@ -35,6 +35,7 @@ __all__ = [
     "Usage",
     "create_engine",
     "engine_names",
+    "engine_options",
     "register_engine",
 ]
 
@@ -71,11 +72,25 @@ def create_engine(name: str, **options: Any) -> Engine:
     """
     if name == "tiny" or name.startswith("hf:") or name.endswith(".gguf"):
         name, options = "llama.cpp", {"model": name, **options}
+    factory = _factory(name)
+    _refuse_unknown(name, factory, options)
+    return factory(**options)
+
+
+def engine_options(name: str) -> frozenset[str]:
+    """The names of the options that `create_engine(name, ...)` takes.
+
+    Raises:
+        UnknownName: no engine is called so.
+    """
+    return frozenset(signature(_factory(name)).parameters)
+
+
+def _factory(name: str) -> Callable[..., Engine]:
     factory = _registered.get(name) or _built_in(name) or _plugin(name)
     if factory is None:
         raise UnknownName(f"no engine is called {name!r}; known are {', '.join(engine_names())}, and .gguf files")
-    _refuse_unknown(name, factory, options)
-    return factory(**options)
+    return factory
 
 
 def _built_in(name: str) -> Callable[..., Engine] | None:

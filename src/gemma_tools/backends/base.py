@@ -1,0 +1,159 @@
+"""What every backend is to its users: OpenAI requests in, OpenAI objects out, synchronous and asynchronous.
+
+The manner is CAMEL's, so that people who know one know the other: `run` and `arun` take messages, a response format and
+tools; `token_counter`, `token_limit` and `count_tokens_from_messages` tell what they cost. `respond` and `arespond` take a
+whole request that is already validated; every other face of this package stands on them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from gemma_tools.engines.base import Cancellation
+from gemma_tools.request import ChatRequest, parse_request
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+    from pydantic import BaseModel
+
+    from gemma_tools.tokens import BaseTokenCounter
+
+    Response: TypeAlias = ChatCompletion | Iterator[ChatCompletionChunk]
+    AsyncResponse: TypeAlias = ChatCompletion | AsyncIterator[ChatCompletionChunk]
+
+
+class BaseModelBackend(ABC):
+    """A model behind the OpenAI chat API, in this process. Implement `token_counter`, `_run` and `_arun`.
+
+    A backend may be used from several threads at once, and as a context manager that closes it.
+    """
+
+    def __init__(
+        self,
+        model_type: str,
+        model_config_dict: Mapping[str, Any] | None = None,
+        api_key: str | None = None,
+        url: str | None = None,
+        token_counter: BaseTokenCounter | None = None,
+        timeout: float | None = None,
+        max_retries: int = 3,
+    ) -> None:
+        """Keep what a backend is made of.
+
+        `model_type` is the model's name; `url` and `api_key` are for engines behind a server; `timeout` is in seconds, None
+        for MODEL_TIMEOUT from the environment or 180; `max_retries` bounds retries before anything was generated.
+        """
+        self.model_type = model_type
+        self.model_config_dict = dict(model_config_dict or {})
+        self.api_key = api_key
+        self.url = url
+        self.timeout = timeout
+        self.max_retries = max_retries
+        self._token_counter = token_counter
+
+    @property
+    @abstractmethod
+    def token_counter(self) -> BaseTokenCounter:
+        """What counts tokens for this model."""
+
+    @abstractmethod
+    def _run(self, request: ChatRequest, cancel: Cancellation) -> Response:
+        """Answer `request`: a completion, or an iterator of chunks if it asks for a stream."""
+
+    @abstractmethod
+    async def _arun(self, request: ChatRequest, cancel: Cancellation) -> AsyncResponse:
+        """The same without ever blocking the event loop."""
+
+    def run(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        response_format: type[BaseModel] | Mapping[str, Any] | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        stream: bool | None = None,
+        **fields: Any,
+    ) -> Response:
+        """Answer `messages`: a `ChatCompletion`, or an iterator of chunks when streaming.
+
+        `response_format` is a pydantic class or OpenAI's own object; `tools` are OpenAI's, and `[]` or None means none.
+        `stream=None` leaves it to `model_config_dict["stream"]`. `fields` are more fields of an OpenAI request:
+        `tool_choice`, `temperature`, `max_tokens`, ... Closing the iterator, or leaving a loop over it, stops the engine.
+
+        Raises:
+            InvalidRequest: the request cannot be honoured; `param` names the field.
+            UnusableAnswer: the model's answer breaks what the request asked for.
+            EngineError: the engine failed.
+        """
+        return self.respond(self._request(messages, response_format, tools, stream, fields))
+
+    async def arun(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        response_format: type[BaseModel] | Mapping[str, Any] | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        stream: bool | None = None,
+        **fields: Any,
+    ) -> AsyncResponse:
+        """`run`, awaited. Cancelling the task, or closing the iterator, stops the engine."""
+        return await self.arespond(self._request(messages, response_format, tools, stream, fields))
+
+    def respond(self, request: ChatRequest, *, cancel: Cancellation | None = None) -> Response:
+        """Answer a validated request; `cancel` stops it from another thread. Raises what `run` raises."""
+        return self._run(request, cancel or Cancellation())
+
+    async def arespond(self, request: ChatRequest, *, cancel: Cancellation | None = None) -> AsyncResponse:
+        """`respond`, awaited: a completion, or an asynchronous iterator of chunks."""
+        return await self._arun(request, cancel or Cancellation())
+
+    @property
+    def stream(self) -> bool:
+        """Whether `run` streams when it is not told."""
+        return bool(self.model_config_dict.get("stream", False))
+
+    @property
+    def token_limit(self) -> int | None:
+        """The context in tokens, prompt and answer together; None if unknown."""
+        return None
+
+    def count_tokens_from_messages(self, messages: Sequence[Mapping[str, Any]]) -> int:
+        """The number of tokens in the prompt for `messages`; `token_counter.exact` says how far to trust it."""
+        return self.token_counter.count_tokens_from_messages(messages)
+
+    def close(self) -> None:  # noqa: B027
+        """Free what the backend holds. Safe at any time, any number of times; running answers are stopped."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _request(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        response_format: type[BaseModel] | Mapping[str, Any] | None,
+        tools: Sequence[Mapping[str, Any]] | None,
+        stream: bool | None,
+        fields: Mapping[str, Any],
+    ) -> ChatRequest:
+        body: dict[str, Any] = {
+            "model": self.model_type,
+            "messages": messages,
+            "stream": self.stream if stream is None else stream,
+            **fields,
+        }
+        if tools is not None:
+            body["tools"] = tools
+        if isinstance(response_format, type):
+            body["response_format"] = _json_schema_format(response_format)
+        elif response_format is not None:
+            body["response_format"] = response_format
+        return parse_request(body)
+
+
+def _json_schema_format(model: type[BaseModel]) -> dict[str, Any]:
+    schema = {"name": model.__name__, "schema": model.model_json_schema(), "strict": True}
+    return {"type": "json_schema", "json_schema": schema}

@@ -1,0 +1,97 @@
+"""What `model_config_dict` may hold, checked: sampling, and how answers are given.
+
+A setting that is not set is the engine's own default. With tools, a temperature of at most 0.2 is wise: a call is no place
+for surprises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gemma_tools.errors import InvalidRequest
+
+
+class ModelConfig(BaseModel):
+    """The settings that all families share. Unknown names are refused.
+
+    `num_predict` is Ollama's name for `max_tokens`: give one of them (a negative one means no limit). `engine_options` are
+    settings that only one engine knows, by its own names, such as Ollama's `num_ctx`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    temperature: float | None = Field(None, ge=0)
+    top_p: float | None = Field(None, ge=0, le=1)
+    top_k: int | None = Field(None, ge=0)
+    min_p: float | None = Field(None, ge=0, le=1)
+    seed: int | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    num_predict: int | None = None
+    repeat_penalty: float | None = Field(None, gt=0)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    stop: str | list[str] | None = None
+    stream: bool = False
+    stream_arguments: Literal["whole", "live"] = "whole"
+    engine_options: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """The configuration that `settings` describe.
+
+        Raises:
+            InvalidRequest: an unknown name or an impossible value; `param` names it.
+        """
+        try:
+            return cls.model_validate(dict(settings))
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            name = ".".join(["model_config_dict", *map(str, fault["loc"])])
+            known = f"; known are: {', '.join(cls.model_fields)}" if fault["type"] == "extra_forbidden" else ""
+            raise InvalidRequest(f"{fault['msg']}{known}", param=name) from error
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if self.max_tokens is not None and self.num_predict is not None:
+            raise ValueError("max_tokens and num_predict are the same setting: give one of them")
+        return self
+
+    @property
+    def limit(self) -> int | None:
+        """How many tokens to generate at most, by whichever name it was given."""
+        if self.num_predict is not None:
+            return self.num_predict if self.num_predict >= 0 else None
+        return self.max_tokens
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The stop strings."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings that are set or have a default of their own, as `model_config_dict` takes them."""
+        return {name: value for name, value in self.model_dump().items() if value is not None and value != {}}
+
+
+class FunctionGemmaConfig(ModelConfig):
+    """Settings of FunctionGemma; nothing beyond what all share."""
+
+
+class Gemma3Config(ModelConfig):
+    """Settings of Gemma 3 and 3n; nothing beyond what all share."""
+
+
+class Gemma4Config(ModelConfig):
+    """Settings of Gemma 4. Temperature 1.0, top_p 0.95 and top_k 64 are what Google's model cards for Gemma 4 recommend.
+
+    `enable_thinking` is what holds where a request does not say: True, False, or None for Gemma 4's own default, which is
+    not to think. A request says so by `reasoning_effort` or `chat_template_kwargs.enable_thinking`.
+    """
+
+    temperature: float | None = Field(1.0, ge=0)
+    top_p: float | None = Field(0.95, ge=0, le=1)
+    top_k: int | None = Field(64, ge=0)
+    enable_thinking: bool | None = None

@@ -1,0 +1,20 @@
+"""FunctionGemma behind the OpenAI chat API."""
+
+from __future__ import annotations
+
+from gemma_tools.backends.config import FunctionGemmaConfig
+from gemma_tools.backends.gemma import GemmaBackend
+
+__all__ = ["FunctionGemmaConfig", "FunctionGemmaModel"]
+
+
+class FunctionGemmaModel(GemmaBackend):
+    """FunctionGemma (270M), a text model made for tool calls.
+
+    When a request has tools but no developer text, the sentence that the model was trained with is put in; Google calls it
+    essential. `default_instruction=False` leaves it out.
+    """
+
+    format_name = "functiongemma"
+    config_type = FunctionGemmaConfig
+    format_defaults = {"default_instruction": True}

@@ -1,0 +1,315 @@
+"""One of Gemma's formats joined to an engine: the backend behind all three families.
+
+The work is written once, as a blocking generator of events (`_attempt`). Whole answers, streams and their asynchronous twins
+all drive that generator, so they cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from gemma_tools.backends.base import BaseModelBackend
+from gemma_tools.backends.config import ModelConfig
+from gemma_tools.backends.media import MediaPolicy, load_media, refuse_media
+from gemma_tools.backends.names import model_file, ollama_name
+from gemma_tools.backends.plan import OnInvalid, Plan, make_plan
+from gemma_tools.backends.verdict import judge
+from gemma_tools.completion import Answer, Heading, TokenUse, Turn, chunks, completion, drain
+from gemma_tools.engines import create_engine, engine_options
+from gemma_tools.engines.base import Cancellation, Engine, Generation, Pieces, Sampling, Usage
+from gemma_tools.engines.drive import acall, adrive
+from gemma_tools.errors import UnusableAnswer
+from gemma_tools.formats import get_format
+from gemma_tools.formats.base import Format, Recovery, ReplyParser
+from gemma_tools.log import log_content, logger
+from gemma_tools.prompt import Prompt
+from gemma_tools.reply import ContentDelta, Event, Reply, ToolCallEnded
+from gemma_tools.request import MEDIA_PARTS, ChatRequest
+from gemma_tools.tokens import BaseTokenCounter, token_counter
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+    from gemma_tools.backends.base import AsyncResponse, Response
+
+
+class GemmaBackend(BaseModelBackend):
+    """A format and an engine, as the families use them. A subclass names its format and its configuration."""
+
+    format_name: ClassVar[str]
+    config_type: ClassVar[type[ModelConfig]] = ModelConfig
+    format_defaults: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(
+        self,
+        model_type: str,
+        model_config_dict: Mapping[str, Any] | None = None,
+        api_key: str | None = None,
+        url: str | None = None,
+        token_counter: BaseTokenCounter | None = None,
+        timeout: float | None = None,
+        max_retries: int = 3,
+        *,
+        engine: Engine | str | None = None,
+        recovery: Recovery = "schema",
+        stream_arguments: Literal["whole", "live"] | None = None,
+        on_invalid: OnInvalid | None = None,
+        allow_remote_media: bool = False,
+        allow_file_media: bool = False,
+        **format_options: Any,
+    ) -> None:
+        """Join the family's format to an engine.
+
+        Args:
+            model_type: the model's name, as the engine knows it.
+            model_config_dict: settings, checked by the family's configuration class.
+            api_key: for an engine behind a server that wants one.
+            url: where the engine's server is; see the engine for its default.
+            token_counter: your own counter, in place of the engine's.
+            timeout: seconds to wait for the engine; by default MODEL_TIMEOUT from the environment, or 180.
+            max_retries: how often a broken connection is tried again, as long as nothing was generated.
+            engine: an engine of your own (which you close), or one's name; by default a model file and `tiny` run in this
+                process, and everything else in Ollama.
+            recovery: how far a drifted call is read as one: "strict", "schema" or "eager".
+            stream_arguments: "whole" streams a call once it is complete, "live" as it is written.
+            on_invalid: what becomes of a call whose arguments break their schema: "report" adds a problem to the message,
+                "retry" shows the model its error (and raises after three rounds), "raise" raises UnusableAnswer. By default
+                it is reported if the extra `validation` is installed; a strict tool that no grammar binds is retried.
+            allow_remote_media: fetch images from http(s) addresses, public ones only.
+            allow_file_media: read images from local files.
+            format_options: options of the format; see `get_format`.
+
+        Raises:
+            InvalidRequest: an unknown setting or an impossible value.
+            UnknownName: no engine of that name.
+        """
+        super().__init__(model_type, model_config_dict, api_key, url, token_counter, timeout, max_retries)
+        self.config = self.config_type.of(self.model_config_dict)
+        self.format: Format = get_format(self.format_name, recovery=recovery, **{**self.format_defaults, **format_options})
+        self._calls = stream_arguments or self.config.stream_arguments
+        self._on_invalid = on_invalid
+        self._media = MediaPolicy(allow_remote=allow_remote_media, allow_files=allow_file_media)
+        self._owns_engine = not isinstance(engine, Engine)
+        self.engine: Engine = engine if isinstance(engine, Engine) else self._create_engine(engine)
+
+    @property
+    def token_counter(self) -> BaseTokenCounter:
+        """The counter that was given, else the engine's own, else an estimate (`exact` is False then)."""
+        return self._token_counter or self._engine_counter
+
+    @property
+    def token_limit(self) -> int | None:
+        """The engine's context in tokens; None if it does not tell."""
+        return self.engine.context_length
+
+    @property
+    def stream(self) -> bool:
+        """Whether `run` streams when it is not told."""
+        return self.config.stream
+
+    def close(self) -> None:
+        """Close the engine, unless it was given ready-made."""
+        if self._owns_engine:
+            self.engine.close()
+
+    def _run(self, request: ChatRequest, cancel: Cancellation) -> Response:
+        turns = self._turns(request, cancel)
+        return self._stream(request, turns) if request.stream else self._whole(request, turns)
+
+    async def _arun(self, request: ChatRequest, cancel: Cancellation) -> AsyncResponse:
+        turns = await acall(lambda cancel: self._turns(request, cancel), cancel)
+        if request.stream:
+            return adrive(lambda _: self._stream(request, turns), cancel)
+        return await acall(lambda _: self._whole(request, turns), cancel)
+
+    def _whole(self, request: ChatRequest, turns: Iterator[Turn]) -> ChatCompletion:
+        return completion(self._heading(request), turns)
+
+    def _stream(self, request: ChatRequest, turns: Iterator[Turn]) -> Iterator[ChatCompletionChunk]:
+        return chunks(self._heading(request), turns, calls=self._calls, include_usage=request.include_usage)
+
+    def _heading(self, request: ChatRequest) -> Heading:
+        return Heading(model=request.model or self.model_type, legacy=request.legacy_functions)
+
+    def _turns(self, request: ChatRequest, cancel: Cancellation) -> Iterator[Turn]:
+        """One turn for each choice; a request that cannot be honoured is refused here, before the first."""
+        plan = self._plan(request, thinking=self._thinks(request))
+        sampling = self._sampling(request)
+        self.engine.refuse_unsupported(sampling, plan.constraint)
+        return (self._turn(request, plan, _reseeded(sampling, index), cancel) for index in range(request.n))
+
+    def _thinks(self, request: ChatRequest) -> bool:
+        return bool(request.enable_thinking)
+
+    def _plan(self, request: ChatRequest, *, thinking: bool) -> Plan:
+        plan = make_plan(request, self.format, self.engine.capabilities, thinking=thinking, on_invalid=self._on_invalid)
+        return replace(plan, prompt=self._with_media(plan.prompt)) if plan.prompt.media else plan
+
+    def _with_media(self, prompt: Prompt) -> Prompt:
+        can = self.engine.capabilities
+        for number, part in enumerate(prompt.media):
+            kind = MEDIA_PARTS.get(str(part.get("type")))
+            if not (kind == "image" and can.images or kind == "audio" and can.audio):
+                raise refuse_media(part, number, f"the engine {self.engine.name} takes no {kind}")
+        return replace(prompt, media=load_media(prompt.media, self._media))
+
+    def _sampling(self, request: ChatRequest) -> Sampling:
+        """What the request says, else the configuration, else the family's defaults as far as the engine knows them."""
+        config = self.config
+        can = self.engine.capabilities.settings
+        settings: dict[str, Any] = {"max_tokens": config.limit}
+        for name in (
+            "temperature",
+            "top_p",
+            "top_k",
+            "min_p",
+            "seed",
+            "repeat_penalty",
+            "presence_penalty",
+            "frequency_penalty",
+        ):
+            if name in config.model_fields_set or name in can:
+                settings[name] = getattr(config, name)
+        for name in ("max_tokens", "temperature", "top_p", "top_k", "min_p", "seed"):
+            if (value := getattr(request, name)) is not None:
+                settings[name] = value
+        for name in ("presence_penalty", "frequency_penalty", "logit_bias"):
+            if value := getattr(request, name):
+                settings[name] = value
+        if request.logprobs:
+            settings["logprobs"] = request.top_logprobs or 0
+        return Sampling(**settings, extra=config.engine_options)
+
+    def _turn(self, request: ChatRequest, plan: Plan, sampling: Sampling, cancel: Cancellation) -> Turn:
+        """One choice: asked for again while it breaks the plan and the model can be shown what is wrong."""
+        spent = TokenUse(prompt=0, completion=0)
+        for further in reversed(range(plan.rounds)):
+            held: list[Event] = []
+            attempt = self._attempt(plan, sampling, request.stop or self.config.stops, cancel)
+            answer = drain(attempt, held) if plan.held else (yield from attempt)
+            spent += answer.tokens
+            verdict = judge(plan, answer.reply)
+            if verdict.fault is None:
+                yield from (event for event in held if not (verdict.rewritten and isinstance(event, ContentDelta)))
+                if verdict.rewritten:
+                    yield ContentDelta(verdict.reply.content or "")
+                _log(self.model_type, verdict.reply, spent)
+                return replace(answer, reply=verdict.reply, tokens=spent)
+            if not (further and verdict.again):
+                break
+            logger.info("%s: asking again", self.model_type)
+            request = replace(request, messages=(*request.messages, *verdict.again))
+            plan = self._plan(request, thinking=False)
+        raise UnusableAnswer(verdict.fault, text=answer.text)
+
+    def _attempt(self, plan: Plan, sampling: Sampling, stop: tuple[str, ...], cancel: Cancellation) -> Turn:
+        """Ask the model once and read what it writes."""
+        prompt = plan.prompt
+        log_content("prompt", prompt.text)
+        parser = self.format.parser(plan.tools, opens=prompt.opens, guarded=prompt.guarded)
+        written = [prompt.prefill]
+        yield from parser.feed(prompt.prefill)
+        with closing(self._pieces(plan, sampling, stop, cancel)) as pieces:
+            generation = yield from _read(pieces, parser, written, single=plan.single)
+        text = "".join(written)
+        log_content("output", text)
+        return Answer(
+            reply=parser.reply,
+            text=text,
+            tokens=self._tokens(prompt, text, parser.reply, generation.usage),
+            logprobs=generation.logprobs,
+            losses=prompt.losses,
+        )
+
+    def _pieces(self, plan: Plan, sampling: Sampling, stop: tuple[str, ...], cancel: Cancellation) -> Pieces:
+        """What the model writes. With `plan.thought` the thought is written first, unbound, and then the bound answer."""
+        prompt, end = plan.prompt, plan.thought_end
+        generate = partial(self.engine.generate, stop=stop, cancel=cancel)
+        if end is None:
+            return (yield from generate(prompt, sampling, constraint=plan.constraint))
+        pieces: list[str] = []
+        first = drain(generate(replace(prompt, stop=(*prompt.stop, end)), sampling), pieces)
+        thought = "".join(pieces)
+        for token in (end, *prompt.stop):
+            thought = thought.removesuffix(token)
+        yield thought
+        used = self.token_counter.count(thought) if first.usage.completion_tokens is None else first.usage.completion_tokens
+        left = None if sampling.max_tokens is None else sampling.max_tokens - used
+        if first.finish == "length" or (left is not None and left <= 0):
+            return replace(first, finish="length")
+        yield end
+        bound = generate(prompt.begun(thought + end), replace(sampling, max_tokens=left), constraint=plan.constraint)
+        second = yield from bound
+        total = None if second.usage.completion_tokens is None else used + second.usage.completion_tokens
+        return replace(second, usage=replace(first.usage, completion_tokens=total), logprobs=first.logprobs + second.logprobs)
+
+    def _tokens(self, prompt: Prompt, text: str, reply: Reply, usage: Usage) -> TokenUse:
+        """The engine's counts; what it does not tell is counted here."""
+        counter = self.token_counter
+        told = usage.prompt_tokens is not None and usage.completion_tokens is not None
+        return TokenUse(
+            prompt=counter.count(prompt.text) if usage.prompt_tokens is None else usage.prompt_tokens,
+            completion=counter.count(text) if usage.completion_tokens is None else usage.completion_tokens,
+            cached=usage.cached_tokens,
+            reasoning=counter.count(reply.reasoning) if reply.reasoning else 0,
+            estimated=not (told or counter.exact),
+        )
+
+    def _create_engine(self, name: str | None) -> Engine:
+        """The engine called `name`, with what it takes of this backend's options; by default see `names`."""
+        model = self.model_type
+        if name is not None and (file := model_file(name)):
+            name, model = "llama.cpp", file
+        elif name in (None, "llama.cpp") and (file := model_file(model)):
+            name, model = "llama.cpp", file
+        elif name in (None, "ollama"):
+            name, model = "ollama", ollama_name(model)
+        takes = engine_options(name)
+        wanted = {"model": model, "api_key": self.api_key, "timeout": self.timeout, "max_retries": self.max_retries}
+        options = {option: value for option, value in wanted.items() if option in takes}
+        if self.url is not None:
+            options["url"] = self.url
+        return create_engine(name, **options)
+
+    @cached_property
+    def _engine_counter(self) -> BaseTokenCounter:
+        return token_counter(self.format, self.engine)
+
+
+def _read(pieces: Pieces, parser: ReplyParser, written: list[str], *, single: bool) -> Generator[Event, None, Generation]:
+    """Feed `pieces` to `parser` and keep them in `written`; with `single`, leave at the end of the first call."""
+    while True:
+        try:
+            piece = next(pieces)
+        except StopIteration as end:
+            generation: Generation = end.value
+            yield from parser.close(generation.finish)
+            return generation
+        # Character by character, so that nothing of a second call in the same piece is read.
+        for part in piece if single else (piece,):
+            written.append(part)
+            events = parser.feed(part)
+            yield from events
+            if single and any(isinstance(event, ToolCallEnded) for event in events):
+                return Generation()
+
+
+def _reseeded(sampling: Sampling, index: int) -> Sampling:
+    """The sampling of the choice `index`: choices with one seed would be one choice."""
+    return sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + index)
+
+
+def _log(model: str, reply: Reply, tokens: TokenUse) -> None:
+    logger.info(
+        "%s: answered, finish %s, %d calls, %d problems, %d prompt tokens, %d completion tokens",
+        model,
+        reply.finish_reason,
+        len(reply.tool_calls),
+        len(reply.problems),
+        tokens.prompt,
+        tokens.completion,
+    )

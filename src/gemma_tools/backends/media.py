@@ -1,0 +1,220 @@
+"""Images and audio in a request: fetched, checked and decoded before an engine sees them.
+
+A data URI is always taken. An http(s) address or a file is only when the caller allows it, because both reach further than
+the request: an address is resolved once, refused unless all that it resolves to is public, and then connected to by that very
+number, and every redirect goes through the same door.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes, urljoin, urlsplit
+from urllib.request import url2pathname
+
+from gemma_tools.errors import InvalidRequest
+
+_REDIRECTS = 5
+_IMAGE_STARTS = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"RIFF": "image/webp",
+    b"BM": "image/bmp",
+}
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaPolicy:
+    """What may be loaded, and how much: sizes in bytes after decoding, `timeout` in seconds for one download."""
+
+    allow_remote: bool = False
+    allow_files: bool = False
+    max_bytes: int = 20 * 2**20
+    max_total_bytes: int = 50 * 2**20
+    timeout: float = 20.0
+
+
+def load_media(parts: Sequence[Mapping[str, Any]], policy: MediaPolicy) -> tuple[Mapping[str, Any], ...]:
+    """OpenAI's `image_url` and `input_audio` parts as `{"type": "image" | "audio", "data": bytes, "format": str}`, in order.
+
+    `format` is the media type of an image ("image/png") and OpenAI's word for audio ("wav").
+
+    Raises:
+        InvalidRequest: a part that is not allowed, too large, unreadable, or not what it says; `param` names it.
+    """
+    loaded: list[Mapping[str, Any]] = []
+    total = 0
+    for number, part in enumerate(parts):
+        media = _load(part, policy, number)
+        total += len(media["data"])
+        if total > policy.max_total_bytes:
+            raise _refusal(f"the images and audio are together larger than {policy.max_total_bytes} bytes", part, number)
+        loaded.append(media)
+    return tuple(loaded)
+
+
+def refuse_media(part: Mapping[str, Any], number: int, reason: str) -> InvalidRequest:
+    """The error for the `number`th image or audio part of a request, counted from 0."""
+    return _refusal(reason, part, number, code="unsupported_media")
+
+
+def _load(part: Mapping[str, Any], policy: MediaPolicy, number: int) -> Mapping[str, Any]:
+    kind = part.get("type")
+    value = part.get(str(kind))
+    try:
+        if kind == "image_url":
+            url = value.get("url") if isinstance(value, Mapping) else value
+            data = _bytes_of(url, policy)
+            return {"type": "image", "data": data, "format": _image_format(data)}
+        if kind == "input_audio" and isinstance(value, Mapping):
+            return {"type": "audio", "data": _decode(str(value.get("data", "")), policy), "format": value.get("format", "wav")}
+    except _Unloadable as error:
+        raise _refusal(str(error), part, number) from error.__cause__
+    raise _refusal("give images as image_url and audio as input_audio parts", part, number)
+
+
+class _Unloadable(Exception):
+    """Why a part cannot be loaded."""
+
+
+def _refusal(reason: str, part: Mapping[str, Any], number: int, code: str = "invalid_media") -> InvalidRequest:
+    return InvalidRequest(f"media part {number} of the request ({part.get('type')}): {reason}", param="messages", code=code)
+
+
+def _bytes_of(url: object, policy: MediaPolicy) -> bytes:
+    if not isinstance(url, str) or not url:
+        raise _Unloadable("it has no url")
+    scheme = url.partition(":")[0].lower()
+    if scheme == "data":
+        head, comma, data = url.partition(",")
+        if not comma:
+            raise _Unloadable("its data URI has no comma")
+        if head.lower().endswith(";base64"):
+            return _decode(data, policy)
+        return _within(unquote_to_bytes(data), policy)
+    if scheme in ("http", "https"):
+        if not policy.allow_remote:
+            raise _Unloadable(
+                "addresses are not fetched; send a data URI, or let the backend do it with allow_remote_media=True"
+            )
+        return _fetch(url, policy)
+    if not policy.allow_files:
+        raise _Unloadable("files are not read; send a data URI, or let the backend do it with allow_file_media=True")
+    return _read(Path(url2pathname(urlsplit(url).path) if scheme == "file" else url), policy)
+
+
+def _within(data: bytes, policy: MediaPolicy) -> bytes:
+    if len(data) > policy.max_bytes:
+        raise _Unloadable(f"it is larger than {policy.max_bytes} bytes")
+    if not data:
+        raise _Unloadable("it is empty")
+    return data
+
+
+def _decode(text: str, policy: MediaPolicy) -> bytes:
+    if len(text) > policy.max_bytes * 4 // 3 + 4:
+        raise _Unloadable(f"it is larger than {policy.max_bytes} bytes")
+    try:
+        return _within(base64.b64decode(text, validate=True), policy)
+    except (binascii.Error, ValueError) as error:
+        raise _Unloadable("its base64 is broken") from error
+
+
+def _read(path: Path, policy: MediaPolicy) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return _within(file.read(policy.max_bytes + 1), policy)
+    except OSError as error:
+        raise _Unloadable(f"the file cannot be read: {error.strerror}") from error
+
+
+def _image_format(data: bytes) -> str:
+    for start, name in _IMAGE_STARTS.items():
+        if data.startswith(start) and (start != b"RIFF" or data[8:12] == b"WEBP"):
+            return name
+    raise _Unloadable("it is no PNG, JPEG, GIF, WebP or BMP image")
+
+
+def _fetch(url: str, policy: MediaPolicy) -> bytes:
+    import httpx
+
+    deadline = time.monotonic() + policy.timeout
+    # No proxy from the environment: the address that was checked is the one that is connected to.
+    with httpx.Client(timeout=policy.timeout, follow_redirects=False, trust_env=False) as client:
+        for _ in range(_REDIRECTS + 1):
+            parts = urlsplit(url)
+            host, port = _endpoint(url)
+            request = client.build_request(
+                "GET",
+                httpx.URL(url).copy_with(host=_public_address(host, port)),
+                headers={"host": parts.netloc.rpartition("@")[2]},
+                extensions={"sni_hostname": host},
+            )
+            try:
+                response = client.send(request, stream=True)
+                try:
+                    if response.has_redirect_location:
+                        url = urljoin(url, response.headers["location"])
+                        continue
+                    if response.status_code != 200:
+                        raise _Unloadable(f"its server answered with status {response.status_code}")
+                    return _receive(response, deadline, policy)
+                finally:
+                    response.close()
+            except httpx.HTTPError as error:
+                raise _Unloadable(f"it cannot be fetched ({type(error).__name__})") from error
+    raise _Unloadable(f"more than {_REDIRECTS} redirects")
+
+
+def _receive(response: Any, deadline: float, policy: MediaPolicy) -> bytes:
+    data = bytearray()
+    for piece in response.iter_bytes():
+        data += piece
+        if len(data) > policy.max_bytes:
+            break
+        if time.monotonic() > deadline:
+            raise _Unloadable(f"it took longer than {policy.timeout:g} seconds")
+    return _within(bytes(data), policy)
+
+
+def _endpoint(url: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise _Unloadable("its address cannot be read") from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise _Unloadable("it leads to something that is no http(s) address")
+    return host, port or (443 if parts.scheme == "https" else 80)
+
+
+def _public_address(host: str, port: int) -> str:
+    """The address to connect to for `host`; refused unless every address it has is public."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise _Unloadable("its host has no address") from error
+    addresses = [str(entry[4][0]) for entry in found]
+    if not all(map(_is_public, addresses)):
+        raise _Unloadable("its host is not on the public network")
+    return addresses[0]
+
+
+def _is_public(text: str) -> bool:
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        # Addresses that carry an IPv4 address inside are as public as a gateway makes them: only the plain mapping is read.
+        if address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        elif address.sixtofour is not None or address.teredo is not None or address in _NAT64:
+            return False
+    return address.is_global and not address.is_multicast

@@ -1,0 +1,152 @@
+"""How a request's demands are met: by a grammar, by beginning the model's turn for it, by checking, or not at all.
+
+One request gives one `Plan`, made before anything is generated; what cannot be met is refused there, never forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from gemma_tools.backends.checks import can_validate, check_schema
+from gemma_tools.engines.base import Capabilities, Constraint
+from gemma_tools.errors import InvalidRequest
+from gemma_tools.formats.base import Format
+from gemma_tools.prompt import Prompt
+from gemma_tools.request import ChatRequest, Message, ResponseFormat, Tool
+
+OnInvalid: TypeAlias = Literal["report", "retry", "raise"]
+
+ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
+"""The schema behind `response_format={"type": "json_object"}`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How one request is put to the model, and what its answer is held to."""
+
+    prompt: Prompt
+    tools: tuple[Tool, ...]
+    """The tools whose calls count: those that the tool choice allows."""
+    constraint: Constraint | None = None
+    thought_end: str | None = None
+    """What ends the thought that comes before the constraint holds; None where it holds from the start."""
+    single: bool = False
+    """Stop after the first complete call."""
+    forced: bool = False
+    """An answer without a call breaks the tool choice."""
+    answer: ResponseFormat | None = None
+    """The JSON that the answer must be when it is no call; None: any text."""
+    on_invalid: OnInvalid | None = None
+    """What becomes of calls whose arguments break their schema; None: they are not checked."""
+
+    @property
+    def rounds(self) -> int:
+        """How often the model is asked at most: once, and again while it is shown what was wrong."""
+        return 3 if self.on_invalid == "retry" else 2
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing may be sent before the answer has been checked."""
+        return self.on_invalid in ("retry", "raise") or (self.answer is not None and self.constraint is None)
+
+
+def make_plan(
+    request: ChatRequest, format: Format, engine: Capabilities, *, thinking: bool, on_invalid: OnInvalid | None
+) -> Plan:
+    """The plan for `request` in `format`, on an engine with these capabilities.
+
+    Raises:
+        InvalidRequest: the engine cannot be made to keep what the request asks for; `param` names it.
+    """
+    choice = request.tool_choice
+    tools = () if choice.mode == "none" else tuple(t for t in request.tools if choice.names is None or t.name in choice.names)
+    single = not request.parallel_tool_calls or request.legacy_functions
+    forced = bool(tools) and choice.mode == "required"
+    answer = None if forced else _json_answer(request)
+    constraint: Constraint | None = None
+    thought: tuple[str, str] | None = None
+    opening = ""
+
+    if forced or any(tool.strict for tool in tools):
+        constraint = _call_grammar(format, engine, tools, forced=forced, single=single)
+    elif answer is not None and not tools and "json_schema" in engine.constraints:
+        constraint = Constraint(json_schema=answer.schema or ANY_OBJECT)
+        thought = format.thought if thinking else None
+    if forced and constraint is None:
+        if not engine.raw_prompt:
+            message = "this engine takes neither a grammar nor a begun answer, so no call can be forced"
+            raise InvalidRequest(message, param="tool_choice", code="unsupported_parameter")
+        before, after = format.call_opening
+        opening = before + tools[0].name + after if len(tools) == 1 else before
+
+    messages = request.messages
+    if answer is not None and constraint is None:
+        messages = _instructed(messages, answer)
+    prompt = format.render(
+        messages,
+        request.tools,
+        tool_choice="none" if choice.mode == "none" else "auto",
+        # A call that is begun for the model leaves no room for a thought before it.
+        enable_thinking=thinking and not opening,
+    )
+    if thought and prompt.opens == "content":
+        opening = thought[0]
+    return Plan(
+        prompt=prompt.begun(opening) if opening else prompt,
+        tools=tools,
+        constraint=constraint,
+        thought_end=thought[1] if thought else None,
+        single=single,
+        forced=forced,
+        answer=answer,
+        on_invalid=_policy(on_invalid, tools, bound=constraint is not None),
+    )
+
+
+def _json_answer(request: ChatRequest) -> ResponseFormat | None:
+    wanted = request.response_format
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.schema is not None:
+        check_schema(wanted.schema, "response_format.json_schema.schema")
+    return wanted
+
+
+def _instructed(messages: tuple[Message, ...], wanted: ResponseFormat) -> tuple[Message, ...]:
+    """The messages with word of the JSON that is wanted in the system text: an unbound model has to be told."""
+    text = "Answer with one JSON object and nothing else."
+    if wanted.schema is not None:
+        schema = json.dumps(wanted.schema, ensure_ascii=False)
+        text = f"Answer with JSON that fits this JSON Schema, and nothing else:\n{schema}"
+    first = messages[0]
+    if first.role not in ("system", "developer"):
+        return (Message("system", text), *messages)
+    if isinstance(first.content, tuple):
+        return (first._replace(content=(*first.content, {"type": "text", "text": text})), *messages[1:])
+    return (first._replace(content=f"{first.content or ''}\n\n{text}"), *messages[1:])
+
+
+def _call_grammar(
+    format: Format, engine: Capabilities, tools: tuple[Tool, ...], *, forced: bool, single: bool
+) -> Constraint | None:
+    if not engine.constraints & {"gbnf", "lark"}:
+        return None
+    grammar = format.grammar(tools, tool_choice="required" if forced else "auto", parallel=not single)
+    return Constraint(gbnf=grammar.gbnf, lark=grammar.lark)
+
+
+def _policy(on_invalid: OnInvalid | None, tools: tuple[Tool, ...], *, bound: bool) -> OnInvalid | None:
+    """How calls are checked: as told; strict tools always where no grammar binds them; else reported where that is possible."""
+    if not tools:
+        return None
+    strict = not bound and any(tool.strict for tool in tools)
+    policy = on_invalid if on_invalid not in (None, "report") else "retry" if strict else on_invalid
+    if policy is None:
+        return "report" if can_validate() else None
+    for index, tool in enumerate(tools):
+        if tool.parameters:
+            check_schema(tool.parameters, f"tools[{index}].function.parameters")
+    return policy

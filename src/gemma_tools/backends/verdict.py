@@ -1,0 +1,73 @@
+"""Whether an answer keeps what its plan promises, and what to tell the model if not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gemma_tools.backends.checks import answer_fault, argument_problems, json_text
+from gemma_tools.backends.plan import Plan
+from gemma_tools.reply import Problem, Reply
+from gemma_tools.request import Call, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`fault` is None when `reply` may be given to the caller; else `again` is what to tell the model (nothing: give up)."""
+
+    reply: Reply
+    fault: str | None = None
+    again: tuple[Message, ...] = ()
+    rewritten: bool = False
+    """The content of `reply` is no longer what the model wrote: words and fences around the JSON are gone."""
+
+
+def judge(plan: Plan, reply: Reply) -> Verdict:
+    """Hold `reply` against `plan`. An answer that was cut is what it is: its finish reason says so."""
+    if reply.tool_calls:
+        return _judge_calls(plan, reply)
+    if reply.finish_reason == "length":
+        return Verdict(reply)
+    if plan.forced:
+        return Verdict(reply, "the model made no call of an allowed tool, and tool_choice requires one")
+    return _judge_answer(plan, reply) if plan.answer is not None else Verdict(reply)
+
+
+def _judge_calls(plan: Plan, reply: Reply) -> Verdict:
+    problems = argument_problems(reply, plan.tools) if plan.on_invalid else ()
+    if not problems:
+        return Verdict(reply)
+    if plan.on_invalid == "report":
+        return Verdict(replace(reply, problems=reply.problems + problems))
+    fault = "; ".join(problem.message for problem in problems)
+    return Verdict(reply, fault, _with_errors(reply, problems) if plan.on_invalid == "retry" else ())
+
+
+def _with_errors(reply: Reply, problems: Sequence[Problem]) -> tuple[Message, ...]:
+    """The calls as they were made, each answered by its error."""
+    faults = {problem.index: problem.message for problem in problems}
+    calls = tuple(Call(call.id, call.name, call.arguments) for call in reply.tool_calls)
+    results = (
+        Message(
+            "tool",
+            f"error: {faults[index]}" if index in faults else "not run, because another call was wrong; call it again",
+            tool_call_id=call.id,
+            called=call.name,
+        )
+        for index, call in enumerate(reply.tool_calls)
+    )
+    return (Message("assistant", reply.content, calls, reasoning=reply.reasoning), *results)
+
+
+def _judge_answer(plan: Plan, reply: Reply) -> Verdict:
+    assert plan.answer is not None
+    bound = plan.constraint is not None
+    text = reply.content or "" if bound else json_text(reply.content)
+    fault = answer_fault(text, plan.answer)
+    if fault is None:
+        return Verdict(replace(reply, content=text), rewritten=not bound)
+    again = (
+        Message("assistant", reply.content),
+        Message("user", f"That is not the JSON that was asked for: {fault}\nAnswer again, with that JSON and nothing else."),
+    )
+    return Verdict(reply, f"the answer is not the JSON that was asked for: {fault}", () if bound else again)

@@ -1,0 +1,272 @@
+"""From events and replies to OpenAI's objects: the one place that builds `ChatCompletion` and `ChatCompletionChunk`.
+
+A `Turn` is one choice being generated: a blocking generator of events whose return value is the finished `Answer`. The same
+turns make a whole completion (`completion`) and a stream (`chunks`), so the two cannot differ.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat.chat_completion_chunk import ChoiceDelta
+
+from gemma_tools.reply import ContentDelta, Event, ReasoningDelta, Reply, ToolCallDelta, ToolCallEnded, ToolCallStarted
+
+T = TypeVar("T")
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenUse:
+    """Token counts of an answer. `estimated` when the engine did not tell them all and no exact counter could."""
+
+    prompt: int
+    completion: int
+    cached: int | None = None
+    reasoning: int = 0
+    estimated: bool = False
+
+    def __add__(self, other: TokenUse) -> TokenUse:
+        """Both together, as for an answer that took two rounds."""
+        return TokenUse(
+            prompt=self.prompt + other.prompt,
+            completion=self.completion + other.completion,
+            cached=None if self.cached is None and other.cached is None else (self.cached or 0) + (other.cached or 0),
+            reasoning=self.reasoning + other.reasoning,
+            estimated=self.estimated or other.estimated,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One finished choice. `text` is what the model wrote, `losses` what the prompt could not say of the request."""
+
+    reply: Reply
+    text: str
+    tokens: TokenUse
+    logprobs: tuple[Mapping[str, Any], ...] = ()
+    losses: tuple[str, ...] = ()
+
+
+Turn: TypeAlias = Generator[Event, None, Answer]
+"""One choice being generated. Closing it stops the engine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heading:
+    """What all parts of one completion share. With `legacy`, calls are given in the shape of `functions` requests."""
+
+    model: str
+    legacy: bool = False
+    id: str = field(default_factory=lambda: "chatcmpl-" + secrets.token_hex(12))
+    created: int = field(default_factory=lambda: int(time.time()))
+
+
+def drain(generator: Generator[ItemT, None, T], into: list[ItemT] | None = None) -> T:
+    """Run a generator to its end, keep its items in `into` if that is given, and return what it returns."""
+    items = [] if into is None else into
+    with closing(generator):
+        while True:
+            try:
+                items.append(next(generator))
+            except StopIteration as end:
+                value: T = end.value
+                return value
+
+
+def completion(heading: Heading, turns: Iterable[Turn]) -> ChatCompletion:
+    """Run every turn to its end and join the answers, one choice each.
+
+    Beyond OpenAI's fields a message has `reasoning_content` and `reasoning` (the thought, where there is one) and `problems`
+    (what was repaired or could not be read, where there is something); the completion has `losses` in the same way.
+    """
+    answers = [drain(turn) for turn in turns]
+    return ChatCompletion.model_validate(
+        {
+            "id": heading.id,
+            "object": "chat.completion",
+            "created": heading.created,
+            "model": heading.model,
+            "choices": [
+                {
+                    "index": index,
+                    "message": _message(answer.reply, legacy=heading.legacy),
+                    "finish_reason": _finish_reason(answer.reply, legacy=heading.legacy),
+                    "logprobs": _logprobs(answer),
+                }
+                for index, answer in enumerate(answers)
+            ],
+            "usage": _usage(answers),
+            **_losses(answers),
+        }
+    )
+
+
+def chunks(
+    heading: Heading, turns: Iterable[Turn], *, calls: Literal["whole", "live"] = "whole", include_usage: bool = False
+) -> Iterator[ChatCompletionChunk]:
+    """The same as a stream, one choice after the other. Closing it closes the turn that is running.
+
+    With `calls="whole"` a call is sent in one piece once it is complete, and the indices of complete calls have no gap; with
+    "live" its name and each piece of its arguments are sent as they are read. Nothing is sent before a turn's first event, so
+    an engine that fails at once fails before the stream begins. Problems and log probabilities come with the chunk that holds
+    the finish reason; with `include_usage` the last chunk has no choices and the usage.
+    """
+
+    def chunk(choices: list[dict[str, Any]], **more: Any) -> ChatCompletionChunk:
+        return ChatCompletionChunk.model_validate(
+            {
+                "id": heading.id,
+                "object": "chat.completion.chunk",
+                "created": heading.created,
+                "model": heading.model,
+                "choices": choices,
+                **more,
+            }
+        )
+
+    def choice(index: int, delta: ChoiceDelta, **more: Any) -> dict[str, Any]:
+        return {"index": index, "delta": delta, "finish_reason": None, "logprobs": None, **more}
+
+    answers: list[Answer] = []
+    for index, turn in enumerate(turns):
+        write = _whole_calls(heading.legacy) if calls == "whole" else _live_calls(heading.legacy)
+        begun = False
+        with closing(turn):
+            while True:
+                try:
+                    event = next(turn)
+                except StopIteration as end:
+                    answer: Answer = end.value
+                    break
+                piece = write(event)
+                if piece is None:
+                    continue
+                if not begun:
+                    begun = True
+                    yield chunk([choice(index, ChoiceDelta(role="assistant"))])
+                yield chunk([choice(index, piece)])
+        answers.append(answer)
+        delta = ChoiceDelta.model_validate(({} if begun else {"role": "assistant"}) | _problems(answer.reply))
+        finish = _finish_reason(answer.reply, legacy=heading.legacy)
+        last = choice(index, delta, finish_reason=finish, logprobs=_logprobs(answer))
+        yield chunk([last], **_losses([answer]))
+    if include_usage:
+        yield chunk([], usage=_usage(answers))
+
+
+def _message(reply: Reply, *, legacy: bool) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": reply.content, "refusal": None}
+    calls = [_function(call.name, call.arguments_json) for call in reply.tool_calls]
+    if calls and legacy:
+        message["function_call"] = calls[0]
+    elif calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": function}
+            for call, function in zip(reply.tool_calls, calls, strict=True)
+        ]
+    return message | _reasoning(reply.reasoning) | _problems(reply)
+
+
+def _function(name: str, arguments: str) -> dict[str, str]:
+    return {"name": name, "arguments": arguments}
+
+
+def _reasoning(text: str | None) -> dict[str, str]:
+    # Clients read one name or the other; nobody was seen to show both.
+    return {} if text is None else {"reasoning_content": text, "reasoning": text}
+
+
+def _problems(reply: Reply) -> dict[str, Any]:
+    return {"problems": [asdict(problem) for problem in reply.problems]} if reply.problems else {}
+
+
+def _losses(answers: Sequence[Answer]) -> dict[str, Any]:
+    losses = list(dict.fromkeys(loss for answer in answers for loss in answer.losses))
+    return {"losses": losses} if losses else {}
+
+
+def _finish_reason(reply: Reply, *, legacy: bool) -> str:
+    return "function_call" if legacy and reply.finish_reason == "tool_calls" else reply.finish_reason
+
+
+def _logprobs(answer: Answer) -> dict[str, Any] | None:
+    return {"content": list(answer.logprobs), "refusal": None} if answer.logprobs else None
+
+
+def _usage(answers: Sequence[Answer]) -> CompletionUsage:
+    """One usage for all choices: as at OpenAI, the prompt that they share is counted once."""
+    first = answers[0].tokens
+    completion_tokens = sum(answer.tokens.completion for answer in answers)
+    usage: dict[str, Any] = {
+        "prompt_tokens": first.prompt,
+        "completion_tokens": completion_tokens,
+        "total_tokens": first.prompt + completion_tokens,
+        "completion_tokens_details": {"reasoning_tokens": sum(answer.tokens.reasoning for answer in answers)},
+    }
+    if first.cached is not None:
+        usage["prompt_tokens_details"] = {"cached_tokens": first.cached}
+    if any(answer.tokens.estimated for answer in answers):
+        usage["estimated"] = True
+    return CompletionUsage.model_validate(usage)
+
+
+_Writer: TypeAlias = Callable[[Event], ChoiceDelta | None]
+
+
+def _text_delta(event: Event) -> ChoiceDelta | None:
+    match event:
+        case ContentDelta(text):
+            return ChoiceDelta(content=text)
+        case ReasoningDelta(text):
+            return ChoiceDelta.model_validate(_reasoning(text))
+    return None
+
+
+def _call_delta(index: int, function: dict[str, str], *, legacy: bool, **identity: str) -> ChoiceDelta:
+    delta = {"function_call": function} if legacy else {"tool_calls": [{"index": index, "function": function, **identity}]}
+    return ChoiceDelta.model_validate(delta)
+
+
+def _live_calls(legacy: bool) -> _Writer:
+    """Every event as it comes."""
+
+    def write(event: Event) -> ChoiceDelta | None:
+        match event:
+            case ToolCallStarted(index, call_id, name):
+                return _call_delta(index, _function(name, ""), legacy=legacy, id=call_id, type="function")
+            case ToolCallDelta(index, arguments):
+                return _call_delta(index, {"arguments": arguments}, legacy=legacy)
+        return _text_delta(event)
+
+    return write
+
+
+def _whole_calls(legacy: bool) -> _Writer:
+    """Calls once they are complete, counted from 0 without those that never were."""
+    started = ToolCallStarted(0, "", "")
+    pieces: list[str] = []
+    complete = 0
+
+    def write(event: Event) -> ChoiceDelta | None:
+        nonlocal started, complete
+        match event:
+            case ToolCallStarted():
+                started = event
+                pieces.clear()
+            case ToolCallDelta(_, arguments):
+                pieces.append(arguments)
+            case ToolCallEnded():
+                function = _function(started.name, "".join(pieces))
+                complete += 1
+                return _call_delta(complete - 1, function, legacy=legacy, id=started.id, type="function")
+        return _text_delta(event)
+
+    return write
