@@ -1,0 +1,218 @@
+"""Ollama, by its own Python client: raw prompts to `/api/generate`, or its native `/api/chat`."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+import httpx
+import ollama
+from pydantic import ValidationError
+
+from gemma_tools.engines.background import Tasks, aside
+from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
+from gemma_tools.engines.remote import (
+    CONNECT_TIMEOUT,
+    Answer,
+    Patience,
+    checked_url,
+    play,
+    status_fault,
+    through_proxy,
+    transport_fault,
+)
+from gemma_tools.errors import EngineError, EngineProtocolError, EngineRejected, InvalidRequest
+from gemma_tools.prompt import WORD_JOINER, Prompt
+
+_OPTIONS = {
+    "max_tokens": "num_predict",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "seed": "seed",
+    "repeat_penalty": "repeat_penalty",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+}
+"""Settings, and what Ollama's `options` call them."""
+
+_EXTRA = frozenset(ollama.Options.model_fields) - frozenset(_OPTIONS.values()) - {"stop"}
+
+_CAPABILITIES = Capabilities(
+    settings=frozenset(_OPTIONS) | {"logprobs"},
+    constraints=frozenset({"json_schema"}),
+    images=True,
+    prefix_cache=True,
+)
+
+_BOS = "<bos>"
+_IMAGES = frozenset({"<start_of_image>", "<image_soft_token>", "<|image|>"})
+"""What stands for an image in the prompts of Gemma 3, 3n and 4."""
+
+
+def default_url() -> str:
+    """Where Ollama is: OLLAMA_API_BASE_URL or OLLAMA_HOST from the environment, else port 11434 of this machine."""
+    return os.environ.get("OLLAMA_API_BASE_URL") or os.environ.get("OLLAMA_HOST") or "http://localhost:11434"
+
+
+def _host(url: str) -> str:
+    """`url` as Ollama's client takes it. OLLAMA_HOST may be an address to listen on; a `/v1` is for other clients."""
+    host = url.rstrip("/").removesuffix("/v1")
+    if host.startswith(":"):
+        host = "127.0.0.1" + host
+    checked_url(host)
+    return host.replace("0.0.0.0", "127.0.0.1")
+
+
+class OllamaEngine(Engine):
+    """Runs prompts on the model called `model` of the Ollama at `url` (else see `default_url`).
+
+    `timeout` is the longest silence in seconds, MODEL_TIMEOUT or 180 without it; loading the model counts. `max_retries` is
+    how often a request is sent again while nothing has come of it. `context` is Ollama's `num_ctx`: a prompt that is longer
+    than that, Ollama cuts without saying so.
+    """
+
+    name = "ollama"
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        url: str | None = None,
+        timeout: float | None = None,
+        max_retries: int = 3,
+        context: int | None = None,
+    ) -> None:
+        if not model:
+            raise InvalidRequest("name a model that Ollama has", param="model")
+        self._model = model
+        self._url = _host(url or default_url())
+        self._context = context
+        self._patience = Patience(timeout, max_retries)
+        self._tasks = Tasks()
+        self._client = ollama.AsyncClient(
+            host=self._url,
+            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
+            trust_env=through_proxy(checked_url(self._url)),
+        )
+        self._finalizer = weakref.finalize(self, aside, partial(self._tasks.close, self._client.close))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+        return _CAPABILITIES
+
+    @property
+    def context_length(self) -> int | None:
+        """`context`, if it was given; Ollama does not tell what it would take."""
+        return self._context
+
+    def generate(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        *,
+        stop: tuple[str, ...] = (),
+        constraint: Constraint | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Pieces:
+        """See `Engine.generate`."""
+        self.refuse_unsupported(sampling, constraint)
+        request = {
+            "prompt": _text(prompt),
+            "raw": True,
+            "images": [part["data"] for part in prompt.media] or None,
+            **self._request(sampling, (*prompt.stop, *stop), constraint),
+        }
+        return play(
+            self._tasks,
+            lambda: self._ask(request),
+            engine=self.name,
+            patience=self._patience,
+            fault=self._fault,
+            cancel=cancel,
+        )
+
+    def close(self) -> None:
+        """Stop what this engine runs, and let go of the connections. Ollama goes on."""
+        self._finalizer()
+
+    def _request(self, sampling: Sampling, stop: Sequence[str], constraint: Constraint | None) -> dict[str, Any]:
+        """What `/api/generate` and `/api/chat` have in common."""
+        options = dict(sampling.extra)
+        if unknown := sorted(options.keys() - _EXTRA):
+            raise InvalidRequest(f"not an option of Ollama; known are {', '.join(sorted(_EXTRA))}", param=unknown[0])
+        options |= {field: value for name, field in _OPTIONS.items() if (value := getattr(sampling, name)) is not None}
+        if self._context is not None:
+            options.setdefault("num_ctx", self._context)
+        try:
+            ollama.Options(**options)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            raise InvalidRequest(fault["msg"], param=str(fault["loc"][0])) from None
+        request: dict[str, Any] = {
+            "model": self._model,
+            "stream": True,
+            "options": {**options, "stop": list(stop)},
+            "format": constraint.json_schema if constraint else None,
+        }
+        if sampling.logprobs is not None:
+            request |= {"logprobs": True, "top_logprobs": sampling.logprobs}
+        return request
+
+    async def _ask(self, request: Mapping[str, Any]) -> Answer:
+        logprobs: list[Mapping[str, Any]] = []
+        parts: AsyncIterator[ollama.GenerateResponse] = await self._client.generate(**request)
+        async with aclosing(parts) as answer:  # type: ignore[type-var]  # it is a generator
+            async for part in answer:
+                logprobs += map(_logprob, part.get("logprobs") or ())
+                yield part.response or ""
+                if part.done:
+                    yield _generation(part, tuple(logprobs))
+
+    def _fault(self, error: Exception) -> EngineError:
+        where = f"Ollama at {self._url}"
+        if known := transport_fault(error, where):
+            return known
+        if isinstance(error, ollama.ResponseError):
+            said = str(error.error)
+            return EngineRejected(f"{where}: {said}") if error.status_code < 0 else status_fault(error.status_code, said, where)
+        return EngineProtocolError(f"{where} answered in a way that is not understood: {error!r}")
+
+
+def _text(prompt: Prompt) -> str:
+    """The prompt as Ollama takes it.
+
+    Ollama puts the BOS there itself, and an image where `[img-N]` stands, so text that looks like that is broken.
+    """
+    if not prompt.media and "[img-" not in prompt.marked:
+        return prompt.text.removeprefix(_BOS)
+    numbers = iter(range(len(prompt.media)))
+    texts = (
+        (f"[img-{next(numbers)}]" if s.text in _IMAGES else s.text)
+        if s.control
+        else prompt.guard(s.text).replace("[img-", f"[{WORD_JOINER}img-")
+        for s in prompt.segments
+    )
+    return "".join(texts).removeprefix(_BOS)
+
+
+def _logprob(entry: Any) -> Mapping[str, Any]:
+    return {**_token(entry), "top_logprobs": [_token(other) for other in entry.top_logprobs or ()]}
+
+
+def _token(entry: Any) -> dict[str, Any]:
+    return {"token": entry.token, "logprob": entry.logprob, "bytes": list(entry.token.encode())}
+
+
+def _generation(last: Any, logprobs: tuple[Mapping[str, Any], ...]) -> Generation:
+    return Generation(
+        finish="length" if last.done_reason == "length" else "stop",
+        usage=Usage(prompt_tokens=last.prompt_eval_count, completion_tokens=last.eval_count),
+        logprobs=logprobs,
+    )
