@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -111,7 +111,7 @@ def completion(heading: Heading, turns: Iterable[Turn]) -> ChatCompletion:
 
 def chunks(
     heading: Heading, turns: Iterable[Turn], *, calls: Literal["whole", "live"] = "whole", include_usage: bool = False
-) -> Iterator[ChatCompletionChunk]:
+) -> Generator[ChatCompletionChunk, None, None]:
     """The same as a stream, one choice after the other. Closing it closes the turn that is running.
 
     With `calls="whole"` a call is sent in one piece once it is complete, and the indices of complete calls have no gap; with

@@ -58,10 +58,10 @@ def schema_fault(text: str, schema: Mapping[str, Any]) -> str | None:
     if fault:
         return f"its schema is no JSON Schema: {fault}"
     try:
-        error = next(validator.iter_errors(value), None)
-    except Exception as failure:  # a reference that leads nowhere, an unusable pattern, too deep a value
-        return f"it cannot be checked: {failure}"
-    return None if error is None else f"{error.json_path}: {error.message}"
+        first = next(validator.iter_errors(value), None)
+    except Exception as error:  # a reference that leads nowhere, an unusable pattern, too deep a value
+        return f"it cannot be checked: {error}"
+    return None if first is None else f"{first.json_path}: {first.message}"
 
 
 def answer_fault(text: str, wanted: ResponseFormat) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from gemma_tools.backends.config import FunctionGemmaConfig
 from gemma_tools.backends.gemma import GemmaBackend
 
@@ -17,4 +19,4 @@ class FunctionGemmaModel(GemmaBackend):
 
     format_name = "functiongemma"
     config_type = FunctionGemmaConfig
-    format_defaults = {"default_instruction": True}
+    format_defaults = MappingProxyType({"default_instruction": True})

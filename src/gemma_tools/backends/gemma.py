@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from gemma_tools.backends.base import BaseModelBackend
@@ -42,7 +43,7 @@ class GemmaBackend(BaseModelBackend):
 
     format_name: ClassVar[str]
     config_type: ClassVar[type[ModelConfig]] = ModelConfig
-    format_defaults: ClassVar[Mapping[str, Any]] = {}
+    format_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def __init__(
         self,
@@ -153,7 +154,7 @@ class GemmaBackend(BaseModelBackend):
         can = self.engine.capabilities
         for number, part in enumerate(prompt.media):
             kind = MEDIA_PARTS.get(str(part.get("type")))
-            if not (kind == "image" and can.images or kind == "audio" and can.audio):
+            if not {"image": can.images, "audio": can.audio}.get(str(kind)):
                 raise refuse_media(part, number, f"the engine {self.engine.name} takes no {kind}")
         return replace(prompt, media=load_media(prompt.media, self._media))
 
@@ -187,7 +188,9 @@ class GemmaBackend(BaseModelBackend):
     def _turn(self, request: ChatRequest, plan: Plan, sampling: Sampling, cancel: Cancellation) -> Turn:
         """One choice: asked for again while it breaks the plan and the model can be shown what is wrong."""
         spent = TokenUse(prompt=0, completion=0)
-        for further in reversed(range(plan.rounds)):
+        rounds = plan.rounds
+        while True:
+            rounds -= 1
             held: list[Event] = []
             attempt = self._attempt(plan, sampling, request.stop or self.config.stops, cancel)
             answer = drain(attempt, held) if plan.held else (yield from attempt)
@@ -199,12 +202,11 @@ class GemmaBackend(BaseModelBackend):
                     yield ContentDelta(verdict.reply.content or "")
                 _log(self.model_type, verdict.reply, spent)
                 return replace(answer, reply=verdict.reply, tokens=spent)
-            if not (further and verdict.again):
-                break
+            if not (rounds and verdict.again):
+                raise UnusableAnswer(verdict.fault, text=answer.text)
             logger.info("%s: asking again", self.model_type)
             request = replace(request, messages=(*request.messages, *verdict.again))
             plan = self._plan(request, thinking=False)
-        raise UnusableAnswer(verdict.fault, text=answer.text)
 
     def _attempt(self, plan: Plan, sampling: Sampling, stop: tuple[str, ...], cancel: Cancellation) -> Turn:
         """Ask the model once and read what it writes."""
@@ -253,7 +255,9 @@ class GemmaBackend(BaseModelBackend):
         told = usage.prompt_tokens is not None and usage.completion_tokens is not None
         return TokenUse(
             prompt=counter.count(prompt.text) if usage.prompt_tokens is None else usage.prompt_tokens,
-            completion=counter.count(text) if usage.completion_tokens is None else usage.completion_tokens,
+            completion=counter.count(text.removeprefix(prompt.prefill))
+            if usage.completion_tokens is None
+            else usage.completion_tokens,
             cached=usage.cached_tokens,
             reasoning=counter.count(reply.reasoning) if reply.reasoning else 0,
             estimated=not (told or counter.exact),
@@ -262,9 +266,8 @@ class GemmaBackend(BaseModelBackend):
     def _create_engine(self, name: str | None) -> Engine:
         """The engine called `name`, with what it takes of this backend's options; by default see `names`."""
         model = self.model_type
-        if name is not None and (file := model_file(name)):
-            name, model = "llama.cpp", file
-        elif name in (None, "llama.cpp") and (file := model_file(model)):
+        file = model_file(model if name in (None, "llama.cpp") else name)
+        if file is not None:
             name, model = "llama.cpp", file
         elif name in (None, "ollama"):
             name, model = "ollama", ollama_name(model)

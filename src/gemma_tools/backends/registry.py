@@ -65,7 +65,7 @@ def create_model(name: str, *, engine: Engine | str | None = None, url: str | No
         ModelNotFound: a .gguf file that is not there or is broken.
         InvalidRequest: an unknown setting or an impossible value.
     """
-    given = {key: value for key, value in {"engine": engine, "url": url}.items() if value is not None}
+    given: dict[str, Any] = {key: value for key, value in {"engine": engine, "url": url}.items() if value is not None}
     factory = _registered(name)
     if factory is not None:
         return factory(name, **given, **config)
