@@ -1,0 +1,347 @@
+"""Gemma 4: render a request, and make the parser of its replies.
+
+The wire format is that of Google's canonical chat template, published 2026-07-09 in two variants: "small" (E2B, E4B) and
+"large" (26B-A4B, 31B), which opens an empty thought block where the model shall not think. docs/formats.md lists where this
+departs from the template, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple
+
+from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
+from gemma_tools.formats.notation import Declaration, Notation, Piece
+from gemma_tools.formats.turns import Declared, ToolContent, call_losses, check_option, declare_all, result_of
+from gemma_tools.jsontext import check_json
+from gemma_tools.prompt import Prompt, quote, unquote
+from gemma_tools.request import MEDIA_PARTS, Message, Part, RawMessage, RawTool, Tool, cached_tool, validate, validate_tools
+from gemma_tools.schema import Path, Schema
+
+if TYPE_CHECKING:
+    from gemma_tools.formats.brace_body import Dialect
+    from gemma_tools.formats.grammar import Grammar
+
+_DECLARE: Final = ("<|tool>", "<tool|>")
+_CHANNEL: Final = ("<|channel>", "<channel|>")
+_NOTATION: Final = Notation(
+    delimiter='<|"|>', call=("<|tool_call>", "<tool_call|>"), response=("<|tool_response>", "<tool_response|>")
+)
+_HEADERS: Final = {
+    role: f"<|turn>{'model' if role == 'assistant' else role}\n" for role in ("system", "developer", "user", "assistant")
+}
+
+
+class _Exchange(NamedTuple):
+    """A message and the tool results that follow it; results that follow no call have an exchange without a message."""
+
+    at: int
+    message: Message
+    results: list[tuple[int, Message]]
+
+
+@dataclass(frozen=True)
+class Gemma4Format(Format):
+    """The format of Gemma 4. docs/formats.md says what the options do."""
+
+    exact: bool = False
+    recovery: Recovery = "schema"
+    tool_content: ToolContent = "string"
+    variant: Literal["small", "large"] = "small"
+    revision: str = "2026-07-09"
+
+    name: ClassVar[str] = "gemma4"
+    controls: ClassVar[tuple[str, ...]] = (
+        "<bos>",
+        "<eos>",
+        "<pad>",
+        "<unk>",
+        "<mask>",
+        "<|turn>",
+        "<turn|>",
+        *_DECLARE,
+        *_NOTATION.call,
+        *_NOTATION.response,
+        '<|"|>',
+        *_CHANNEL,
+        "<|think|>",
+        "<|image|>",
+        "<|audio|>",
+        "<|video|>",
+        "<|image>",
+        "<image|>",
+        "<|audio>",
+        "<audio|>",
+    )
+    thought: ClassVar[tuple[str, str] | None] = ("<|channel>thought\n", "<channel|>")
+    stop: ClassVar[tuple[str, ...]] = ("<turn|>", "<eos>", "<|tool_response>")
+
+    @property
+    def call_opening(self) -> tuple[str, str]:
+        """See `Format.call_opening`."""
+        return _NOTATION.call[0] + "call:", "{"
+
+    def __post_init__(self) -> None:
+        check_option("exact", self.exact, (False, True))
+        check_option("recovery", self.recovery, ("strict", "schema", "eager"))
+        check_option("tool_content", self.tool_content, ("string", "json_object"))
+        check_option("variant", self.variant, ("small", "large"))
+        check_option("revision", self.revision, ("2026-07-09",))
+
+    def render(
+        self,
+        messages: Sequence[RawMessage],
+        tools: Sequence[RawTool] | None = None,
+        *,
+        tool_choice: ToolChoice = "auto",
+        add_generation_prompt: bool = True,
+        enable_thinking: bool = False,
+        preserve_thinking: bool = False,
+    ) -> Prompt:
+        """See `Format.render`."""
+        conversation, declared, choice = validate(messages, tools, tool_choice)
+        if choice.mode == "none":
+            declared = ()
+        losses: list[str] = []
+        media: list[Part] = []
+        out = ["<bos>"]
+        first = conversation[0]
+        start = int(first.role in ("system", "developer"))
+        if enable_thinking or declared or start:
+            out.append("<|turn>system\n<|think|>\n" if enable_thinking else "<|turn>system\n")
+            if start:
+                # The template writes a space behind each part of a list, and here only.
+                parts = first.content if isinstance(first.content, tuple) else ()
+                out += [self._part(part, False, media) + " " for part in parts] or [self._body(first, media)]
+            texts, lost = declare_all(declared, _declared, _declare, self.exact)
+            losses += lost
+            out += [f"<|tool>{text}<tool|>" for text in texts]
+            out.append("<turn|>\n")
+        end = self._turns(conversation, start, preserve_thinking, add_generation_prompt, out, losses, media)
+        opens: Opens = "content"
+        if add_generation_prompt:
+            if not end:
+                out.append("<|turn>model\n")
+                if self.variant == "large" and not enable_thinking:
+                    out.append("<|channel>thought\n<channel|>")
+            elif end == "results" and enable_thinking:
+                out.append("<|channel>thought\n")
+                opens = "reasoning"
+        return Prompt("".join(out), self.controls, opens=opens, stop=self.stop, losses=tuple(losses), media=tuple(media))
+
+    def _turns(
+        self,
+        messages: tuple[Message, ...],
+        start: int,
+        preserve_thinking: bool,
+        add_generation_prompt: bool,
+        out: list[str],
+        losses: list[str],
+        media: list[Part],
+    ) -> str:
+        """Write the turns; what the last one, still open, ends with: "calls", "results", or nothing when it is closed."""
+        exact = self.exact
+        exchanges = self._exchanges(messages, start, losses)
+        last_user = max((index for index, message in enumerate(messages) if message.role == "user"), default=-1)
+        previous, end = "", ""
+        for number, (index, message, results) in enumerate(exchanges):
+            role, calls = message.role, message.tool_calls
+            if role != "assistant" or previous != "assistant":
+                out.append(_HEADERS[role])
+            previous = role
+            if message.name is not None:
+                losses.append(f"messages[{index}].name: turns carry no speaker's name")
+            if message.reasoning and (index > last_user or (preserve_thinking and calls)):
+                out.append(f"<|channel>thought\n{quote(message.reasoning)}\n<channel|>")
+            text = self._body(message, media)
+            if role != "assistant":
+                out += (text, "<turn|>\n")
+                end = ""
+                continue
+            answers = bool(results or message.tool_responses)
+            # In Gemma's own shape, calls and their tool_responses in one message, the text is what the model said after them.
+            text_last = answers and (exact or bool(message.tool_responses))
+            if not text_last and not (exact and calls):
+                out.append(text)
+            if calls:
+                out += [_NOTATION.write_call(call.name, call.arguments) for call in calls]
+                losses += call_losses(message, index)
+            if answers:
+                self._results(message, results, out, losses, media)
+            if text_last or (exact and calls):
+                out.append(text)
+            missing = len(calls) - len(results) - len(message.tool_responses)
+            if missing > 0:
+                losses.append(f"messages[{index}]: {missing} calls have no result")
+            following = exchanges[number + 1].message.role if number + 1 < len(exchanges) else ""
+            end = "results" if answers else "calls" if calls else ""
+            if end == "calls" and (exact or not (following or add_generation_prompt)):
+                out.append("<|tool_response>")
+            elif following != "assistant" and (following or not end or (text_last and text.strip())):
+                out.append("<turn|>\n")
+                end = end if exact else ""
+        return end
+
+    def _exchanges(self, messages: tuple[Message, ...], start: int, losses: list[str]) -> list[_Exchange]:
+        """The messages, each with the results that follow it. The template drops results that follow no call."""
+        exchanges: list[_Exchange] = []
+        for index in range(start, len(messages)):
+            message = messages[index]
+            if message.role != "tool":
+                exchanges.append(_Exchange(index, message, []))
+                continue
+            last = exchanges[-1].message if exchanges else None
+            if last is None or not last.tool_calls or (self.exact and last.tool_responses):
+                losses.append(f"messages[{index}] follows no call{', and is dropped' if self.exact else ''}")
+                if self.exact:
+                    continue
+                if last is not _NO_CALL:
+                    exchanges.append(_Exchange(index, _NO_CALL, []))
+            elif message.called is None:
+                losses.append(f"messages[{index}] answers no call before it")
+            exchanges[-1].results.append((index, message))
+        return exchanges
+
+    def _results(
+        self,
+        message: Message,
+        results: list[tuple[int, Message]],
+        out: list[str],
+        losses: list[str],
+        media: list[Part],
+    ) -> None:
+        for response in message.tool_responses:
+            out.append(_NOTATION.write_response(response.name or "unknown", response.response))
+        for _, result in results:
+            name = result.called or result.name
+            if self.exact:  # the template compares ids, absent ones too, and the last call that matches gives the name
+                name = next((call.name for call in reversed(message.tool_calls) if call.id == result.tool_call_id), result.name)
+            out.append(_NOTATION.write_response(name or "unknown", result_of(result.content, self.tool_content)))
+            parts = result.content if isinstance(result.content, tuple) else ()
+            out += [self._part(part, False, media) for part in parts if part["type"] != "text"]
+
+    def _body(self, message: Message, media: list[Part]) -> str:
+        """The content of a turn, quoted: texts trimmed one by one, media as placeholders, nothing between them."""
+        content, model = message.content, message.role == "assistant"
+        if isinstance(content, str):
+            return quote((self._without_thoughts(content) if model else content).strip())
+        return "".join([self._part(part, model, media) for part in content]) if isinstance(content, tuple) else ""
+
+    def _part(self, part: Part, model: bool, media: list[Part]) -> str:
+        """A part of a content list: its text, or a placeholder for what then goes into `media`."""
+        if part["type"] == "text":
+            return quote((self._without_thoughts(part["text"]) if model else part["text"]).strip())
+        media.append(part)
+        return f"<|{MEDIA_PARTS[part['type']]}|>"
+
+    def _without_thoughts(self, text: str) -> str:
+        """Text without its thought spans and stray closers. The template also drops what follows an opener without a closer."""
+        opener, closer = _CHANNEL
+        if opener not in text and closer not in text:
+            return text
+        *spans, rest = text.split(closer)
+        kept = [span.split(opener, 1)[0] for span in spans]
+        return "".join([*kept, rest.split(opener, 1)[0] if self.exact else rest])
+
+    def parser(
+        self, tools: Sequence[RawTool] | None = None, *, opens: Opens = "content", guarded: Collection[str] = ()
+    ) -> ReplyParser:
+        """See `Format.parser`."""
+        from gemma_tools.formats.brace_parser import BraceParser
+
+        return BraceParser(_dialect(), tools, opens=opens, guarded=guarded, recovery=self.recovery)
+
+    def grammar(
+        self,
+        tools: Sequence[RawTool],
+        *,
+        tool_choice: ToolChoice = "auto",
+        parallel: bool = True,
+        opens: Opens = "content",
+    ) -> Grammar:
+        """See `Format.grammar`."""
+        from gemma_tools.formats.grammar import brace_grammar
+
+        return brace_grammar(_dialect(), tools, tool_choice=tool_choice, parallel=parallel, opens=opens)
+
+    def declaration(self, tool: RawTool) -> str:
+        """One tool as the system turn declares it, control tokens around it included."""
+        texts, _ = declare_all(validate_tools([tool]), _declared, _declare, self.exact)
+        return unquote(f"{_DECLARE[0]}{texts[0]}{_DECLARE[1]}")
+
+    def turn(self, message: RawMessage) -> str:
+        """One message as a turn of its own; a call is left open for its result."""
+        conversation, _, _ = validate([message])
+        out: list[str] = []
+        self._turns(conversation, 0, False, False, out, [], [])
+        return unquote("".join(out))
+
+    def value(self, value: object) -> str:
+        """A JSON value as calls and results write it."""
+        check_json(value, "value")
+        return unquote(_NOTATION.value(value))
+
+
+_NO_CALL: Final = Message("assistant")
+"""Stands for the call that results answer which follow none."""
+
+
+def _property(declaration: Declaration, schema: Schema, path: Path) -> list[Piece]:
+    """Each keyword only if it says something, in the template's order; the type last."""
+    said = ["description", "type", "nullable"]
+    kind = str(schema.get("type", "")).upper()
+    groups: list[list[Piece]] = []
+    if schema.get("description"):
+        groups.append([f"description:{declaration.notation.string(str(schema['description']))}"])
+    if kind == "STRING" and schema.get("enum"):
+        said.append("enum")
+        groups.append([f"enum:{declaration.notation.value(schema['enum'], bare_keys=False)}"])
+    if kind == "ARRAY" and isinstance(schema.get("items"), Mapping) and schema["items"]:
+        said.append("items")
+        groups.append(declaration.items(schema["items"], path))
+    if schema.get("nullable"):
+        groups.append(["nullable:true"])
+    if kind == "OBJECT":
+        said += ("properties", "required")
+        groups.append(_object(declaration, schema, path))
+        if schema.get("required"):
+            groups.append([f"required:{declaration.names(schema['required'])}"])
+    groups.append([f"type:{declaration.type_of(schema)}}}"])
+    declaration.drop(schema, said)
+    return [piece for group in groups for piece in (",", *group)][1:]
+
+
+def _object(declaration: Declaration, schema: Schema, path: Path) -> list[Piece]:
+    properties = schema.get("properties")
+    if not isinstance(properties, Mapping):
+        # The template takes the schema's other keywords for properties.
+        words = ("description", "type", "properties", "required", "nullable")
+        properties = {key: value for key, value in schema.items() if key not in words} if declaration.exact else {}
+    return ["properties:{", (properties, path), "}"]
+
+
+def _declare(tool: Tool, exact: bool) -> Declared:
+    return Declaration(_NOTATION, _property, exact, response=True).write(tool)
+
+
+@lru_cache(maxsize=1024)
+def _declared(key: bytes, exact: bool) -> Declared:
+    return _declare(cached_tool(key), exact)
+
+
+@cache
+def _dialect() -> Dialect:
+    from gemma_tools.formats.brace_body import Dialect
+
+    return Dialect(
+        controls=Gemma4Format.controls,
+        start=_NOTATION.call[0],
+        end=_NOTATION.call[1],
+        delimiter=_NOTATION.delimiter,
+        turn_start="<|turn>",
+        stop=Gemma4Format.stop,
+        literal_delimiter='"',
+        channel=_CHANNEL,
+    )

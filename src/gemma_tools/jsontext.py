@@ -1,0 +1,158 @@
+"""JSON as OpenAI code sends it: text read at any depth, and Python values checked to be JSON.
+
+The standard reader recurses in C and gives up some thousands of brackets deep; what it refuses for depth is read here with an
+explicit stack. NaN and the infinities are not JSON, so neither function takes them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from json.decoder import scanstring  # type: ignore[attr-defined]
+from math import isfinite
+from typing import Any, Final, NoReturn
+
+from gemma_tools.errors import InvalidRequest
+
+_MOST_BITS: Final = 14_000
+"""Of an integer. Python refuses to print more than 4,300 decimal digits, which are a little more bits than this."""
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+_SCALAR: Final = re.compile(r"[-0-9][0-9.eE+-]*|true|false|null")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not isfinite(number):
+        raise ValueError(f"{digits} is more than a float can hold")
+    return number
+
+
+_decoder: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+
+
+def read_json(text: str) -> Any:
+    """The value of a JSON text, however deeply it is nested.
+
+    Raises:
+        ValueError: the text is not JSON, or holds a number that Python cannot hold or print again.
+    """
+    try:
+        return _decoder.decode(text)
+    except RecursionError:
+        return _read_deep(text)
+
+
+def _read_deep(text: str) -> Any:
+    root: list[Any] = []
+    stack: list[list[Any] | dict[str, Any]] = [root]
+    fresh, position = False, _skip(text, 0)  # fresh: the innermost container was just opened, so it may close at once
+    filled = False  # the innermost container has just received a value
+    while True:
+        top = stack[-1]
+        if (fresh or filled) and text[position : position + 1] == ("]" if isinstance(top, list) else "}"):
+            stack.pop()
+            position = _skip(text, position + 1)
+            fresh, filled = False, True
+        else:
+            if filled:
+                position = _expect(text, position, ",")
+            key = None
+            if isinstance(top, dict):
+                key, position = _string(text, position)
+                position = _expect(text, position, ":")
+            value, position = _value(text, position)
+            if isinstance(top, dict):
+                top[key or ""] = value
+            else:
+                top.append(value)
+            fresh = isinstance(value, (list, dict))
+            filled = not fresh
+            if isinstance(value, (list, dict)):
+                stack.append(value)
+        if len(stack) == 1:
+            break
+    if position != len(text):
+        raise ValueError(f"there is text after the value, from character {position}")
+    return root[0]
+
+
+def _skip(text: str, position: int) -> int:
+    found = _SPACE.match(text, position)
+    return found.end() if found else position
+
+
+def _expect(text: str, position: int, mark: str) -> int:
+    if not text.startswith(mark, position):
+        raise ValueError(f"{mark!r} is missing at character {position}")
+    return _skip(text, position + 1)
+
+
+def _string(text: str, position: int) -> tuple[str, int]:
+    if not text.startswith('"', position):
+        raise ValueError(f"a string is missing at character {position}")
+    value, position = scanstring(text, position + 1, True)
+    return value, _skip(text, position)
+
+
+def _value(text: str, position: int) -> tuple[Any, int]:
+    """A scalar, or a container that is still empty because only its opening bracket was read."""
+    mark = text[position : position + 1]
+    if mark == '"':
+        return _string(text, position)
+    if mark == "{":
+        return {}, _skip(text, position + 1)
+    if mark == "[":
+        return [], _skip(text, position + 1)
+    found = _SCALAR.match(text, position)
+    if found is None:
+        raise ValueError(f"a value is missing at character {position}")
+    return _decoder.decode(found[0]), _skip(text, found.end())
+
+
+def check_json(value: object, param: str) -> None:
+    """Refuse a Python value that is not JSON: other types, keys that are not text, NaN, an object that contains itself.
+
+    Raises:
+        InvalidRequest: `param` is the path to what is wrong.
+    """
+    names: list[str | int] = []
+    within: list[int] = []
+    seen: set[int] = set()
+    stack: list[Iterator[tuple[str | int, object]]] = [iter((("", value),))]
+    while stack:
+        step = next(stack[-1], None)
+        if step is None:
+            stack.pop()
+            if within:
+                seen.discard(within.pop())
+                names.pop()
+            continue
+        name, item = step
+        if item is None or isinstance(item, (str, bool)):
+            continue
+        problem, code = "", "invalid_value"
+        if isinstance(item, int):
+            if item.bit_length() > _MOST_BITS:
+                problem = "the integer has more than 4,000 digits"
+        elif isinstance(item, float):
+            if not isfinite(item):
+                problem = f"{item} is not JSON"
+        elif not isinstance(item, (Mapping, list, tuple)):
+            problem, code = f"{type(item).__name__} is not a JSON type", "invalid_type"
+        elif id(item) in seen:
+            problem = "the object contains itself"
+        elif isinstance(item, Mapping) and not all(isinstance(key, str) for key in item):
+            problem, code = "the object has a key that is not text", "invalid_type"
+        else:
+            names.append(name)
+            within.append(id(item))
+            seen.add(id(item))
+            stack.append(iter(item.items()) if isinstance(item, Mapping) else iter(enumerate(item)))
+        if problem:
+            steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in [*names, name] if step != "")
+            raise InvalidRequest(problem, param=param + "".join(steps), code=code)
