@@ -224,11 +224,11 @@ class GemmaBackend(BaseModelBackend):
             text=text,
             tokens=self._tokens(prompt, text, parser.reply, generation.usage),
             logprobs=generation.logprobs,
-            losses=prompt.losses,
+            losses=plan.losses,
         )
 
     def _pieces(self, plan: Plan, sampling: Sampling, stop: tuple[str, ...], cancel: Cancellation) -> Pieces:
-        """What the model writes. With `plan.thought` the thought is written first, unbound, and then the bound answer."""
+        """What the model writes. With `plan.thought_end` a thought is written first, unbound, and then the answer."""
         prompt, end = plan.prompt, plan.thought_end
         generate = partial(self.engine.generate, stop=stop, cancel=cancel)
         if end is None:

@@ -39,6 +39,10 @@ class Plan:
     """An answer without a call breaks the tool choice."""
     answer: ResponseFormat | None = None
     """The JSON that the answer must be when it is no call; None: any text."""
+    told: bool = False
+    """The model was only told of that JSON: nothing binds it."""
+    losses: tuple[str, ...] = ()
+    """What of the request neither the prompt nor the constraint can say."""
     on_invalid: OnInvalid | None = None
     """What becomes of calls whose arguments break their schema; None: they are not checked."""
 
@@ -49,8 +53,8 @@ class Plan:
 
     @property
     def held(self) -> bool:
-        """Whether nothing may be sent before the answer has been checked."""
-        return self.on_invalid in ("retry", "raise") or (self.answer is not None and self.constraint is None)
+        """Whether nothing may be sent before the answer was checked."""
+        return self.on_invalid in ("retry", "raise") or self.told
 
 
 def make_plan(
@@ -66,43 +70,46 @@ def make_plan(
     single = not request.parallel_tool_calls or request.legacy_functions
     forced = bool(tools) and choice.mode == "required"
     answer = None if forced else _json_answer(request)
-    constraint: Constraint | None = None
-    thought: tuple[str, str] | None = None
-    opening = ""
+    told = answer is not None and (bool(tools) or "json_schema" not in engine.constraints)
+    by_grammar = bool(engine.constraints & {"gbnf", "lark"}) and (forced or any(tool.strict for tool in tools))
+    begin = forced and not by_grammar
+    if begin and not engine.raw_prompt:
+        message = "this engine takes neither a grammar nor a begun answer, so no call can be forced"
+        raise InvalidRequest(message, param="tool_choice", code="unsupported_parameter")
 
-    if forced or any(tool.strict for tool in tools):
-        constraint = _call_grammar(format, engine, tools, forced=forced, single=single)
-    elif answer is not None and not tools and "json_schema" in engine.constraints:
-        constraint = Constraint(json_schema=answer.schema or ANY_OBJECT)
-        thought = format.thought if thinking else None
-    if forced and constraint is None:
-        if not engine.raw_prompt:
-            message = "this engine takes neither a grammar nor a begun answer, so no call can be forced"
-            raise InvalidRequest(message, param="tool_choice", code="unsupported_parameter")
-        before, after = format.call_opening
-        opening = before + tools[0].name + after if len(tools) == 1 else before
-
-    messages = request.messages
-    if answer is not None and constraint is None:
-        messages = _instructed(messages, answer)
     prompt = format.render(
-        messages,
+        _instructed(request.messages, answer) if answer is not None and told else request.messages,
         request.tools,
         tool_choice="none" if choice.mode == "none" else "auto",
         # A call that is begun for the model leaves no room for a thought before it.
-        enable_thinking=thinking and not opening,
+        enable_thinking=thinking and not begin,
     )
-    if thought and prompt.opens == "content":
-        opening = thought[0]
+    constraint: Constraint | None = None
+    losses = prompt.losses
+    thought_end = None
+    if by_grammar:
+        grammar = format.grammar(tools, tool_choice="required" if forced else "auto", parallel=not single, opens=prompt.opens)
+        constraint = Constraint(gbnf=grammar.gbnf) if "gbnf" in engine.constraints else Constraint(lark=grammar.lark)
+        losses += grammar.losses
+    elif begin:
+        before, after = format.call_opening
+        prompt = prompt.begun(before + tools[0].name + after if len(tools) == 1 else before)
+    elif answer is not None and not told:
+        constraint = Constraint(json_schema=answer.schema or ANY_OBJECT)
+        if thinking and format.thought:
+            opening, thought_end = format.thought
+            prompt = prompt if prompt.opens == "reasoning" else prompt.begun(opening)
     return Plan(
-        prompt=prompt.begun(opening) if opening else prompt,
+        prompt=prompt,
         tools=tools,
         constraint=constraint,
-        thought_end=thought[1] if thought else None,
+        thought_end=thought_end,
         single=single,
         forced=forced,
         answer=answer,
+        told=told,
         on_invalid=_policy(on_invalid, tools, bound=constraint is not None),
+        losses=losses,
     )
 
 
@@ -127,15 +134,6 @@ def _instructed(messages: tuple[Message, ...], wanted: ResponseFormat) -> tuple[
     if isinstance(first.content, tuple):
         return (first._replace(content=(*first.content, {"type": "text", "text": text})), *messages[1:])
     return (first._replace(content=f"{first.content or ''}\n\n{text}"), *messages[1:])
-
-
-def _call_grammar(
-    format: Format, engine: Capabilities, tools: tuple[Tool, ...], *, forced: bool, single: bool
-) -> Constraint | None:
-    if not engine.constraints & {"gbnf", "lark"}:
-        return None
-    grammar = format.grammar(tools, tool_choice="required" if forced else "auto", parallel=not single)
-    return Constraint(gbnf=grammar.gbnf, lark=grammar.lark)
 
 
 def _policy(on_invalid: OnInvalid | None, tools: tuple[Tool, ...], *, bound: bool) -> OnInvalid | None:

@@ -61,13 +61,12 @@ def _with_errors(reply: Reply, problems: Sequence[Problem]) -> tuple[Message, ..
 
 def _judge_answer(plan: Plan, reply: Reply) -> Verdict:
     assert plan.answer is not None
-    bound = plan.constraint is not None
-    text = reply.content or "" if bound else json_text(reply.content)
+    text = json_text(reply.content) if plan.told else reply.content or ""
     fault = answer_fault(text, plan.answer)
     if fault is None:
-        return Verdict(replace(reply, content=text), rewritten=not bound)
+        return Verdict(replace(reply, content=text), rewritten=plan.told)
     again = (
         Message("assistant", reply.content),
         Message("user", f"That is not the JSON that was asked for: {fault}\nAnswer again, with that JSON and nothing else."),
     )
-    return Verdict(reply, f"the answer is not the JSON that was asked for: {fault}", () if bound else again)
+    return Verdict(reply, f"the answer is not the JSON that was asked for: {fault}", again if plan.told else ())

@@ -97,9 +97,14 @@ class Format(ABC):
 
     @abstractmethod
     def grammar(
-        self, tools: Sequence[Mapping[str, Any] | Tool], *, tool_choice: ToolChoice = "auto", parallel: bool = True
+        self,
+        tools: Sequence[Mapping[str, Any] | Tool],
+        *,
+        tool_choice: ToolChoice = "auto",
+        parallel: bool = True,
+        opens: Opens = "content",
     ) -> Grammar:
-        """A grammar of the calls that are valid for `tools`, in this format's notation."""
+        """A grammar of the calls that are valid for `tools`, in this format's notation; `opens` comes from the `Prompt`."""
 
     @abstractmethod
     def declaration(self, tool: Mapping[str, Any] | Tool) -> str:
