@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from json.encoder import encode_basestring, encode_basestring_ascii
+from json.encoder import encode_basestring
 from typing import Any, Final
 
 Schema = Mapping[str, Any]
 
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LOOSE_NUMBER: Final = re.compile(r"([+-]?)([0-9]*)(?:(\.)([0-9]*))?([eE][+-]?[0-9]+)?")
+_LONGEST_NUMBER: Final = 4000
+"""In characters; Python reads integers of at most 4300 digits."""
 _CONSTANTS: Final = {"true": "true", "false": "false", "null": "null", "True": "true", "False": "false", "None": "null"}
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _REF_LIMIT: Final = 32
@@ -24,15 +26,20 @@ _TYPES_OF_VALUES: Final = {str: "string", bool: "boolean", int: "integer", float
 _JSON_STARTS: Final = {"array": "[", "object": "{"}
 
 
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
 def quote_json(text: str) -> str:
     """`text` as a JSON string. A lone surrogate, which UTF-8 cannot carry, is written as an escape."""
-    return encode_basestring_ascii(text) if _SURROGATE.search(text) else encode_basestring(text)
+    quoted = encode_basestring(text)
+    return quoted if text.isascii() else _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", quoted)
 
 
 def resolve(node: object, root: Schema) -> Schema | None:
     """The schema that `node` stands for: local references followed (at most 32), None where it says nothing."""
     for _ in range(_REF_LIMIT):
-        if not isinstance(node, Mapping):
+        if not isinstance(node, dict):
             return None
         reference = node.get("$ref")
         if not isinstance(reference, str):
@@ -46,7 +53,7 @@ def _lookup(reference: str, root: Schema) -> object:
     if not reference.startswith("#"):
         return None
     for part in reference[1:].split("/")[1:]:
-        if not isinstance(target, Mapping):
+        if not isinstance(target, dict):
             return None
         target = target.get(part.replace("~1", "/").replace("~0", "~"))
     return target
@@ -61,8 +68,9 @@ def member(node: Schema | None, key: str, root: Schema) -> Schema | None:
     if node is None:
         return None
     properties = node.get("properties")
-    if isinstance(properties, Mapping) and key in properties:
-        return resolve(properties[key], root)
+    if isinstance(properties, dict) and key in properties:
+        child = properties[key]
+        return child if isinstance(child, dict) and "$ref" not in child else resolve(child, root)
     for branch in _branches(node):
         found = member(_flat(branch, root), key, root)
         if found is not None:
@@ -74,7 +82,7 @@ def element(node: Schema | None, root: Schema) -> Schema | None:
     """The schema of the items of arrays that `node` describes; None if it says nothing of them."""
     if node is None:
         return None
-    if isinstance(node.get("items"), Mapping):
+    if isinstance(node.get("items"), dict):
         return resolve(node["items"], root)
     for branch in _branches(node):
         found = element(_flat(branch, root), root)
@@ -88,7 +96,7 @@ def declares(node: Schema | None, key: str, root: Schema) -> bool:
     if node is None:
         return False
     properties = node.get("properties")
-    if isinstance(properties, Mapping) and key in properties:
+    if isinstance(properties, dict) and key in properties:
         return True
     return any(declares(_flat(branch, root), key, root) for branch in _branches(node))
 
@@ -135,6 +143,8 @@ def number(text: str) -> str | None:
 
     `108.`, `.5`, `+3` and leading zeros, which models write and JSON does not know, are mended.
     """
+    if len(text) > _LONGEST_NUMBER:
+        return None
     if _NUMBER.fullmatch(text):
         return text
     loose = _LOOSE_NUMBER.fullmatch(text)
@@ -177,7 +187,7 @@ def delimited(text: str, types: frozenset[str] | None) -> str:
     value = bare(stripped, types)
     if value is None and any(stripped.startswith(_JSON_STARTS[t]) for t in types & _JSON_STARTS.keys()):
         try:
-            json.loads(stripped)
+            json.loads(stripped, parse_constant=_no_constant)
         except (ValueError, RecursionError):
             value = None
         else:

@@ -85,7 +85,8 @@ Position: TypeAlias = Generator[None, None, int]
 _KEY: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*):")
 _KEY_END: Final = re.compile(r"[:={}\[\],\"'`<]")
 _COLON_OR_OTHER: Final = re.compile(r"[:{}\[\],\"'`<)]")
-_SCALAR: Final = re.compile(r"(-?(?:0|[1-9][0-9]{0,4000})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null)(?=[,}\])])")
+_EXACT_SCALAR: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,4000})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null")
+_SCALAR: Final = re.compile(rf"({_EXACT_SCALAR.pattern})(?=[,}}\])])")
 _KEY_AHEAD: Final = re.compile(r"[^:=,{}\[\]()\"'`<]{1,128}")
 _SPACE: Final = re.compile(r"\s*")
 _CLOSER_OF: Final = {"{": "}", "[": "]", "(": ")"}
@@ -123,6 +124,13 @@ def _as_json(match: re.Match[str]) -> str:
     if match[1]:
         return match[0]
     return "'" if match[0] == "\\'" else coerce.quote_json(match[0])[1:-1]
+
+
+def behind_space(text: str, pos: int) -> int:
+    """The position behind the white space at `pos`."""
+    # No match object may live on across a yield: it would hold on to the text.
+    space = _SPACE.match(text, pos)
+    return space.end() if space else pos
 
 
 class BodyReader(GeneratorParser):
@@ -190,7 +198,7 @@ class BodyReader(GeneratorParser):
             Unreadable: it is no call.
         """
         delimiter, width, end_tag = self._dialect.delimiter, len(self._dialect.delimiter), self._dialect.end
-        out = self._out
+        out, quote_json = self._out, coerce.quote_json
         if bracket == "(":
             self._repair("round_brackets", "round brackets around the arguments", pos)
         self._root = root = schema
@@ -232,11 +240,12 @@ class BodyReader(GeneratorParser):
                         pos, key = yield from self._key(pos, ahead)
                     text = self._text
                 if key is not None:
-                    key = self._unbreak(key)
+                    if self._guarded:
+                        key = self._unbreak(key)
                     if key in keys:
                         self._repair("key_twice", "a key was written twice; the last value counts", pos)
                     keys.add(key)
-                    out.append(f"{'' if first else _COMMA}{coerce.quote_json(key)}: ")
+                    out.append(f"{'' if first else _COMMA}{quote_json(key)}: ")
                     child = coerce.member(node, key, root)
                     expect_value = True
             if expect_value:
@@ -250,7 +259,9 @@ class BodyReader(GeneratorParser):
                     behind = end + width
                     mark = text[behind : behind + 1]
                     if end >= 0 and (mark == closer or (mark == "," and (in_array or _KEY.match(text, behind + 1)))):
-                        out.append(self._typed(text[pos + width : end], types, pos))
+                        value = text[pos + width : end]
+                        plain_text = (types is None or "string" in types) and not self._guarded
+                        out.append(quote_json(value) if plain_text else self._typed(value, types, pos))
                         pos = behind
                     else:
                         self._node, text = node, ""
@@ -347,8 +358,7 @@ class BodyReader(GeneratorParser):
     def _ahead(self, pos: int) -> Generator[None, None, tuple[int, str]]:
         """Pass over white space; return the position and what stands there: a control token, or one character."""
         while True:
-            space = _SPACE.match(self._text, pos)
-            at = space.end() if space else pos
+            at = behind_space(self._text, pos)
             if at < len(self._text):
                 if at > pos:
                     self._repair("white_space", "white space between the tokens", pos)
@@ -602,8 +612,7 @@ class BodyReader(GeneratorParser):
     def _new_call(self, pos: int) -> Generator[None, None, bool]:
         """Whether the start tag of another call stands at `pos`."""
         while True:
-            space = _SPACE.match(self._text, pos)
-            at = space.end() if space else pos
+            at = behind_space(self._text, pos)
             if self._text.startswith(self._dialect.start, at):
                 return True
             if self._ended or not self._dialect.start.startswith(self._text[at : at + len(self._dialect.start)]):
@@ -634,6 +643,8 @@ class BodyReader(GeneratorParser):
                     return scan
             elif mark in "([{":
                 depth += 1
+            elif types != _STRING and not depth and mark in ",}])" and _EXACT_SCALAR.fullmatch(self._text, pos, at):
+                break
             elif mark in ")]}":
                 if depth:
                     depth -= 1
@@ -669,8 +680,7 @@ class BodyReader(GeneratorParser):
     def _ahead_quietly(self, pos: int) -> Generator[None, None, tuple[int, str]]:
         """`_ahead` without taking white space, which may be part of a string, for a repair; "" is the end of the text."""
         while True:
-            space = _SPACE.match(self._text, pos)
-            at = space.end() if space else pos
+            at = behind_space(self._text, pos)
             if at == len(self._text) and self._ended:
                 return at, ""
             if at < len(self._text):

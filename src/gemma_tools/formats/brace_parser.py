@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from gemma_tools.formats.base import Opens, Recovery
-from gemma_tools.formats.brace_body import BodyReader, Cut, Dialect, Unreadable
+from gemma_tools.formats.brace_body import BodyReader, Cut, Dialect, Unreadable, behind_space
 from gemma_tools.formats.parsing import Reading
 from gemma_tools.prompt import WORD_JOINER
 
@@ -33,7 +33,6 @@ _NAME_HEAD_BEGUN: Final = re.compile(rf"[ \t]*({_NAME})(\s*)")
 _TAG_LIKE: Final = r"<[/|]{0,2}(?i:start_?)?(?i:tool|function)?_?(?i:calls?)\|?>"
 _TAG_LIKE_BEGUN: Final = re.compile(r"<[/|]{0,2}[A-Za-z_]{0,24}\|?")
 _CODE_END: Final = re.compile("\n|`+")
-_SPACE: Final = re.compile(r"\s*")
 _CLOSERS: Final = re.compile(r"[\s}\])]*")
 _ROLE: Final = re.compile(r"(?:model|assistant)\n")
 _FENCE: Final = 3
@@ -62,6 +61,11 @@ def _interruptions(tokens: tuple[str, ...], guarded: frozenset[str]) -> tuple[re
     return re.compile("|".join([*map(re.escape, spellings), "`+", "\n", _TAG_LIKE])), spellings
 
 
+def _behind_closers(text: str, pos: int) -> int:
+    closers = _CLOSERS.match(text, pos)
+    return closers.end() if closers else pos
+
+
 class BraceParser(BodyReader):
     """Reads one generation of a family that writes calls in the brace notation."""
 
@@ -85,10 +89,12 @@ class BraceParser(BodyReader):
     # Running text
 
     def _read(self) -> Reading:
-        yield from self._header()
+        if self._text[:1] in ("", "<"):
+            yield from self._header()
         may_call = True
         while True:
-            if may_call and self._drift and not self._thinking and not self._code:
+            may_call = may_call and self._drift and not self._thinking and not self._code
+            if may_call and self._text[self._pos : self._pos + 1] != "<":
                 may_call = yield from self._bare_call(0)
                 if may_call:
                     continue
@@ -126,14 +132,13 @@ class BraceParser(BodyReader):
                 self._say(text, at)
                 self._speak(self._unbreak(token))
                 self._pos = found.end()
-            elif self._code and (yield from self._is_code(at, token)):
-                pass
             else:
-                at = self._pos
-                self._code = ""
-                ended, may_call = yield from self._control(token)
-                if ended:
-                    return
+                text = ""
+                if not self._code or not (yield from self._is_code(at, token)):
+                    self._code = ""
+                    ended, may_call = yield from self._control(token)
+                    if ended:
+                        return
 
     def _header(self) -> Reading:
         """Pass over a turn header that the model writes again in front of its answer."""
@@ -186,9 +191,9 @@ class BraceParser(BodyReader):
                 return False
             if token in self._dialect.stop:
                 # A turn may end inside a fence that was never closed: then its end is the end of the text.
-                while not self._ended and not self._text[self._pos + behind :].strip():
+                while not self._ended and behind_space(self._text, self._pos + behind) == len(self._text):
                     yield
-                if not self._text[self._pos + behind :].strip():
+                if behind_space(self._text, self._pos + behind) == len(self._text):
                     return False
             self._say(self._text, self._pos + behind)
             return True
@@ -238,8 +243,8 @@ class BraceParser(BodyReader):
             yield from self._rest(token)
             return True, False
         if token not in dialect.tokens:
-            called = self._drift and (yield from self._bare_call(len(token)))
-            if not called:
+            called = self._drift and not self._thinking and (yield from self._bare_call(len(token)))
+            if self._text.startswith(token, self._pos) and not called:
                 self._say(self._text, self._pos + len(token))
             return False, called
         self._pos += len(token)
@@ -302,17 +307,20 @@ class BraceParser(BodyReader):
 
     def _envelope(self) -> Reading:
         """Read the start tag at `_pos` and the calls behind it, as far as their end tag."""
-        self._pinned = True
-        pos = yield from self._start_tags()
+        self._pin()
+        pos = self._pos + len(self._dialect.start)
+        head = _EXACT_HEAD.match(self._text, pos)
+        if not head:
+            pos = yield from self._start_tags()
         while True:
-            head = yield from self._tagged_head(pos)
+            head = head or (yield from self._tagged_head(pos))
             if head is None:
                 yield from self._skip(pos, "unreadable", "no call can be read behind the start tag")
                 break
             resolved = self._resolve(head[1])
             self._begin(resolved[0] if resolved else None, live=resolved is not None)
             try:
-                if resolved and not (resolved[1] and _EXACT_HEAD.fullmatch(head[0])):
+                if resolved and not (resolved[1] and head[0] == f"call:{head[1]}{{"):
                     self._repair("head", f"{head[0].strip()!r} was read as a call of {resolved[0]!r}", pos)
                 schema = self._declared.get(resolved[0], {}) if resolved and self._declared else {}
                 pos = yield from self._body(head.end(), head[2], schema)
@@ -329,9 +337,12 @@ class BraceParser(BodyReader):
                 break
             self._finish_call()
             self._pos = pos
+            if self._text.startswith(self._dialect.end, pos):
+                self._pos = pos + len(self._dialect.end)
+                break
             if not (yield from self._end_tag()):
                 break
-            pos = self._pos
+            pos, head = self._pos, None
         self._pinned = False
 
     def _start_tags(self) -> Generator[None, None, int]:
@@ -339,8 +350,7 @@ class BraceParser(BodyReader):
         start = self._dialect.start
         pos = self._pos + len(start)
         while True:
-            space = _SPACE.match(self._text, pos)
-            at = space.end() if space else pos
+            at = behind_space(self._text, pos)
             if self._strict:
                 return pos
             if self._text.startswith(start, at):
@@ -362,10 +372,10 @@ class BraceParser(BodyReader):
     def _end_tag(self) -> Generator[None, None, bool]:
         """Pass over the end tag at `_pos`; whether another call begins there in the same tags."""
         end, pos = self._dialect.end, self._pos
+        at = pos
         while True:
             text = self._text
-            closers = _CLOSERS.match(text, pos)
-            at = closers.end() if closers else pos
+            at = _behind_closers(text, at)
             if text.startswith(end, at):
                 surplus = text[pos:at].strip()
                 if surplus:
@@ -419,11 +429,12 @@ class BraceParser(BodyReader):
         resolved = self._resolve(head[1])
         assert resolved is not None
         assert self._declared is not None
-        self._pinned = True
+        behind = head.end() - self._pos
+        self._pin()
         self._begin(resolved[0], live=False)
         try:
             self._repair("bare_call", f"a call of {resolved[0]!r} without its start tag", self._pos)
-            pos = yield from self._body(head.end(), head[2], self._declared[resolved[0]])
+            pos = yield from self._body(self._pos + behind, head[2], self._declared[resolved[0]])
         except Cut:
             self._cut = True
             self._give_up(len(self._text), "cut", "the text ended inside a call")
@@ -456,8 +467,7 @@ class BraceParser(BodyReader):
     def _bare_end_tag(self) -> Reading:
         end = self._dialect.end
         while True:
-            closers = _CLOSERS.match(self._text, self._pos)
-            at = closers.end() if closers else self._pos
+            at = _behind_closers(self._text, self._pos)
             if self._text.startswith(end, at):
                 self._pos = at + len(end)
                 return

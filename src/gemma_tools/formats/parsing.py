@@ -98,6 +98,13 @@ class GeneratorParser:
         events, self._events = self._events, []
         return events
 
+    def _pin(self) -> None:
+        """Keep all text from `_pos` on, and positions as they are from now on, until `_pinned` is set to False."""
+        if 2 * self._pos > len(self._text):
+            self._text = self._text[self._pos :]
+            self._pos = 0
+        self._pinned = True
+
     def _emit_content(self, text: str) -> None:
         if text:
             self._content.append(text)
