@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from functools import partial
@@ -134,11 +135,10 @@ class LlamaServerEngine(Engine):
             "preserved_tokens": list(prompt.controls),
             "stop": [*prompt.stop, *stop],
             **_sampling(sampling),
-            **_constraint(constraint),
         }
         return play(
             self._tasks,
-            lambda: self._ask(prompt, body, sampling.logprobs),
+            lambda: self._ask(prompt, body, constraint, sampling.logprobs),
             engine=self.name,
             patience=self._patience,
             fault=self._fault,
@@ -171,13 +171,12 @@ class LlamaServerEngine(Engine):
     def _call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return call(self._tasks, work, engine=self.name, patience=self._patience, fault=self._fault)
 
-    async def _ask(self, prompt: Prompt, body: Mapping[str, Any], top: int | None) -> Answer:
+    async def _ask(self, prompt: Prompt, body: Mapping[str, Any], constraint: Constraint | None, top: int | None) -> Answer:
         ids = await self._control_ids(prompt.controls)
         spellings = {number: text for text, number in ids.items()}
         logprobs: list[Mapping[str, Any]] = []
-        content = json.dumps({**body, "prompt": await self._encode(prompt, ids)}).encode()
-        headers = {"Content-Type": "application/json"}
-        async with self._client.stream("POST", "/completion", content=content, headers=headers) as response:
+        request = {**body, **_constraint(constraint, ids), "prompt": await self._encode(prompt, ids)}
+        async with self._client.stream("POST", "/completion", json=request) as response:
             await _refuse_error(response)
             async for data in _events(response):
                 if top is not None:
@@ -252,18 +251,28 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
     return body
 
 
-def _constraint(constraint: Constraint | None) -> dict[str, Any]:
+def _constraint(constraint: Constraint | None, ids: Mapping[str, int]) -> dict[str, Any]:
     if constraint is None:
         return {}
     if constraint.gbnf is not None:
         body: dict[str, Any] = {"grammar": constraint.gbnf}
     elif constraint.lark is not None:
-        body = {"grammar": "%llguidance {}\n" + constraint.lark}
+        body = {"grammar": _with_ids(constraint.lark, ids)}
     else:
         body = {"json_schema": constraint.json_schema}
     if constraint.triggers:
         body |= {"grammar_lazy": True, "grammar_triggers": [{"type": 1, "value": word} for word in constraint.triggers]}
     return body
+
+
+def _with_ids(lark: str, ids: Mapping[str, int]) -> str:
+    """`lark` with its control tokens by id: llama.cpp knows the names of those of type CONTROL only.
+
+    A name that it does not know would leave the whole answer unconstrained, without an error.
+    """
+    names = "|".join(map(re.escape, ids))
+    tokens = re.compile(rf"""({names})|"(?:\\.|[^"\\])*"|/(?:\\.|[^/\\])*/""") if names else None
+    return tokens.sub(lambda m: f"<[{ids[m[1]]}]>" if m[1] else m[0], lark) if tokens else lark
 
 
 async def _refuse_error(response: httpx.Response) -> None:

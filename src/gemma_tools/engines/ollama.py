@@ -62,11 +62,9 @@ def default_url() -> str:
 
 def _host(url: str) -> str:
     """`url` as Ollama's client takes it. OLLAMA_HOST may be an address to listen on; a `/v1` is for other clients."""
-    host = url.rstrip("/").removesuffix("/v1")
-    if host.startswith(":"):
-        host = "127.0.0.1" + host
+    host = f"127.0.0.1{url}" if url.startswith(":") else url
     checked_url(host)
-    return host.replace("0.0.0.0", "127.0.0.1")
+    return host.rstrip("/").removesuffix("/v1").replace("0.0.0.0", "127.0.0.1")
 
 
 class OllamaEngine(Engine):

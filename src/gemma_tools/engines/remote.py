@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from gemma_tools.engines.background import Tasks
 from gemma_tools.engines.base import Cancellation, Generation, Pieces
 from gemma_tools.errors import (
+    ContextExceeded,
     EngineError,
     EngineProtocolError,
     EngineRejected,
@@ -31,6 +33,9 @@ CONNECT_TIMEOUT = 10.0
 """Seconds until a server that does not even accept the connection counts as not there."""
 
 _PAUSE = 0.25
+_TOO_LONG = re.compile(r"(exceed|maximum|longer|too (long|large)).*context|context.*(exceed|longer|only)", re.I | re.S)
+"""How servers say that a prompt is longer than the context; there is no common code for it."""
+
 _TRANSIENT = frozenset({429, 502, 503, 504})
 
 
@@ -159,6 +164,8 @@ async def _attempts(ask: Callable[[], Answer], patience: Patience, fault: Callab
                         return
         except InvalidRequest:
             raise
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(f"{error.object[error.start]!r} is no character", param="messages") from None
         except Exception as error:
             typed = _typed(error, seconds, fault)
             if begun or attempt == patience.retries or not _passing(typed):
@@ -202,4 +209,8 @@ def transport_fault(error: BaseException, where: str) -> EngineError | None:
 def status_fault(status: int, message: str, where: str) -> EngineError:
     """What an error status means. `message` is the server's own."""
     said = f"{where} answered with status {status}: {message.strip()[:500]}"
-    return ModelNotFound(said) if status == 404 else EngineRejected(said, status=status)
+    if status == 404:
+        return ModelNotFound(said)
+    if status in (400, 413) and _TOO_LONG.search(message):
+        return ContextExceeded(said)
+    return EngineRejected(said, status=status)

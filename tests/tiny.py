@@ -1,0 +1,53 @@
+"""Prompts that the tiny model is known to answer well, and a way to play them."""
+
+from __future__ import annotations
+
+from gemma_tools.engines import Generation, Pieces, Sampling
+from gemma_tools.prompt import Prompt, quote
+
+CONTROLS = (
+    "<bos>",
+    "<eos>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<start_function_declaration>",
+    "<end_function_declaration>",
+    "<start_function_call>",
+    "<end_function_call>",
+    "<start_function_response>",
+    "<end_function_response>",
+    "<escape>",
+)
+GREEDY = Sampling(temperature=0)
+PARIS = "<start_function_call>call:get_weather{city:<escape>Paris<escape>}<end_function_call>"
+"""What the tiny model answers to `weather()`."""
+WEATHER_TOKENS = 124
+"""How many tokens the prompt `weather()` has, its one BOS included."""
+
+_WEATHER = (
+    "<bos><start_of_turn>developer\nYou are a model that can do function calling with the following functions"
+    "<start_function_declaration>declaration:get_weather{description:<escape>Gets the current weather for a city.<escape>,"
+    "parameters:{properties:{city:{description:<escape>The city name<escape>,type:<escape>STRING<escape>}},"
+    "required:[<escape>city<escape>],type:<escape>OBJECT<escape>}}<end_function_declaration><end_of_turn>\n"
+    "<start_of_turn>user\n%s<end_of_turn>\n<start_of_turn>model\n"
+)
+
+
+def weather(text: str = "what is the weather in Paris?") -> Prompt:
+    """A FunctionGemma prompt with one tool and `text` from the user."""
+    return Prompt(_WEATHER.replace("%s", quote(text)), CONTROLS, stop=("<start_function_response>", "<end_of_turn>", "<eos>"))
+
+
+def endless() -> Prompt:
+    """A prompt after which the tiny model repeats itself until something stops it."""
+    return Prompt("<bos>" + "en" * 60, CONTROLS)
+
+
+def play(pieces: Pieces) -> tuple[list[str], Generation]:
+    """All pieces, and how the generation ended."""
+    found: list[str] = []
+    while True:
+        try:
+            found.append(next(pieces))
+        except StopIteration as end:
+            return found, end.value
