@@ -1,0 +1,128 @@
+"""What goes over the wire: one request in, one answer out, and how they are written as bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from gemma_tools.engines.base import Cancellation
+from gemma_tools.openai_api.errors import failure_of, refuse
+from gemma_tools.request import ChatRequest
+
+JSON_HEADERS: Mapping[str, str] = {"content-type": "application/json"}
+STREAM_HEADERS: Mapping[str, str] = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store"}
+
+Body: TypeAlias = bytes | Generator[bytes, None, None]
+"""A whole body, or the pieces of a stream as they come. Closing the generator stops the engine."""
+
+AsyncBody: TypeAlias = bytes | AsyncGenerator[bytes, None]
+"""The same for async code."""
+
+BodyT = TypeVar("BodyT", bound=Body | AsyncBody, covariant=True)
+
+
+class Responder(Protocol):
+    """What answers a chat request: a backend, or something that stands in front of one."""
+
+    def respond(
+        self, request: ChatRequest, *, cancel: Cancellation | None = None
+    ) -> ChatCompletion | Iterator[ChatCompletionChunk]:
+        """Answer `request`: a completion, or its chunks when `request.stream` is set."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRequest:
+    """One HTTP request, as far as the API looks at it. `path` has no query."""
+
+    method: str
+    path: str
+    body: bytes = b""
+
+
+@dataclass(slots=True)
+class Facts:
+    """What became known of a request while it was answered: for logs and limits, never for the answer itself."""
+
+    model: str | None = None
+    stream: bool = False
+    finish_reason: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    chunks: int = 0
+    """How many pieces of a stream were read."""
+    error: str | None = None
+
+    @property
+    def cost(self) -> int:
+        """Tokens to charge. A stream that was left before it told its usage costs its pieces."""
+        return max(self.prompt_tokens + self.completion_tokens, self.chunks)
+
+    def learn(self, finish_reason: str | None, usage: Any) -> None:
+        """Keep the finish reason of a choice, and the `CompletionUsage` of a reply (None where it has none)."""
+        self.finish_reason = finish_reason or self.finish_reason
+        if usage is not None:
+            self.prompt_tokens, self.completion_tokens = usage.prompt_tokens, usage.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ApiResponse(Generic[BodyT]):
+    """The answer. `facts` goes on filling while a streamed body is read."""
+
+    status: int
+    body: BodyT
+    headers: Mapping[str, str] = field(default_factory=lambda: JSON_HEADERS)
+    facts: Facts = field(default_factory=Facts)
+
+
+def dump(value: Any) -> bytes:
+    """`value` as JSON in UTF-8. A lone surrogate, which UTF-8 cannot say, is written as an escape."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def event(value: Any, name: str | None = None) -> bytes:
+    """One server-sent event with `value` as its data."""
+    head = b"event: %s\n" % name.encode() if name else b""
+    return b"%sdata: %s\n\n" % (head, dump(value))
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def error_frame(error: BaseException, facts: Facts) -> bytes:
+    """The event that ends a stream with `error`."""
+    failure = failure_of(error)
+    facts.error = failure.code
+    return event({"error": failure.error})
+
+
+def error_response(error: BaseException, facts: Facts | None = None) -> ApiResponse[bytes]:
+    """The answer that tells of `error`."""
+    failure = failure_of(error)
+    facts = facts or Facts()
+    facts.error = failure.code
+    return ApiResponse(failure.status, dump({"error": failure.error}), {**JSON_HEADERS, **failure.headers}, facts)
+
+
+def load(body: bytes) -> dict[str, Any]:
+    """The JSON object that a request body holds; refused with a 400 if it is anything else."""
+    try:
+        value = json.loads(body, parse_constant=_no_constant)
+    except RecursionError:
+        raise refuse(400, "the body is nested too deeply", code="invalid_json") from None
+    except ValueError as error:
+        raise refuse(400, f"the body is not JSON: {error}", code="invalid_json") from None
+    if not isinstance(value, dict):
+        raise refuse(400, "the body must be a JSON object", code="invalid_json")
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
