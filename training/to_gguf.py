@@ -18,6 +18,9 @@ from transformers import Gemma3ForCausalLM
 from model import CONTEXT, NORM_EPSILON, ROPE_BASE, WINDOW
 from tokenizer import PLAIN_SPECIAL
 
+ALWAYS_CONTROL = {*PLAIN_SPECIAL, "<start_of_turn>", "<end_of_turn>", "<|turn>", "<turn|>"}
+"""The tokens that published files type CONTROL too."""
+
 NAMES = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
@@ -69,7 +72,7 @@ def add_vocabulary(writer: gguf.GGUFWriter, vocabulary: dict[str, Any], *, contr
     for i, token in enumerate(tokens):
         if token == "<unk>":
             kinds.append(gguf.TokenType.UNKNOWN)
-        elif token in PLAIN_SPECIAL or (control and i < vocabulary["special"]):
+        elif token in ALWAYS_CONTROL or (control and i < vocabulary["special"]):
             kinds.append(gguf.TokenType.CONTROL)
         elif i < vocabulary["special"]:
             kinds.append(gguf.TokenType.USER_DEFINED)
