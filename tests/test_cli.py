@@ -83,7 +83,7 @@ def test_complete_streams_one_chunk_a_line(run: Callable[..., Ran], by: str) -> 
     assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
     deltas = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls") or ()]
-    assert "".join(delta["function"]["arguments"] or "" for delta in deltas) == '{"city":"Lisbon"}'
+    assert json.loads("".join(delta["function"]["arguments"] or "" for delta in deltas)) == {"city": "Lisbon"}
 
 
 @pytest.mark.parametrize("format", ["functiongemma", "gemma3", "gemma4"])
@@ -105,11 +105,11 @@ def test_render_obeys_the_tool_choice_of_the_request(run: Callable[..., Ran]) ->
 
 
 def test_render_tells_what_the_format_cannot_say(run: Callable[..., Ran]) -> None:
-    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-    messages = [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, picture]}]
-    losses = get_format("functiongemma").render(messages).losses
+    either = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
+    tool = {"type": "function", "function": {"name": "find", "parameters": {"type": "object", "properties": {"it": either}}}}
+    losses = get_format("functiongemma").render(REQUEST["messages"], [tool]).losses
     assert losses
-    ran = run("render", "-f", "functiongemma", stdin=json.dumps({"messages": messages}))
+    ran = run("render", "-f", "functiongemma", stdin=json.dumps({**REQUEST, "tools": [tool]}))
     assert ran.status == 0
     assert ran.err.splitlines() == [f"gemma-tools: note: {loss}" for loss in losses]
 
@@ -215,7 +215,7 @@ def failed(ran: Ran, *fragments: object) -> None:
     assert ran.out == ""
     assert ran.err.startswith("gemma-tools: ")
     assert ran.err.count("\n") == 1
-    assert "unexpected" not in ran.err
+    assert "GEMMA_TOOLS_TRACEBACK" not in ran.err
     for fragment in fragments:
         assert str(fragment) in ran.err
 
@@ -321,7 +321,7 @@ def test_chat_runs_tools_and_goes_on(run: Callable[..., Ran]) -> None:
     ran = run("chat", "tiny", "--tools", ROOT / "examples" / "tools.py", stdin="What is the weather in Lisbon?\nthank you\n")
     assert (ran.status, ran.err) == (0, "")
     printed = ran.out.splitlines()
-    assert printed[:2] == ['→ get_weather {"city":"Lisbon"}', "← get_weather sunny in Lisbon"]
+    assert printed[:2] == ['→ get_weather {"city": "Lisbon"}', "← get_weather sunny in Lisbon"]
     assert printed[-1] == "You are welcome!"
 
 
@@ -329,7 +329,7 @@ def test_chat_asks_for_the_results_of_tools_that_are_only_declared(run: Callable
     ran = run("chat", "tiny", "--tools", WEATHER, stdin="What is the weather in Lisbon?\nwet\n\n")
     assert (ran.status, ran.err) == (0, "")
     call, *answer = ran.out.splitlines()
-    assert call == '→ get_weather {"city":"Lisbon"}'
+    assert call == '→ get_weather {"city": "Lisbon"}'
     assert "wet" in "".join(answer)
 
 

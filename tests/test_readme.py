@@ -46,7 +46,7 @@ def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> No
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
     printed = capsys.readouterr().out
-    assert printed.startswith('get_weather {"city":"Lisbon"}\n')
+    assert printed.startswith('get_weather {"city": "Lisbon"}\n')
     assert printed.endswith("get_weather {'city': 'Lisbon'}\n")
 
 

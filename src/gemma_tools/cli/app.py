@@ -15,6 +15,8 @@ from gemma_tools.cli.parse import parse
 from gemma_tools.cli.render import render
 from gemma_tools.errors import GemmaToolsError
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     help="Gemma's conversation formats, for OpenAI requests.",
     add_completion=False,
@@ -32,12 +34,14 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         status = app(args=list(arguments) or ["--help"], prog_name="gemma-tools", standalone_mode=False)
+        if status == _INTERRUPTED:  # how typer answers Ctrl-C
+            raise KeyboardInterrupt
         sys.stdout.flush()
         return status or 0
     except typer.TyperException as error:
         return _fail(error.format_message(), error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted", 130)
+    except KeyboardInterrupt:
+        return _fail("interrupted", _INTERRUPTED)
     except BrokenPipeError:
         # Whoever read the output is gone. Python would fail once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

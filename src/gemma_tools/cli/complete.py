@@ -39,9 +39,9 @@ def complete(
         if isinstance(answer, Iterator):
             _print_chunks(answer)
         else:
-            write_json(answer.model_dump(), indent=2)
+            write_json(answer.model_dump(exclude_unset=True), indent=2)
 
 
 def _print_chunks(chunks: Iterator[ChatCompletionChunk]) -> None:
     for chunk in chunks:
-        write_json(chunk.model_dump())
+        write_json(chunk.model_dump(exclude_unset=True))
