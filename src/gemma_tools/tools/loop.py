@@ -326,8 +326,11 @@ def _stream_state() -> Any:
 def _whole(state: Any) -> ChatCompletion:
     from openai.types.chat import ChatCompletion
 
-    # The state's own way to a completion raises for a reply that was cut.
-    return ChatCompletion.model_validate(state.current_completion_snapshot.model_dump(exclude_none=True))
+    # The state's own way to a completion raises for a reply that was cut; the snapshot's calls keep their place in the stream.
+    snapshot = state.current_completion_snapshot.model_dump(exclude_none=True)
+    for call in snapshot["choices"][0]["message"].get("tool_calls", ()):
+        call.pop("index", None)
+    return ChatCompletion.model_validate(snapshot)
 
 
 def run_calls(box: ToolBox, calls: Sequence[ToolCall]) -> list[ToolResult]:

@@ -34,6 +34,7 @@ _MARK: Final = "GEMMA_TOOLS_SCRIPT_RUN"
 _KILL_ROUNDS: Final = 20
 _CLOSING_SECONDS: Final = 1.0
 _NAMES_SHOWN: Final = 50
+_MAX_ARGUMENTS: Final = 32_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +148,8 @@ def _script(folder: Path, name: str) -> Path:
 
 
 def _words(arguments: str) -> list[str]:
-    if "\0" in arguments:
-        raise _Refused("the arguments hold a NUL character")
+    if "\0" in arguments or len(arguments) > _MAX_ARGUMENTS:
+        raise _Refused(f"the arguments hold a NUL character, or are longer than {_MAX_ARGUMENTS} characters")
     try:
         return shlex.split(arguments)
     except ValueError as error:

@@ -1,0 +1,8 @@
+"""A script for `execute_python`: says what it was given, and fails if that was nothing."""
+
+import platform
+import sys
+
+if len(sys.argv) < 2:
+    sys.exit("usage: sample_script.py WORD...")
+print(f"sample_script.py got {' '.join(sys.argv[1:])} on Python {platform.python_version()}")
