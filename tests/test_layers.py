@@ -12,7 +12,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "gemma_tools"
 
 LAYERS = [
     {"errors", "log", "data"},
-    {"jsontext", "prompt", "reply"},
+    {"jsontext"},
+    {"prompt", "reply"},
     {"coerce", "fields", "schema"},
     {"request"},
     {"formats"},
