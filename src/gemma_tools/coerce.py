@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from json.encoder import encode_basestring
+from math import isfinite
 from typing import Any, Final
 
 Schema = Mapping[str, Any]
@@ -26,6 +27,20 @@ _TYPES_OF_VALUES: Final = {str: "string", bool: "boolean", int: "integer", float
 _JSON_STARTS: Final = {"array": "[", "object": "{"}
 
 
+def to_json(value: object) -> str:
+    """A JSON value as JSON text.
+
+    Raises:
+        RecursionError: it is nested too deep for the standard writer.
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isascii() else _escape_surrogates(text)
+
+
+def _escape_surrogates(text: str) -> str:
+    return _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
+
+
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
@@ -33,7 +48,7 @@ def _no_constant(name: str) -> None:
 def quote_json(text: str) -> str:
     """`text` as a JSON string. A lone surrogate, which UTF-8 cannot carry, is written as an escape."""
     quoted = encode_basestring(text)
-    return quoted if text.isascii() else _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", quoted)
+    return quoted if text.isascii() else _escape_surrogates(quoted)
 
 
 def resolve(node: object, root: Schema) -> Schema | None:
@@ -139,16 +154,16 @@ _SINGLE: Final = {name: frozenset((name,)) for name in ("string", "integer", "nu
 
 
 def number(text: str) -> str | None:
-    """The JSON spelling of a number written as `text`; None if it is none.
+    """The JSON spelling of a number written as `text`; None if it is none, or more than a float can hold.
 
     `108.`, `.5`, `+3` and leading zeros, which models write and JSON does not know, are mended.
     """
     if len(text) > _LONGEST_NUMBER:
         return None
     if _NUMBER.fullmatch(text):
-        return text
+        return text if text.isdecimal() or isfinite(float(text)) else None
     loose = _LOOSE_NUMBER.fullmatch(text)
-    if not loose or not (loose[2] or loose[4]):
+    if not loose or not (loose[2] or loose[4]) or not isfinite(float(text)):
         return None
     sign, whole, point, fraction, exponent = loose.groups()
     digits = (whole or "").lstrip("0") or "0"

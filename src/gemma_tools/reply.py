@@ -6,11 +6,12 @@ Events come from `ReplyParser.feed` and `.close` in the order of the text. A too
 
 from __future__ import annotations
 
-import json
 import secrets
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
+
+from gemma_tools.jsontext import read_json
 
 FinishReason: TypeAlias = Literal["stop", "tool_calls", "length"]
 
@@ -86,7 +87,7 @@ class ToolCall:
     @cached_property
     def arguments(self) -> dict[str, Any]:
         """The arguments as Python values; of a key written twice the last counts."""
-        value: dict[str, Any] = json.loads(self.arguments_json)
+        value: dict[str, Any] = read_json(self.arguments_json)
         return value
 
 

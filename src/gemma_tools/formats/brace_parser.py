@@ -10,13 +10,13 @@ Here running text is told apart: content, reasoning, code, and where calls begin
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from gemma_tools.formats.base import Opens, Recovery
+from gemma_tools.formats.base import Opens
 from gemma_tools.formats.brace_body import BodyReader, Cut, Dialect, Unreadable, behind_space
-from gemma_tools.formats.parsing import Reading
+from gemma_tools.formats.parsing import Reading, declared_tools
 from gemma_tools.prompt import WORD_JOINER
 
 _NAME: Final = r"[^\s{}()\[\]\"'`,<]{1,400}"
@@ -37,20 +37,6 @@ _CLOSERS: Final = re.compile(r"[\s}\])]*")
 _ROLE: Final = re.compile(r"(?:model|assistant)\n")
 _FENCE: Final = 3
 _LABEL: Final = "thought"
-
-
-def declared_tools(tools: Sequence[Any] | None) -> Mapping[str, Mapping[str, Any]] | None:
-    """The parameters' schema of every tool by name; None if any name goes."""
-    if tools is None:
-        return None
-    declared: dict[str, Mapping[str, Any]] = {}
-    for tool in tools:
-        if isinstance(tool, Mapping):
-            function = tool.get("function", tool)
-            declared[function["name"]] = function.get("parameters") or {}
-        else:
-            declared[tool.name] = tool.parameters or {}
-    return declared
 
 
 @lru_cache(maxsize=64)
@@ -76,9 +62,9 @@ class BraceParser(BodyReader):
         *,
         opens: Opens = "content",
         guarded: Collection[str] = (),
-        recovery: Recovery = "schema",
+        strict: bool = False,
     ) -> None:
-        super().__init__(dialect, strict=recovery == "strict", guarded=guarded)
+        super().__init__(dialect, strict=strict, guarded=guarded)
         self._declared = declared_tools(tools)
         self._drift = bool(self._declared) and not self._strict
         self._scan, self._spellings = _interruptions(dialect.tokens, self._guarded)

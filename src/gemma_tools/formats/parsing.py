@@ -12,8 +12,8 @@ lets it finish. Two rules keep every way of cutting the text equal to feeding it
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Literal, TypeAlias
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 from gemma_tools.reply import (
     ContentDelta,
@@ -30,6 +30,22 @@ from gemma_tools.reply import (
 )
 
 Reading: TypeAlias = Generator[None, None, None]
+Declared: TypeAlias = Mapping[str, Mapping[str, Any]] | None
+"""The parameters' schema of every declared tool by name; None means that any name goes."""
+
+
+def declared_tools(tools: Sequence[Any] | None) -> Declared:
+    """The parameters' schema of every tool by name; None if any name goes."""
+    if tools is None:
+        return None
+    declared: dict[str, Mapping[str, Any]] = {}
+    for tool in tools:
+        if isinstance(tool, Mapping):
+            function = tool.get("function", tool)
+            declared[function["name"]] = function.get("parameters") or {}
+        else:
+            declared[tool.name] = tool.parameters or {}
+    return declared
 
 
 class GeneratorParser:

@@ -1,0 +1,143 @@
+"""For people who hold raw Gemma 4 outputs and the names of the tools: parse them all, and see how that went.
+
+    parser = Gemma4ToolParser()
+    calls = parser.parse(text, expected_tools=["get_weather"])
+    print(parser.benchmark.format_report())
+
+A thin face on the library's one parser at level "eager"; it adds records, not reading.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+from gemma_tools.formats import get_format
+from gemma_tools.formats.recovery import EagerParser
+
+AttemptStrategy: TypeAlias = Literal["native", "json_block", "regex", "fallback", "none"]
+
+_RAW_TEXT: Final = 500
+_SHOWN_ERRORS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallAttempt:
+    """One call that was read, or one text in which none was (`strategy` "none")."""
+
+    raw_text: str
+    """The first 500 characters of the text."""
+    parsed: bool
+    tool_name: str | None
+    arguments: dict[str, Any] | None
+    error: str | None
+    strategy: AttemptStrategy
+    timestamp: float
+    """Seconds since the epoch."""
+
+
+@dataclass
+class Gemma4BenchmarkResult:
+    """Counts over every text that a `Gemma4ToolParser` was given."""
+
+    total_calls: int = 0
+    """Texts parsed."""
+    successful_parses: int = 0
+    """Texts in which a call was found."""
+    parallel_calls: int = 0
+    """Texts in which more than one was."""
+    strategies_used: Counter[str] = field(default_factory=Counter)
+    """Texts by the strategy that found their calls, "none" among them."""
+    total_parse_time_ms: float = 0.0
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def avg_parse_time_ms(self) -> float:
+        """Milliseconds a text took on average."""
+        return self.total_parse_time_ms / self.total_calls if self.total_calls else 0.0
+
+    @property
+    def success_rate(self) -> float:
+        """The share of texts in which a call was found, from 0 to 1."""
+        return self.successful_parses / self.total_calls if self.total_calls else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as JSON: rate to 3 places, mean time to 2, and the first 10 errors."""
+        return {
+            "total_calls": self.total_calls,
+            "successful_parses": self.successful_parses,
+            "parallel_calls": self.parallel_calls,
+            "strategies_used": dict(self.strategies_used),
+            "avg_parse_time_ms": round(self.avg_parse_time_ms, 2),
+            "success_rate": round(self.success_rate, 3),
+            "error_count": len(self.errors),
+            "errors": self.errors[:_SHOWN_ERRORS],
+        }
+
+    def format_report(self) -> str:
+        """The figures as lines of text."""
+        lines = [
+            "Gemma 4 Tool Calling Benchmark",
+            "=" * 30,
+            f"Texts parsed:     {self.total_calls}",
+            f"With a call:      {self.successful_parses}",
+            f"Success rate:     {self.success_rate:.1%}",
+            f"Parallel calls:   {self.parallel_calls}",
+            f"Mean parse time:  {self.avg_parse_time_ms:.2f} ms",
+        ]
+        if self.strategies_used:
+            lines += ["", "Strategies:"]
+            lines += [f"  {strategy}: {count}" for strategy, count in self.strategies_used.most_common()]
+        if self.errors:
+            lines += ["", f"Errors ({len(self.errors)}):"]
+            lines += [f"  - {error}" for error in self.errors[:_SHOWN_ERRORS]]
+        return "\n".join(lines)
+
+
+class Gemma4ToolParser:
+    """Reads calls out of raw Gemma 4 outputs, native notation first, and keeps a record of every attempt."""
+
+    def __init__(self) -> None:
+        self.attempts: list[ToolCallAttempt] = []
+        self.benchmark = Gemma4BenchmarkResult()
+        self._format = get_format("gemma4", recovery="eager")
+
+    def parse(self, response_text: str, expected_tools: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """The calls in `response_text`, as OpenAI tool calls; an empty list where there is none.
+
+        `expected_tools` names the tools that count; None takes any name.
+        """
+        started = time.perf_counter()
+        tools = None if expected_tools is None else [{"function": {"name": name}} for name in expected_tools]
+        parser = self._format.parser(tools)
+        assert isinstance(parser, EagerParser)
+        parser.feed(response_text)
+        parser.close()
+        calls = parser.reply.tool_calls
+        self._record(response_text, parser, (time.perf_counter() - started) * 1000)
+        return [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments_json}}
+            for call in calls
+        ]
+
+    def _record(self, text: str, parser: EagerParser, milliseconds: float) -> None:
+        calls, result, now = parser.reply.tool_calls, self.benchmark, time.time()
+        found = next((attempt.strategy for attempt in parser.attempts if attempt.calls), None)
+        # A tool that was only inferred from its arguments is the last thing tried, as JSON near a name is.
+        strategy: AttemptStrategy = "none" if found is None else "fallback" if found == "inference" else found
+        result.total_calls += 1
+        result.total_parse_time_ms += milliseconds
+        result.strategies_used[strategy] += 1
+        head = text[:_RAW_TEXT]
+        if not calls:
+            problems = parser.reply.problems
+            error = problems[-1].message if problems else "no call found"
+            result.errors.append(error)
+            self.attempts.append(ToolCallAttempt(head, False, None, None, error, strategy, now))
+            return
+        result.successful_parses += 1
+        result.parallel_calls += len(calls) > 1
+        self.attempts += [ToolCallAttempt(head, True, call.name, call.arguments, None, strategy, now) for call in calls]
