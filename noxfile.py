@@ -11,12 +11,12 @@ nox.options.sessions = ["tests", "lint", "types"]
 GROUPS = nox.project.load_toml("pyproject.toml")
 
 
-def install(session: nox.Session, group: str, *packages: str, extras: str = "standard") -> None:
+def install(session: nox.Session, group: str, *packages: str) -> None:
     """Install the project with its extras, a dependency group, and what else is named.
 
     The groups are resolved here, because the pip of a fresh virtual environment may be older than `pip install --group`.
     """
-    session.install("-e", f".[{extras}]", *nox.project.dependency_groups(GROUPS, group), *packages)
+    session.install("-e", ".[standard,mcp]", *nox.project.dependency_groups(GROUPS, group), *packages)
 
 
 @nox.session
