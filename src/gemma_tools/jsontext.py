@@ -42,9 +42,19 @@ def read_json(text: str) -> Any:
         ValueError: the text is not JSON, or holds a number that Python cannot hold or print again.
     """
     try:
-        return _decoder.decode(text)
+        return _read(text)
     except RecursionError:
         return _read_deep(text)
+
+
+def _read(text: str) -> Any:
+    try:
+        value, end = _decoder.raw_decode(text)
+        if end == len(text):
+            return value
+    except json.JSONDecodeError:
+        pass
+    return _decoder.decode(text)  # which allows white space around the value, and takes the time to look for it
 
 
 def _read_deep(text: str) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
 from gemma_tools.formats.notation import Declaration, Notation, Piece
-from gemma_tools.formats.turns import Declared, ToolContent, call_losses, check_option, declare_all, result_of
+from gemma_tools.formats.turns import Declared, ToolContent, call_loss, check_option, declare_all, result_of, write_result
 from gemma_tools.jsontext import check_json
 from gemma_tools.prompt import Prompt, quote, unquote
 from gemma_tools.request import Content, Message, RawMessage, RawTool, Tool, cached_tool, validate, validate_tools
@@ -119,19 +119,18 @@ class FunctionGemmaFormat(Format):
         state = ""  # what the open model turn ends with, "calls" or "results"; empty when no turn is open
         waiting = 0  # calls of the open turn that have no result yet
         for index in range(start, len(messages)):
-            message = messages[index]
-            role = message.role
+            role, content, calls, _, name, called, reasoning, responses = messages[index]
             if role == "tool":
-                if message.called is None:
+                if called is None:
                     losses.append(f"messages[{index}] answers no call before it")
                 else:
                     waiting -= 1
                 if not state and not exact:
                     out.append("<start_of_turn>model\n")
                 state = "results"
-                result = result_of(_text_only(message.content, index), self.tool_content)
-                if not exact or result not in ("", None):
-                    out.append(notation.write_response(message.name or message.called or "unknown", result))
+                content = _text_only(content, index)
+                if not exact or result_of(content, self.tool_content) not in ("", None):
+                    out.append(write_result(notation, name or called or "unknown", content, self.tool_content))
                 continue
             if state != "results" or not (exact or role == "assistant"):
                 if state and not exact:
@@ -140,21 +139,19 @@ class FunctionGemmaFormat(Format):
                     losses.append(f"before messages[{index}] {waiting} calls have no result")
                     waiting = 0
                 out.append(_HEADERS[role])
-            out.append(_body(message.content, index))
-            state = ""
-            if role == "assistant":
-                if message.tool_calls:
-                    out += [notation.write_call(call.name, call.arguments) for call in message.tool_calls]
-                    losses += call_losses(message, index)
-                    state = "calls"
-                    waiting += len(message.tool_calls)
-                if message.tool_responses:
-                    out += [notation.write_response(r.name or "unknown", r.response) for r in message.tool_responses]
-                    state = "results"
-                    waiting -= len(message.tool_responses)
-                if message.reasoning:
-                    losses.append(f"messages[{index}].reasoning: FunctionGemma has no thought channel")
-            if message.name is not None:
+            if content is not None:
+                out.append(_body(content, index))
+            state = "results" if responses else "calls" if calls else ""
+            waiting += len(calls) - len(responses)
+            for i, call in enumerate(calls):
+                out.append(notation.write_call(call.name, call.arguments))
+                if loss := call_loss(call):
+                    losses.append(f"messages[{index}].tool_calls[{i}].function.arguments {loss}")
+            for response in responses:
+                out.append(notation.write_response(response.name or "unknown", response.response))
+            if reasoning:
+                losses.append(f"messages[{index}].reasoning: FunctionGemma has no thought channel")
+            if name is not None:
                 losses.append(f"messages[{index}].name: turns carry no speaker's name")
             if not state:
                 out.append("<end_of_turn>\n")
@@ -170,8 +167,12 @@ class FunctionGemmaFormat(Format):
     ) -> ReplyParser:
         """See `Format.parser`."""
         from gemma_tools.formats.brace_parser import BraceParser
+        from gemma_tools.formats.recovery import with_recovery
 
-        return BraceParser(_dialect(), tools, opens=opens, guarded=guarded, recovery=self.recovery)
+        def native(tools: Sequence[RawTool] | None) -> ReplyParser:
+            return BraceParser(_dialect(), tools, opens=opens, guarded=guarded, strict=self.recovery == "strict")
+
+        return with_recovery(native, tools, self.recovery)
 
     def grammar(
         self,

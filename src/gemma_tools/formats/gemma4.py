@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple
 
 from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
 from gemma_tools.formats.notation import Declaration, Notation, Piece
-from gemma_tools.formats.turns import Declared, ToolContent, call_losses, check_option, declare_all, result_of
+from gemma_tools.formats.turns import Declared, ToolContent, call_loss, check_option, declare_all, write_result
 from gemma_tools.jsontext import check_json
 from gemma_tools.prompt import Prompt, quote, unquote
 from gemma_tools.request import MEDIA_PARTS, Message, Part, RawMessage, RawTool, Tool, cached_tool, validate, validate_tools
@@ -166,8 +166,10 @@ class Gemma4Format(Format):
             if not text_last and not (exact and calls):
                 out.append(text)
             if calls:
-                out += [_NOTATION.write_call(call.name, call.arguments) for call in calls]
-                losses += call_losses(message, index)
+                for i, call in enumerate(calls):
+                    out.append(_NOTATION.write_call(call.name, call.arguments))
+                    if loss := call_loss(call):
+                        losses.append(f"messages[{index}].tool_calls[{i}].function.arguments {loss}")
             if answers:
                 self._results(message, results, out, losses, media)
             if text_last or (exact and calls):
@@ -218,7 +220,7 @@ class Gemma4Format(Format):
             name = result.called or result.name
             if self.exact:  # the template compares ids, absent ones too, and the last call that matches gives the name
                 name = next((call.name for call in reversed(message.tool_calls) if call.id == result.tool_call_id), result.name)
-            out.append(_NOTATION.write_response(name or "unknown", result_of(result.content, self.tool_content)))
+            out.append(write_result(_NOTATION, name or "unknown", result.content, self.tool_content))
             parts = result.content if isinstance(result.content, tuple) else ()
             out += [self._part(part, False, media) for part in parts if part["type"] != "text"]
 
@@ -250,8 +252,12 @@ class Gemma4Format(Format):
     ) -> ReplyParser:
         """See `Format.parser`."""
         from gemma_tools.formats.brace_parser import BraceParser
+        from gemma_tools.formats.recovery import with_recovery
 
-        return BraceParser(_dialect(), tools, opens=opens, guarded=guarded, recovery=self.recovery)
+        def native(tools: Sequence[RawTool] | None) -> ReplyParser:
+            return BraceParser(_dialect(), tools, opens=opens, guarded=guarded, strict=self.recovery == "strict")
+
+        return with_recovery(native, tools, self.recovery)
 
     def grammar(
         self,

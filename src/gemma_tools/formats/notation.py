@@ -8,9 +8,11 @@ so that what these functions return belongs into `Prompt.marked`. Nothing recurs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+import marshal
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from functools import lru_cache
+from typing import Any, Final, TypeAlias, TypeGuard
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.prompt import quote
@@ -23,7 +25,18 @@ PropertyForm: TypeAlias = "Callable[[Declaration, Schema, Path], list[Piece]]"
 """Writes a property from after its opening brace to its closing one."""
 
 
-@dataclass(frozen=True, slots=True)
+def _is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
+    return value.__class__ is dict or (value.__class__ is not list and isinstance(value, Mapping))
+
+
+def _open(container: Any) -> tuple[Iterator[Any], Mapping[str, Any] | None]:
+    """The keys of a mapping in `dictsort`'s order, and the mapping; or the items of a list, and None."""
+    if not _is_mapping(container):
+        return iter(container), None
+    return iter(sorted(container, key=str.lower) if len(container) > 1 else container), container
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Notation:
     """The tokens of one family, and its spelling of null."""
 
@@ -41,46 +54,58 @@ class Notation:
         leaf = self._leaf(value)
         if leaf is not None:
             return leaf
-        out: list[str] = []
-        stack: list[Any] = [value]
-        while stack:
-            item = stack.pop()
-            if item.__class__ is str:
-                out.append(item)
-            elif isinstance(item, Mapping):
-                stack.append("}")
-                stack.extend(reversed(self._members(item, bare_keys)))
-                out.append("{")
-            else:
-                stack.append("]")
-                stack.extend(reversed(self._elements(item)))
-                out.append("[")
-        return "".join(out)
+        opening, closing = ("{", "}") if _is_mapping(value) else ("[", "]")
+        return f"{opening}{self._inside(value, bare_keys)}{closing}"
 
-    def pairs(self, mapping: Mapping[str, Any]) -> str:
-        """The members of a mapping without its braces, keys bare: the body of a call or a result."""
-        delimiter = self.delimiter
-        out = []
-        for key in sorted(mapping, key=str.lower) if len(mapping) > 1 else mapping:
-            value = mapping[key]
-            if value.__class__ is str:
-                if "<" in value or "\x00" in value:
-                    value = quote(value)
-                text = f"{delimiter}{value}{delimiter}"
+    def _inside(self, container: Any, bare_keys: bool) -> str:
+        """What stands between the brackets of a container. Containers that are begun wait on a stack."""
+        out: list[str] = []
+        stack: list[tuple[Iterator[Any], Mapping[str, Any] | None, str]] = []
+        delimiter, comma, label, closing = self.delimiter, "", "", ""
+        members, mapping = _open(container)
+        while True:
+            for item in members:
+                if mapping is not None:
+                    key, item = item, mapping[item]
+                    if "<" in key or "\x00" in key:
+                        key = quote(key)
+                    label = f"{key}:" if bare_keys else f"{delimiter}{key}{delimiter}:"
+                kind = item.__class__
+                if kind is str:
+                    if "<" in item or "\x00" in item:
+                        item = quote(item)
+                    out.append(f"{comma}{label}{delimiter}{item}{delimiter}")
+                elif kind is dict or kind is list or (leaf := self._leaf(item)) is None:
+                    stack.append((members, mapping, closing))
+                    members, mapping = _open(item)
+                    opening, closing = "[]" if mapping is None else "{}"
+                    out.append(f"{comma}{label}{opening}")
+                    label = comma = ""
+                    break
+                else:
+                    out.append(f"{comma}{label}{leaf}")
+                comma = ","
             else:
-                text = self.value(value)
-            if "<" in key or "\x00" in key:
-                key = quote(key)
-            out.append(f"{key}:{text}")
-        return ",".join(out)
+                out.append(closing)
+                if not stack:
+                    return "".join(out)
+                members, mapping, closing = stack.pop()
+                label, comma = "", ","
 
     def write_call(self, name: str, arguments: Mapping[str, Any]) -> str:
-        """A call with its control tokens."""
-        return f"{self.call[0]}call:{quote(name)}{{{self.pairs(arguments)}}}{self.call[1]}"
+        """A call with its control tokens. Histories are rendered again and again, so small calls are remembered."""
+        try:
+            key = marshal.dumps(arguments, 2)  # type: ignore[arg-type]
+        except ValueError:  # too deep for marshal, or not plain Python values
+            key = b""
+        return _remembered_call(self, name, key) if 0 < len(key) <= _LARGEST_CALL else self._call(name, arguments)
+
+    def _call(self, name: str, arguments: Mapping[str, Any]) -> str:
+        return f"{self.call[0]}call:{quote(name)}{{{self._inside(arguments, True)}}}{self.call[1]}"
 
     def write_response(self, name: str, result: object) -> str:
         """A result with its control tokens; what is no object stands under the key `value`."""
-        body = self.pairs(result) if isinstance(result, Mapping) else "value:" + self.value(result)
+        body = self._inside(result, True) if _is_mapping(result) else "value:" + self.value(result)
         return f"{self.response[0]}response:{quote(name)}{{{body}}}{self.response[1]}"
 
     def _leaf(self, value: object) -> str | None:
@@ -96,7 +121,7 @@ class Notation:
             return "false"
         if value is None:
             return self.null
-        if isinstance(value, (Mapping, list, tuple)):
+        if kind is dict or kind is list or isinstance(value, (Mapping, list, tuple)):
             return None
         if isinstance(value, str):
             return self.string(str.__str__(value))
@@ -106,31 +131,14 @@ class Notation:
             return float.__repr__(value)
         raise InvalidRequest(f"{type(value).__name__} is not a JSON type", code="invalid_type")
 
-    def _members(self, mapping: Mapping[str, Any], bare_keys: bool) -> list[Any]:
-        items: list[Any] = []
-        comma = ""
-        for key in sorted(mapping, key=str.lower):
-            value = mapping[key]
-            leaf = self._leaf(value)
-            name = f"{comma}{quote(key) if bare_keys else self.string(key)}:"
-            if leaf is None:
-                items += (name, value)
-            else:
-                items.append(name + leaf)
-            comma = ","
-        return items
 
-    def _elements(self, values: Iterable[Any]) -> list[Any]:
-        items: list[Any] = []
-        comma = ""
-        for value in values:
-            leaf = self._leaf(value)
-            if leaf is None:
-                items += (comma, value) if comma else (value,)
-            else:
-                items.append(comma + leaf)
-            comma = ","
-        return items
+_LARGEST_CALL: Final = 2048
+"""In bytes of marshalled arguments. Larger ones are written anew each time, so that the memory stays small."""
+
+
+@lru_cache(maxsize=2048)
+def _remembered_call(notation: Notation, name: str, arguments: bytes) -> str:
+    return notation._call(name, marshal.loads(arguments))
 
 
 @dataclass(slots=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Literal, TypeAlias
+from functools import lru_cache
+from typing import Final, Literal, TypeAlias
 
 from gemma_tools.errors import InvalidRequest
+from gemma_tools.formats.notation import Notation
 from gemma_tools.jsontext import read_json
-from gemma_tools.request import Content, Message, Tool
+from gemma_tools.request import Call, Content, Tool
 
 ToolContent: TypeAlias = Literal["string", "json_object"]
 Declared: TypeAlias = tuple[str, tuple[str, ...]]
@@ -46,7 +48,7 @@ def result_of(content: Content, mode: ToolContent) -> object:
     """
     if isinstance(content, tuple):
         content = "".join([part["text"] for part in content if part["type"] == "text"])
-    if mode == "json_object" and isinstance(content, str) and content.lstrip()[:1] == "{":
+    if mode == "json_object" and isinstance(content, str) and (content[:1] == "{" or content.lstrip()[:1] == "{"):
         try:
             value = read_json(content)
         except ValueError:
@@ -55,13 +57,27 @@ def result_of(content: Content, mode: ToolContent) -> object:
     return content
 
 
-def call_losses(message: Message, index: int) -> list[str]:
-    """What the calls of a message say that the brace notation cannot."""
-    losses = []
-    for i, call in enumerate(message.tool_calls):
-        place = f"messages[{index}].tool_calls[{i}].function.arguments"
-        if not call.readable:
-            losses.append(f"{place} is no JSON object, and is written as one argument named 'arguments'")
-        elif any(":" in key or not key.strip() for key in call.arguments):
-            losses.append(f"{place} has a key that cannot be read back, because it is empty or has a colon in it")
-    return losses
+def write_result(notation: Notation, name: str, content: Content, mode: ToolContent) -> str:
+    """A tool result with its control tokens. Histories are rendered again and again, so small results are remembered."""
+    if mode == "json_object" and isinstance(content, str) and len(content) <= _LARGEST_RESULT:
+        return _remembered_result(notation, name, content)
+    return notation.write_response(name, result_of(content, mode))
+
+
+_LARGEST_RESULT: Final = 2048
+"""In characters. Longer ones are read and written anew each time, so that the memory stays small."""
+
+
+@lru_cache(maxsize=2048)
+def _remembered_result(notation: Notation, name: str, content: str) -> str:
+    return notation.write_response(name, result_of(content, "json_object"))
+
+
+def call_loss(call: Call) -> str | None:
+    """What of a call the brace notation cannot say; None if it says all."""
+    if not call.readable:
+        return "is no JSON object, and is written as one argument named 'arguments'"
+    for key in call.arguments:
+        if ":" in key or not key.strip():
+            return f"has the key {key!r}, which cannot be read back"
+    return None

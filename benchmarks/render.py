@@ -1,0 +1,118 @@
+"""How long rendering takes, as a multiple of `json.dumps` of the same request in the same run.
+
+    python benchmarks/render.py
+
+Every row is one format and one size. Columns: the same request object again and again; a deep copy each time; the caches
+emptied before each rendering; and, where jinja2 is installed, a small template that prints the same declarations and turns.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from gemma_tools import request as requests
+from gemma_tools.formats import Format, functiongemma, gemma4, get_format, notation, turns
+
+SIZES = ((20, 10), (100, 200))
+"""Tools and turns. A turn is a question, a call, its result and an answer."""
+
+
+def make_request(tools: int, turns: int) -> dict[str, Any]:
+    """An OpenAI request of that size: typed and described properties, one of each kind of nesting."""
+    return {"messages": list(_messages(tools, turns)), "tools": [_tool(i) for i in range(tools)]}
+
+
+def _tool(i: int) -> dict[str, Any]:
+    properties = {
+        "city": {"type": "string", "description": "The city, and the country where the name is not unique."},
+        "unit": {"type": "string", "enum": ["celsius", "fahrenheit"], "description": "The unit of temperatures."},
+        "days": {"type": "integer", "description": "How many days to look ahead, from 1 to 14."},
+        "stations": {"type": "array", "items": {"type": "string"}, "description": "Only these stations."},
+        "where": {
+            "type": "object",
+            "description": "A place that is no city.",
+            "properties": {"latitude": {"type": "number"}, "longitude": {"type": "number", "description": "Degrees east."}},
+            "required": ["latitude", "longitude"],
+        },
+    }
+    function = {
+        "name": f"forecast_{i}",
+        "description": f"The forecast of provider {i} for a place, with wind, rain and temperature by the hour.",
+        "parameters": {"type": "object", "properties": properties, "required": ["city"]},
+    }
+    return {"type": "function", "function": function}
+
+
+def _messages(tools: int, turns: int) -> Iterable[dict[str, Any]]:
+    yield {"role": "system", "content": "You help people who plan a walk. Look the weather up before you answer."}
+    for turn in range(turns):
+        yield {"role": "user", "content": f"Can we walk along the harbour on day {turn}, or will it rain?"}
+        arguments = json.dumps({"city": "Brest, France", "days": turn % 14 + 1, "unit": "celsius"})
+        function = {"name": f"forecast_{turn % tools}", "arguments": arguments}
+        call = {"id": f"call_{turn}", "type": "function", "function": function}
+        yield {"role": "assistant", "content": None, "tool_calls": [call]}
+        result = json.dumps({"rain": turn % 3 / 2, "wind": {"from": "west", "knots": turn % 30}, "warning": None})
+        yield {"role": "tool", "tool_call_id": f"call_{turn}", "content": result}
+        yield {
+            "role": "assistant",
+            "content": f"On day {turn} it stays dry until the evening, with a light wind from the west.",
+        }
+
+
+def seconds(action: Callable[[Any], object], arguments: Callable[[], Any], budget: float = 0.6) -> float:
+    """The median time of `action`, over as many runs as fit in `budget` seconds; `arguments` is not timed."""
+    times = []
+    end = time.perf_counter() + budget
+    while time.perf_counter() < end or len(times) < 5:
+        argument = arguments()
+        start = time.perf_counter()
+        action(argument)
+        times.append(time.perf_counter() - start)
+    return sorted(times)[len(times) // 2]
+
+
+def forget() -> None:
+    """Empty all caches."""
+    for cached in (
+        requests.cached_tool,
+        functiongemma._declared,
+        gemma4._declared,
+        notation._remembered_call,
+        turns._remembered_result,
+    ):
+        cached.cache_clear()
+
+
+def ratios(format: Format, body: dict[str, Any]) -> dict[str, float]:
+    """The times of `render(...).text` divided by that of `json.dumps`."""
+
+    def render(argument: dict[str, Any]) -> str:
+        return format.render(argument["messages"], argument["tools"]).text
+
+    def cold() -> dict[str, Any]:
+        forget()
+        return body
+
+    dumps = seconds(json.dumps, lambda: body)
+    return {
+        "same": seconds(render, lambda: body) / dumps,
+        "copied": seconds(render, lambda: copy.deepcopy(body)) / dumps,
+        "cold": seconds(render, cold) / dumps,
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    print(f"{'format':14} {'tools':>5} {'turns':>5} {'same':>6} {'copied':>7} {'cold':>6}")
+    for name in ("functiongemma", "gemma4"):
+        for tools, turns in SIZES:
+            row = ratios(get_format(name), make_request(tools, turns))
+            print(f"{name:14} {tools:5} {turns:5} {row['same']:6.2f} {row['copied']:7.2f} {row['cold']:6.2f}")
+
+
+if __name__ == "__main__":
+    main()
