@@ -88,6 +88,19 @@ class GatedEngine(Engine):
         return Generation()
 
 
+class EchoEngine(Engine):
+    """Says again what stands between << and >> in its prompt, word by word."""
+
+    name = "echo"
+    capabilities = EndlessEngine.capabilities
+
+    def generate(self, prompt: Prompt, sampling: Sampling, **_: Any) -> Pieces:
+        """Echo the prompt."""
+        for word in prompt.text.split("<<")[1].split(">>")[0].split():
+            yield f"{word} "
+        return Generation()
+
+
 _numbers = count()
 
 

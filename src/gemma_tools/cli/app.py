@@ -13,6 +13,7 @@ from gemma_tools.cli.chat import chat
 from gemma_tools.cli.complete import complete
 from gemma_tools.cli.parse import parse
 from gemma_tools.cli.render import render
+from gemma_tools.cli.serve import serve
 from gemma_tools.errors import GemmaToolsError
 
 _INTERRUPTED = 130
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (complete, render, parse, chat):
+for command in (complete, render, parse, chat, serve):
     app.command()(command)
 
 

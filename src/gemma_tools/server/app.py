@@ -1,0 +1,177 @@
+"""The ASGI application: lets a request in, waits for its turn, has it answered, and logs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, nullcontext
+from time import monotonic
+from typing import Any
+
+from gemma_tools.engines.base import Cancellation
+from gemma_tools.errors import EngineTimeout, MissingDependency
+from gemma_tools.openai_api import ApiRequest, Models, Refused, ahandle, error_frame, error_response, refuse
+from gemma_tools.openai_api.wire import ApiResponse, AsyncBody, dump
+from gemma_tools.server.guard import Guard
+from gemma_tools.server.limits import Gate, RateLimiter
+from gemma_tools.server.log import Entry
+from gemma_tools.server.pool import ModelPool
+from gemma_tools.server.settings import Settings
+
+try:
+    from starlette.applications import Starlette
+    from starlette.requests import ClientDisconnect, Request
+    from starlette.routing import Route
+    from starlette.types import Receive, Scope, Send
+except ImportError:
+    raise MissingDependency("starlette", "server", "the server") from None
+
+_PARTING_SECONDS = 5
+"""For telling a caller that its time is up; one that does not read is not waited for any longer."""
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The application that serves the models of `settings`: loaded when first asked for, closed when it shuts down."""
+    pool = ModelPool(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(pool.close)
+
+    return Starlette(routes=[Route("/{path:path}", Api(settings, pool))], lifespan=lifespan)
+
+
+class Api:
+    """Answers HTTP requests with `models`, within the limits of `settings`. An ASGI application without a lifespan."""
+
+    def __init__(self, settings: Settings, models: Models) -> None:
+        self._settings = settings
+        self._models = models
+        self._guard = Guard(settings)
+        self._limiter = RateLimiter(settings.requests_per_minute, settings.tokens_per_minute)
+        self._gate = Gate(settings.concurrency, settings.queue)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request = Request(scope, receive)
+        address = request.client.host if request.client else "local"
+        entry = Entry(request.method, request.url.path, address)
+        outlet = Outlet(send, entry, keep=self._settings.log_content)
+        try:
+            body = await self._let_in(request, entry)
+            await self._attend(ApiRequest(request.method, request.url.path, body), receive, entry, outlet)
+        except Refused as refused:
+            entry.outcome = "refused"
+            await outlet.send(error_response(refused, entry.facts))
+        except ClientDisconnect:
+            entry.outcome = "gone"
+        finally:
+            self._limiter.charge(entry.caller, entry.facts.cost)
+            entry.write()
+
+    async def _let_in(self, request: Request, entry: Entry) -> bytes:
+        """Check the head, then read the body. Refused before anything of the body is read, where the head is enough."""
+        self._guard.check_caller(request.headers)
+        if request.url.path != "/health":
+            try:
+                entry.caller = self._guard.check_key(request.headers) or entry.caller
+            finally:
+                self._limiter.admit(entry.caller)
+        if request.method != "POST":
+            return b""
+        self._guard.check_type(request.headers)
+        try:
+            async with asyncio.timeout(self._settings.body_timeout):
+                return await self._read(request)
+        except TimeoutError:
+            raise refuse(408, "the body did not arrive in time", code="request_timeout") from None
+
+    async def _read(self, request: Request) -> bytes:
+        most = self._settings.max_body_bytes
+        declared = request.headers.get("content-length", "")
+        body = bytearray()
+        too_long = declared.isdecimal() and int(declared) > most
+        async with aclosing(request.stream()) as pieces:
+            while not too_long and (piece := await anext(pieces, None)) is not None:
+                body += piece
+                too_long = len(body) > most
+        if too_long:
+            raise refuse(413, f"the body is longer than {most} bytes", code="request_too_large")
+        return bytes(body)
+
+    async def _attend(self, request: ApiRequest, receive: Receive, entry: Entry, outlet: Outlet) -> None:
+        """Have the request answered, unless time runs out or the caller leaves first: both stop the engine."""
+        cancel = Cancellation()
+        work = asyncio.create_task(self._answer(request, entry, outlet, cancel))
+        gone = asyncio.create_task(_departure(receive))
+        try:
+            await asyncio.wait({work, gone}, timeout=self._settings.timeout, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                await work
+                return
+            entry.outcome = "gone" if gone.done() else "timeout"
+        finally:
+            cancel.cancel()
+            gone.cancel()
+            work.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+        if entry.outcome == "timeout":
+            async with asyncio.timeout(_PARTING_SECONDS):
+                await outlet.fail(EngineTimeout(f"no answer within {self._settings.timeout:g} seconds"))
+
+    async def _answer(self, request: ApiRequest, entry: Entry, outlet: Outlet, cancel: Cancellation) -> None:
+        if request.path == "/health":
+            return await outlet.send(ApiResponse(200, dump({"status": "ok"})))
+        if self._settings.log_content:
+            entry.request = request.body.decode(errors="replace")
+        began = monotonic()
+        async with self._gate.turn() if request.method == "POST" else nullcontext():
+            entry.waited = monotonic() - began
+            response = await ahandle(request, self._models, cancel=cancel)
+            entry.facts = response.facts
+            await outlet.send(response)
+
+
+class Outlet:
+    """The way out to one caller. Knows whether the answer has begun, and writes status and content to the log entry."""
+
+    def __init__(self, send: Send, entry: Entry, *, keep: bool) -> None:
+        self._send = send
+        self._entry = entry
+        self._keep = keep
+
+    async def send(self, response: ApiResponse[bytes] | ApiResponse[AsyncBody]) -> None:
+        """Send a whole response, or a streamed one as it comes."""
+        await self._begin(response)
+        if isinstance(response.body, bytes):
+            return await self._piece(response.body, last=True)
+        async with aclosing(response.body) as pieces:
+            async for piece in pieces:
+                await self._piece(piece, last=False)
+        await self._piece(b"", last=True)
+
+    async def fail(self, error: Exception) -> None:
+        """End with `error`: as the response, or as the last event of the stream that has begun."""
+        if self._entry.status is None:
+            return await self.send(error_response(error, self._entry.facts))
+        await self._piece(error_frame(error, self._entry.facts), last=True)
+
+    async def _begin(self, response: ApiResponse[Any]) -> None:
+        self._entry.status = response.status
+        headers = {**response.headers, "x-request-id": self._entry.id, "x-content-type-options": "nosniff"}
+        if isinstance(response.body, bytes):
+            headers["content-length"] = str(len(response.body))
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": response.status, "headers": raw})
+
+    async def _piece(self, piece: bytes, *, last: bool) -> None:
+        if self._keep:
+            self._entry.response = (self._entry.response or "") + piece.decode(errors="replace")
+        await self._send({"type": "http.response.body", "body": piece, "more_body": not last})
+
+
+async def _departure(receive: Receive) -> None:
+    """Return when the caller has closed the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,74 @@
+"""Who may come in: checks on a request's head, made before its body is read.
+
+A server on loopback is still reachable by every web page that the user opens. Pages are kept out in three ways: the Host
+must be one of ours (so no foreign name can be pointed at this address), no foreign Origin is answered, and a body must be
+JSON, which a page cannot send elsewhere without asking first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from gemma_tools.openai_api import refuse
+from gemma_tools.server.settings import Settings
+
+Headers = Mapping[str, str]
+"""By lower-case name."""
+
+
+class Guard:
+    """Checks the head of each request against the settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._keys = [_digest(key) for key in settings.api_keys]
+        own = {"localhost", "127.0.0.1", "::1"} if settings.on_loopback else set()
+        self._hosts = own | {settings.host.lower()} | {host.lower() for host in settings.allowed_hosts}
+        # Beyond loopback a caller needs a key, which a page pointed here by a foreign name does not have.
+        self._any_host = "*" in self._hosts or not (settings.on_loopback or settings.allowed_hosts)
+
+    def check_caller(self, headers: Headers) -> None:
+        """Refuse a request that came by a foreign name or from a foreign page."""
+        host = headers.get("host", "")
+        if not self._any_host and _hostname(host) not in self._hosts:
+            raise refuse(403, f"this server is not called {host!r}; allowed_hosts can add names", code="host_not_allowed")
+        origin = headers.get("origin")
+        foreign = origin is not None and urlsplit(origin).netloc != host
+        if foreign or headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            raise refuse(403, "requests from other origins are not answered", code="origin_not_allowed")
+
+    def check_key(self, headers: Headers) -> str | None:
+        """A short name of the key that was given, for limits and logs; None where none is needed."""
+        if not self._keys:
+            return None
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        given = _digest(key.strip())
+        # All keys are compared, each in constant time, so that time tells neither which one came near nor how near.
+        known = sum([hmac.compare_digest(given, key) for key in self._keys])
+        if scheme.lower() != "bearer" or not known:
+            raise refuse(
+                401, "send one of this server's keys as `Authorization: Bearer KEY`", code="invalid_api_key", headers=_CHALLENGE
+            )
+        return f"key-{given.hex()[:8]}"
+
+    def check_type(self, headers: Headers) -> None:
+        """Refuse a body that is not said to be JSON."""
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise refuse(415, "send the body with `Content-Type: application/json`", code="unsupported_media_type")
+
+
+_CHALLENGE = {"www-authenticate": "Bearer", "x-should-retry": "false"}
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def _hostname(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

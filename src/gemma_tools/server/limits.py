@@ -1,0 +1,96 @@
+"""How much each caller may ask for, and how much is done at once."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from time import monotonic
+
+from gemma_tools.openai_api import refuse
+
+_FIRST_SWEEP = 10_000
+
+
+@dataclass(slots=True)
+class _Account:
+    """What a caller has left, as of `at` in seconds. Both go below zero when a reply costs more than was left."""
+
+    requests: float
+    tokens: float
+    at: float
+
+
+class RateLimiter:
+    """Requests and tokens per minute, for each caller.
+
+    Each caller has a minute's worth of both, which refill evenly. What a request costs in tokens is known only afterwards,
+    so it is charged then: a caller may overdraw once, and waits until the debt is paid.
+    """
+
+    def __init__(self, requests: int | None, tokens: int | None, clock: Callable[[], float] = monotonic) -> None:
+        self._requests = requests or math.inf
+        self._tokens = tokens or math.inf
+        self._clock = clock
+        self._accounts: dict[str, _Account] = {}
+        self._sweep_at = _FIRST_SWEEP
+
+    def admit(self, caller: str) -> None:
+        """Count one request of `caller`; refused with a 429 that says when to come again."""
+        account = self._account(caller)
+        wait = max(_wait(1 - account.requests, self._requests), _wait(1 - account.tokens, self._tokens))
+        if wait > 0:
+            message = "too many requests" if account.requests < 1 else "too many tokens"
+            seconds = str(math.ceil(wait))
+            raise refuse(
+                429, f"{message}; come again in {seconds} s", code="rate_limit_exceeded", headers={"retry-after": seconds}
+            )
+        account.requests -= 1
+
+    def charge(self, caller: str, tokens: int) -> None:
+        """Take the tokens that an answer cost from `caller`."""
+        self._account(caller).tokens -= tokens
+
+    def _account(self, caller: str) -> _Account:
+        now = self._clock()
+        if len(self._accounts) > self._sweep_at:
+            # A minute refills everything, save a debt. Sweeping at twice what was left keeps the cost per request level.
+            self._accounts = {name: one for name, one in self._accounts.items() if now - one.at < 60 or one.tokens < 0}
+            self._sweep_at = max(_FIRST_SWEEP, 2 * len(self._accounts))
+        account = self._accounts.setdefault(caller, _Account(self._requests, self._tokens, now))
+        share = (now - account.at) / 60
+        account.requests = _refilled(account.requests, self._requests, share)
+        account.tokens = _refilled(account.tokens, self._tokens, share)
+        account.at = now
+        return account
+
+
+def _refilled(left: float, limit: float, share: float) -> float:
+    return limit if limit == math.inf else min(limit, left + share * limit)
+
+
+def _wait(missing: float, limit: float) -> float:
+    return 0.0 if limit == math.inf else missing * 60 / limit
+
+
+class Gate:
+    """Lets a number of requests work at a time, and a number wait."""
+
+    def __init__(self, concurrency: int, queue: int) -> None:
+        self._free = asyncio.Semaphore(concurrency)
+        self._room = concurrency + queue
+        self._inside = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn and hold it; refused with a 503 where too many wait already."""
+        if self._inside >= self._room:
+            raise refuse(503, "too many requests are waiting", code="overloaded", headers={"retry-after": "1"})
+        self._inside += 1
+        try:
+            async with self._free:
+                yield
+        finally:
+            self._inside -= 1

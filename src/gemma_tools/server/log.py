@@ -1,0 +1,62 @@
+"""One line of JSON for each request."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+from gemma_tools.openai_api import Facts
+
+access = logging.getLogger("gemma_tools.server.access")
+
+
+@dataclass(slots=True)
+class Entry:
+    """What the log says of one request. `outcome` is "answered", "refused", "timeout" or "gone" (the caller left)."""
+
+    method: str
+    path: str
+    caller: str
+    id: str = field(default_factory=lambda: f"req_{uuid4().hex}")
+    status: int | None = None
+    outcome: str = "answered"
+    facts: Facts = field(default_factory=Facts)
+    waited: float = 0.0
+    """Seconds in the queue."""
+    request: str | None = None
+    """What was asked, where the settings want it logged; as is the next."""
+    response: str | None = None
+    _began: float = field(default_factory=monotonic)
+
+    def write(self) -> None:
+        """Log the entry, at INFO."""
+        values: dict[str, Any] = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "id": self.id,
+            "caller": self.caller,
+            "method": self.method,
+            "path": self.path,
+            "status": self.status,
+            "outcome": self.outcome,
+            "seconds": round(monotonic() - self._began, 4),
+            "waited": round(self.waited, 4),
+            **asdict(self.facts),
+        }
+        if self.request is not None:
+            values |= {"request": self.request, "response": self.response}
+        access.info("%s", json.dumps(values))
+
+
+def log_to_stderr() -> None:
+    """Write the entries to standard error as they are, one a line."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    access.handlers[:] = [handler]
+    access.setLevel(logging.INFO)
+    access.propagate = False

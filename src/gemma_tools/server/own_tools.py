@@ -1,0 +1,175 @@
+"""Tools that the server runs itself: offered with every request, their calls answered before the caller sees anything."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
+
+from gemma_tools.engines.base import Cancellation
+from gemma_tools.errors import InvalidRequest
+from gemma_tools.openai_api import Responder
+from gemma_tools.request import ChatRequest, ToolChoice, validate, validate_tools
+from gemma_tools.server.settings import Settings
+from gemma_tools.tools import Ask, Run, ToolBox, Transcript, rounds
+from gemma_tools.tools.scripts import script_runner
+
+
+def own_tools(settings: Settings) -> ToolBox:
+    """The tools that `settings.run_tools` names.
+
+    Raises:
+        InvalidRequest: a name that is not one of them.
+        MissingDependency: `get_system_info` needs psutil.
+    """
+    box = []
+    for name in settings.run_tools:
+        if name == "execute_python":
+            assert settings.scripts_dir is not None
+            box.append(script_runner(settings.scripts_dir, venvs=settings.venvs))
+        elif name == "get_system_info":
+            from gemma_tools.tools.system import get_system_info
+
+            box.append(get_system_info)
+        else:
+            raise InvalidRequest(f"{name!r} is not one of execute_python, get_system_info", param="run_tools")
+    return ToolBox(box)
+
+
+def respond_with(
+    box: ToolBox, model: Responder, request: ChatRequest, cancel: Cancellation
+) -> ChatCompletion | Iterator[ChatCompletionChunk]:
+    """Answer `request` as `model` would, with the tools of `box` offered beside the request's own, and run.
+
+    The text of all rounds is one answer. Calls of the request's own tools go to the caller; a reply that holds one ends the
+    loop, and none of its calls is run. Where a name is in both, the server's tool counts.
+    """
+    if request.n > 1:
+        raise InvalidRequest("a server that runs tools gives one answer", param="n", code="unsupported_value")
+    chunks = _converse(box, model, request, cancel)
+    return chunks if request.stream else _whole(chunks)
+
+
+def _converse(
+    box: ToolBox, model: Responder, request: ChatRequest, cancel: Cancellation
+) -> Generator[ChatCompletionChunk, None, None]:
+    theirs = [tool for tool in request.tools if tool.name not in box]
+    asked = replace(
+        request,
+        tools=(*validate_tools(box.schemas()), *theirs),
+        stream=True,
+        include_usage=True,
+        legacy_functions=False,
+    )
+    steps = rounds((), ToolBox([box, *({"type": "function", "function": tool.function} for tool in theirs)]))
+    relay = _Relay()
+    answer: Any = None
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration as end:
+            transcript: Transcript = end.value
+            break
+        answer = None
+        if isinstance(step, Ask):
+            choice = request.tool_choice if step.round == 1 else ToolChoice("auto", request.tool_choice.names)
+            answer = yield from relay.ask(model, _going_on(asked, step.messages, choice), cancel)
+        elif isinstance(step, Run):
+            answer = [box.call(call.name, call.arguments_json) for call in step.calls]
+    if transcript.stopped in ("max_rounds", "repeated"):
+        # The model would call for ever. It gets to see the results that there are, and must answer from them.
+        seen = transcript.messages[: -1 if transcript.pending else None]
+        yield from relay.ask(model, _going_on(asked, seen, ToolChoice("none")), cancel)
+    yield from relay.end({tool.name for tool in theirs}, legacy=request.legacy_functions)
+
+
+def _going_on(request: ChatRequest, added: Sequence[Mapping[str, Any]], choice: ToolChoice) -> ChatRequest:
+    more = validate(added).messages if added else ()
+    return replace(request, messages=(*request.messages, *more), tool_choice=choice)
+
+
+_TEXTS = ("content", "reasoning", "reasoning_content")
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+
+class _Relay:
+    """Makes one stream of the replies of several rounds: text goes on as it comes; calls, the end and usage are held."""
+
+    def __init__(self) -> None:
+        self._heading: dict[str, Any] = {}
+        self._role: dict[str, str] = {"role": "assistant"}
+        self._written: set[str] = set()
+        self._problems: list[Any] = []
+        self._usage: list[CompletionUsage] = []
+        self._last: ChatCompletionChunk | None = None
+        self._calls: list[dict[str, Any]] = []
+
+    def ask(
+        self, model: Responder, request: ChatRequest, cancel: Cancellation
+    ) -> Generator[ChatCompletionChunk, None, ChatCompletion]:
+        """One round: yield what may go to the caller now, and return the whole reply."""
+        state: Any = ChatCompletionStreamState()
+        earlier, now = frozenset(self._written), set[str]()
+        chunks: Any = model.respond(request, cancel=cancel)
+        with closing(chunks):
+            for chunk in chunks:
+                state.handle_chunk(chunk)
+                if chunk.usage:
+                    self._usage.append(chunk.usage)
+                for choice in chunk.choices:
+                    if choice.finish_reason:
+                        self._last = chunk
+                        self._problems += getattr(choice.delta, "problems", ())
+                    text = {name: value for name in _TEXTS if (value := getattr(choice.delta, name, None))}
+                    # What one round writes stands apart from what an earlier one wrote.
+                    text |= {name: f"\n\n{text[name]}" for name in text.keys() & earlier - now}
+                    now |= text.keys()
+                    self._written |= now
+                    if text:
+                        yield self._chunk(chunk, text)
+        reply = _completed(state)
+        self._calls = [call.model_dump() for call in reply.choices[0].message.tool_calls or ()]
+        return reply
+
+    def end(self, theirs: Container[str], *, legacy: bool) -> Iterator[ChatCompletionChunk]:
+        """What was held of the last reply; of its calls, those whose names are in `theirs`."""
+        assert self._last is not None
+        calls = [call for call in self._calls if call["function"]["name"] in theirs]
+        for index, call in enumerate(calls):
+            yield self._chunk(
+                self._last, {"function_call": call["function"]} if legacy else {"tool_calls": [{**call, "index": index}]}
+            )
+        finish = self._last.choices[0].finish_reason
+        if finish == "tool_calls":
+            finish = "stop" if not calls else "function_call" if legacy else finish
+        last = self._chunk(self._last, {"problems": self._problems} if self._problems else {})
+        last.choices[0].finish_reason = finish
+        last.choices[0].logprobs = self._last.choices[0].logprobs
+        yield last
+        usage = CompletionUsage(**{name: sum(getattr(usage, name) for usage in self._usage) for name in _COUNTS})
+        yield last.model_copy(update={"choices": [], "usage": usage})
+
+    def _chunk(self, chunk: ChatCompletionChunk, delta: dict[str, Any]) -> ChatCompletionChunk:
+        """`chunk` with another delta, under the id of the first."""
+        self._heading = self._heading or {"id": chunk.id, "created": chunk.created}
+        role, self._role = self._role, {}
+        choice = Choice(index=0, delta=ChoiceDelta.model_validate({**role, **delta}), finish_reason=None)
+        return chunk.model_copy(update={**self._heading, "choices": [choice], "usage": None})
+
+
+def _completed(state: Any) -> ChatCompletion:
+    # The state's own way to a completion raises for a reply that was cut.
+    return ChatCompletion.model_validate(state.current_completion_snapshot.model_dump(exclude_none=True))
+
+
+def _whole(chunks: Iterable[ChatCompletionChunk]) -> ChatCompletion:
+    state: Any = ChatCompletionStreamState()
+    for chunk in chunks:
+        state.handle_chunk(chunk)
+    return _completed(state)

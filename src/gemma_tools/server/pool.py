@@ -1,0 +1,87 @@
+"""The models that a server has: loaded when first asked for, and set up as the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import date
+from threading import Lock
+
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from gemma_tools.backends.base import BaseModelBackend
+from gemma_tools.backends.registry import create_model
+from gemma_tools.engines.base import Cancellation
+from gemma_tools.openai_api import Responder
+from gemma_tools.request import ChatRequest, Message
+from gemma_tools.server.own_tools import own_tools, respond_with
+from gemma_tools.server.settings import ModelSettings, Settings
+from gemma_tools.tools import ToolBox
+
+
+class ModelPool(Mapping[str, Responder]):
+    """The served models by name. Two requests that want the same new model load it once; others are not held up."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._system = settings.system_prompt.read_text(encoding="utf-8").strip() if settings.system_prompt else ""
+        self._box = own_tools(settings)
+        self._locks = {name: Lock() for name in settings.models}
+        self._loaded: dict[str, BaseModelBackend] = {}
+
+    def __getitem__(self, name: str) -> Responder:
+        with self._locks[name]:
+            if name not in self._loaded:
+                self._loaded[name] = self._load(self._settings.models[name])
+            return Served(self._loaded[name], name, self._settings, self._system, self._box)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._locks
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._locks)
+
+    def __len__(self) -> int:
+        return len(self._locks)
+
+    def close(self) -> None:
+        """Close the models that were loaded."""
+        for model in self._loaded.values():
+            model.close()
+
+    def _load(self, model: ModelSettings) -> BaseModelBackend:
+        engine, url = model.engine or self._settings.engine, model.url or self._settings.url
+        return create_model(model.model, engine=engine, url=url, **model.options)
+
+
+class Served:
+    """A model as this server gives it: what a request leaves open is filled in, and the server's own tools are run."""
+
+    def __init__(self, model: BaseModelBackend, name: str, settings: Settings, system: str, box: ToolBox) -> None:
+        self._model = model
+        self._name = name
+        self._settings = settings
+        self._system = system
+        self._box = box
+
+    def respond(
+        self, request: ChatRequest, *, cancel: Cancellation | None = None
+    ) -> ChatCompletion | Iterator[ChatCompletionChunk]:
+        """Answer `request`, as a backend does."""
+        request = self._filled(request)
+        if self._box and request.tool_choice.mode != "none":
+            return respond_with(self._box, self._model, request, cancel or Cancellation())
+        return self._model.respond(request, cancel=cancel)
+
+    def _filled(self, request: ChatRequest) -> ChatRequest:
+        sampling = {name: value for name, value in self._settings.sampling if getattr(request, name) is None}
+        if request.enable_thinking is None:
+            sampling["enable_thinking"] = self._settings.thinking
+        if self._system and not any(message.role in ("system", "developer") for message in request.messages):
+            sampling["messages"] = (Message("system", self._system_text(request)), *request.messages)
+        return replace(request, **sampling)
+
+    def _system_text(self, request: ChatRequest) -> str:
+        names = ", ".join(dict.fromkeys([*self._box, *(tool.name for tool in request.tools)])) or "none"
+        filled = self._system.replace("{date}", date.today().isoformat()).replace("{model}", self._name)
+        return filled.replace("{tools}", names)

@@ -1,0 +1,89 @@
+"""The HTTP server that runs the application: uvicorn, with its patience limited and its own logs quiet."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from functools import partial
+from typing import Any
+
+from gemma_tools.errors import InvalidRequest, MissingDependency
+from gemma_tools.server.app import create_app
+from gemma_tools.server.settings import Settings
+
+try:
+    import h11
+    import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+except ImportError:
+    raise MissingDependency("uvicorn", "server", "the server") from None
+
+
+def make_server(settings: Settings) -> tuple[uvicorn.Server, socket.socket]:
+    """A server, ready to `run(sockets=[...])` with the socket that comes with it, which listens already.
+
+    Raises:
+        InvalidRequest: the address cannot be used.
+    """
+    config = uvicorn.Config(
+        create_app(settings),
+        http=partial(_PatientProtocol, settings.body_timeout),  # type: ignore[arg-type]  # it is called like the class
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=settings.drain,
+    )
+    return uvicorn.Server(config), _listen(settings.host, settings.port)
+
+
+def address_of(listener: socket.socket) -> str:
+    """The URL under which a listening socket answers the API."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address, family=family)
+    except OSError as error:
+        raise InvalidRequest(f"cannot listen on {host}:{port}: {error.strerror or error}", param="port") from None
+
+
+class _PatientProtocol(H11Protocol):
+    """HTTP/1.1 that closes a connection where the next request's head does not arrive in `patience` seconds.
+
+    uvicorn's own timer covers only the silence between two requests. A caller that sends a head byte by byte, or goes on
+    with a body that was refused, would hold a connection for ever.
+    """
+
+    def __init__(self, patience: float, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._patience = patience
+        self._due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._forget()
+
+    def _watch(self) -> None:
+        if self.conn.their_state is not h11.IDLE and self.conn.our_state is not h11.DONE:
+            self._forget()
+        elif self._due is None:
+            self._due = self.loop.call_later(self._patience, self.transport.close)
+
+    def _forget(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None

@@ -1,0 +1,171 @@
+"""What the server is told: by a TOML file, the environment and options, each stronger than the one before."""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from gemma_tools.errors import InvalidRequest
+
+PREFIX = "GEMMA_TOOLS_"
+DEFAULT_MODEL = Path("gemma-3-4b-it-q4_0/gemma-3-4b-it-q4_0.gguf")
+DEFAULT_SYSTEM_PROMPT = Path("prompts/system_prompt.md")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(_Strict):
+    """One served model: what `create_model` is given for it."""
+
+    model: str
+    engine: str | None = None
+    url: str | None = None
+    options: dict[str, Any] = {}
+
+
+class Sampling(_Strict):
+    """Settings for requests that do not say them."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+
+
+class Settings(_Strict):
+    """All settings of a server. `port` is `port` in TOML, `GEMMA_TOOLS_PORT` in the environment, and `--port` as an option."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(1337, ge=0, le=65535)
+    models: dict[str, ModelSettings] = {}
+    """By the names that requests give. Also taken: a list of `model` or `name=model`."""
+    engine: str | None = None
+    """For models that name none."""
+    url: str | None = None
+    """Of the engine, for models that name none."""
+    system_prompt: Path | None = None
+    """A file with the system text of requests that have none; `{date}`, `{model}` and `{tools}` are filled in."""
+    sampling: Sampling = Sampling()
+    thinking: bool | None = None
+    """For requests that do not say whether to think."""
+    api_keys: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    """Names this server may be called by, besides those of its own address; "*" is any."""
+    requests_per_minute: int | None = Field(None, ge=1)
+    tokens_per_minute: int | None = Field(None, ge=1)
+    max_body_bytes: int = Field(16 * 2**20, ge=1)
+    concurrency: int = Field(4, ge=1)
+    """Requests answered at the same time."""
+    queue: int = Field(64, ge=0)
+    """Requests that may wait for their turn; more are turned away with a 503."""
+    timeout: float = Field(600.0, gt=0)
+    """Seconds for one request, waiting included."""
+    body_timeout: float = Field(30.0, gt=0)
+    """Seconds for a request to arrive: its head, and then its body."""
+    drain: int = Field(30, ge=0)
+    """Seconds that running requests get to finish when the server is told to stop."""
+    log_content: bool = False
+    """Whether the log holds what was asked and answered."""
+    run_tools: tuple[str, ...] = ()
+    """Tools whose calls the server runs itself."""
+    scripts_dir: Path | None = None
+    """The one directory that `execute_python` runs scripts from."""
+    venvs: tuple[Path, ...] = ()
+    """Virtual environments that `execute_python` may use."""
+
+    @field_validator("api_keys", "allowed_hosts", "run_tools", "venvs", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _name_models(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: {"model": one} if isinstance(one, str) else one for name, one in value.items()}
+        value = cls._split(value)
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise ValueError("give a list of models, or a table of them by name")
+        pairs = (one.partition("=") for one in value)
+        return {name: {"model": model or name} for name, _, model in pairs}
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only programs on this machine can reach the server."""
+        return is_loopback(self.host)
+
+
+def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], config: Path | None = None) -> Settings:
+    """Settings from a TOML file, then `environ`, then `options`, whose None values say nothing.
+
+    The file is `config`, else the one that `GEMMA_TOOLS_CONFIG` names, else none. With no model named anywhere, the
+    conventional files are used where they exist.
+
+    Raises:
+        InvalidRequest: a value that does not fit, named by its setting; or no model; or settings that are not safe together.
+    """
+    values = _from_file(config or environ.get(f"{PREFIX}CONFIG"))
+    sampling = dict(values.get("sampling") or {})
+    for name in Settings.model_fields:
+        if (value := environ.get(f"{PREFIX}{name.upper()}")) is not None:
+            values[name] = value
+    for name in Sampling.model_fields:
+        if (value := environ.get(f"{PREFIX}{name.upper()}")) is not None:
+            sampling[name] = value
+    given = {name: value for name, value in options.items() if value is not None}
+    sampling |= {name: given.pop(name) for name in Sampling.model_fields if name in given}
+    try:
+        settings = Settings.model_validate({**values, **given, "sampling": sampling})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidRequest(first["msg"], param=".".join(map(str, first["loc"])) or None) from None
+    return _checked(_with_defaults(settings))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is a name or an address of this machine that no other can reach."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _from_file(path: Path | str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"cannot read {path}: {error}", param="config") from None
+
+
+def _with_defaults(settings: Settings) -> Settings:
+    found: dict[str, Any] = {}
+    if not settings.models and DEFAULT_MODEL.is_file():
+        found["models"] = {"gemma-3-4b-it": ModelSettings(model=str(DEFAULT_MODEL))}
+    if settings.system_prompt is None and DEFAULT_SYSTEM_PROMPT.is_file():
+        found["system_prompt"] = DEFAULT_SYSTEM_PROMPT
+    return settings.model_copy(update=found)
+
+
+def _checked(settings: Settings) -> Settings:
+    if not settings.models:
+        raise InvalidRequest(f"name a model, as in --model tiny, or put one at {DEFAULT_MODEL}", param="models")
+    if not settings.on_loopback and not settings.api_keys:
+        raise InvalidRequest(f"others can reach {settings.host}: set api_keys, or stay on 127.0.0.1", param="api_keys")
+    if "execute_python" in settings.run_tools and settings.scripts_dir is None:
+        raise InvalidRequest("execute_python needs the directory of its scripts", param="scripts_dir")
+    for name in ("system_prompt", "scripts_dir"):
+        path = getattr(settings, name)
+        if path is not None and not path.exists():
+            raise InvalidRequest(f"{path} does not exist", param=name)
+    return settings

@@ -1,0 +1,185 @@
+"""What the server is told, from three places, and what it will not be told."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gemma_tools.errors import InvalidRequest
+from gemma_tools.server.settings import DEFAULT_MODEL, DEFAULT_SYSTEM_PROMPT, Settings, load_settings
+
+TINY = {"models": ["tiny"]}
+
+
+@pytest.fixture(autouse=True)
+def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def load(options: Mapping[str, Any] = TINY, environ: Mapping[str, str] | None = None, toml: str | None = None) -> Settings:
+    if toml is None:
+        return load_settings(options, environ or {})
+    Path("settings.toml").write_text(toml, encoding="utf-8")
+    return load_settings(options, environ or {}, Path("settings.toml"))
+
+
+def test_each_place_is_stronger_than_the_one_before() -> None:
+    toml = 'models = ["tiny"]\nport = 1\nqueue = 1\nconcurrency = 1\n[sampling]\nseed = 1\ntop_k = 1\ntop_p = 0.1'
+    environ = {"GEMMA_TOOLS_QUEUE": "2", "GEMMA_TOOLS_CONCURRENCY": "2", "GEMMA_TOOLS_TOP_K": "2", "GEMMA_TOOLS_TOP_P": "0.2"}
+    settings = load({"concurrency": 3, "top_p": 0.3, "timeout": None}, environ, toml)
+    assert (settings.port, settings.queue, settings.concurrency) == (1, 2, 3)
+    assert (settings.sampling.seed, settings.sampling.top_k, settings.sampling.top_p) == (1, 2, 0.3)
+    assert settings.timeout == Settings().timeout
+
+
+def test_every_setting_can_come_from_the_environment() -> None:
+    values = {
+        "host": "::1",
+        "models": "tiny, big=gemma4:31b",
+        "api_keys": "a,b",
+        "allowed_hosts": "x",
+        "log_content": "true",
+        "thinking": "false",
+        "run_tools": "get_system_info",
+        "temperature": "0.5",
+        "url": "http://127.0.0.1:9",
+        "max_body_bytes": "7",
+    }
+    settings = load({}, {f"GEMMA_TOOLS_{name.upper()}": value for name, value in values.items()})
+    assert {name: one.model for name, one in settings.models.items()} == {"tiny": "tiny", "big": "gemma4:31b"}
+    assert (settings.api_keys, settings.allowed_hosts, settings.run_tools) == (("a", "b"), ("x",), ("get_system_info",))
+    assert (settings.log_content, settings.thinking, settings.max_body_bytes) == (True, False, 7)
+    assert settings.sampling.temperature == 0.5
+
+
+def test_the_file_can_be_named_by_the_environment() -> None:
+    Path("here.toml").write_text('models = "tiny"\nport = 7', encoding="utf-8")
+    assert load({}, {"GEMMA_TOOLS_CONFIG": "here.toml"}).port == 7
+
+
+def test_models_in_a_table() -> None:
+    toml = """
+    [models.assistant]
+    model = "gemma4:e2b"
+    engine = "ollama"
+    url = "http://127.0.0.1:9"
+    options = {recovery = "strict"}
+    [models]
+    small = "tiny"
+    """
+    models = load({}, toml=toml).models
+    assert models["small"].model == "tiny"
+    assert models["assistant"].model_dump() == {
+        "model": "gemma4:e2b",
+        "engine": "ollama",
+        "url": "http://127.0.0.1:9",
+        "options": {"recovery": "strict"},
+    }
+
+
+def test_the_conventional_files_are_used_where_they_exist() -> None:
+    for file in (DEFAULT_MODEL, DEFAULT_SYSTEM_PROMPT):
+        file.parent.mkdir(parents=True)
+        file.touch()
+    settings = load({})
+    assert {name: one.model for name, one in settings.models.items()} == {"gemma-3-4b-it": str(DEFAULT_MODEL)}
+    assert settings.system_prompt == DEFAULT_SYSTEM_PROMPT
+    assert (settings.host, settings.port) == ("127.0.0.1", 1337)
+    assert list(load().models) == ["tiny"]
+
+
+@pytest.mark.parametrize(
+    ("options", "param"),
+    [
+        ({}, "models"),
+        ({"models": []}, "models"),
+        ({"models": [3]}, "models"),
+        ({**TINY, "port": 70_000}, "port"),
+        ({**TINY, "queue": -1}, "queue"),
+        ({**TINY, "concurrency": 0}, "concurrency"),
+        ({**TINY, "temperature": "hot"}, "sampling.temperature"),
+        ({**TINY, "frobnicate": 1}, "frobnicate"),
+        ({**TINY, "host": "0.0.0.0"}, "api_keys"),
+        ({**TINY, "host": "192.0.2.1"}, "api_keys"),
+        ({**TINY, "host": "gemma.example"}, "api_keys"),
+        ({**TINY, "host": "0.0.0.0", "run_tools": "get_system_info"}, "api_keys"),
+        ({**TINY, "run_tools": "execute_python"}, "scripts_dir"),
+        ({**TINY, "run_tools": "execute_python", "scripts_dir": "nowhere"}, "scripts_dir"),
+        ({**TINY, "system_prompt": "nowhere.md"}, "system_prompt"),
+    ],
+)
+def test_what_does_not_fit_is_named(options: Mapping[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        load(options)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize("toml", ["port = ", "port = 1\nport = 2", "\x00"])
+def test_a_broken_file_is_named(toml: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"settings\.toml"):
+        load(TINY, toml=toml)
+
+
+def test_with_keys_others_may_come() -> None:
+    assert load({**TINY, "host": "0.0.0.0", "api_keys": "k"}).host == "0.0.0.0"
+    assert all(load({**TINY, "host": host}).on_loopback for host in ("localhost", "127.0.0.1", "127.1.2.3", "::1"))
+
+
+def serve(*arguments: str, **environ: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "gemma_tools", "serve", *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environ})
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_until_it_is_told_to_stop(stop: signal.Signals) -> None:
+    with serve("--model", "small=tiny", "--port", "0", GEMMA_TOOLS_MAX_TOKENS="4") as process:
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        found = re.fullmatch(r"gemma-tools: serving small at (http://127\.0\.0\.1:\d+/v1)\n", told)
+        assert found, told + process.stderr.read()
+        body = {"model": "small", "messages": [{"role": "user", "content": "Hi"}]}
+        answer = httpx.post(f"{found[1]}/chat/completions", json=body, timeout=30).json()
+        assert answer["usage"]["completion_tokens"] <= 4
+        process.send_signal(stop)
+        rest = process.stderr.read()
+    assert process.returncode in (0, -stop)
+    assert '"path": "/v1/chat/completions"' in rest
+    assert "Traceback" not in rest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "name a model"),
+        (("--model", "tiny", "--host", "0.0.0.0"), "api_keys"),
+        (("--model", "tiny", "--run-tools", "rm"), "run_tools"),
+        (("--model", "tiny", "--host", "no.such.host.invalid", "--api-keys", "k"), "cannot listen"),
+    ],
+)
+def test_the_command_says_in_one_line_what_is_wrong(arguments: tuple[str, ...], said: str) -> None:
+    with serve(*arguments) as process:
+        assert process.stderr is not None
+        told = process.stderr.read()
+    assert process.returncode == 1
+    assert told.count("\n") == 1
+    assert said in told
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    with serve("--model", "tiny", "--port", "0") as first:
+        assert first.stderr is not None
+        port = first.stderr.readline().rpartition(":")[2].removesuffix("/v1\n")
+        with serve("--model", "tiny", "--port", port) as second:
+            assert second.stderr is not None
+            assert f"cannot listen on 127.0.0.1:{port}" in second.stderr.read()
+        assert second.returncode == 1
+        first.terminate()
