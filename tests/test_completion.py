@@ -85,7 +85,7 @@ def test_calls_keep_their_ids_and_problems_are_told() -> None:
         ("call_0", "a", '{"x":1}'),
         ("call_2", "c", "{}"),
     ]
-    assert message["problems"] == [{"kind": "cut", "message": "a call was cut", "text": "text", "index": 1}]
+    assert message["problems"] == [{"kind": "cut", "message": "a call was cut", "text": "text", "call": 1}]
 
 
 @pytest.mark.parametrize(("events", "reply"), [(TALK, TALK_REPLY), (CALLS, CALLS_REPLY), ([], Reply())])

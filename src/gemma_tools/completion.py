@@ -10,14 +10,14 @@ import secrets
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.chat_completion_chunk import ChoiceDelta
 
-from gemma_tools.reply import ContentDelta, Event, ReasoningDelta, Reply, ToolCallDelta, ToolCallEnded, ToolCallStarted
+from gemma_tools.reply import ContentDelta, Event, Problem, ReasoningDelta, Reply, ToolCallDelta, ToolCallEnded, ToolCallStarted
 
 T = TypeVar("T")
 ItemT = TypeVar("ItemT")
@@ -85,7 +85,8 @@ def completion(heading: Heading, turns: Iterable[Turn]) -> ChatCompletion:
     """Run every turn to its end and join the answers, one choice each.
 
     Beyond OpenAI's fields a message has `reasoning_content` and `reasoning` (the thought, where there is one) and `problems`
-    (what was repaired or could not be read, where there is something); the completion has `losses` in the same way.
+    (what was repaired or could not be read, where there is something: `kind`, `message`, `text`, and `call`, the call it
+    concerns, if any); the completion has `losses` in the same way.
     """
     answers = [drain(turn) for turn in turns]
     return ChatCompletion.model_validate(
@@ -185,7 +186,13 @@ def _reasoning(text: str | None) -> dict[str, str]:
 
 
 def _problems(reply: Reply) -> dict[str, Any]:
-    return {"problems": [asdict(problem) for problem in reply.problems]} if reply.problems else {}
+    # Not "index": the openai package adds up streamed lists by that key, and takes it for a position.
+    return {"problems": [_problem(problem) for problem in reply.problems]} if reply.problems else {}
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    told: dict[str, Any] = {"kind": problem.kind, "message": problem.message, "text": problem.text}
+    return told if problem.index is None else told | {"call": problem.index}
 
 
 def _losses(answers: Sequence[Answer]) -> dict[str, Any]:

@@ -122,7 +122,7 @@ class GemmaBackend(BaseModelBackend):
         return self._stream(request, turns) if request.stream else self._whole(request, turns)
 
     async def _arun(self, request: ChatRequest, cancel: Cancellation) -> AsyncResponse:
-        turns = await acall(lambda cancel: self._turns(request, cancel), cancel)
+        turns = await acall(lambda _: self._turns(request, cancel))
         if request.stream:
             return adrive(lambda _: self._stream(request, turns), cancel)
         return await acall(lambda _: self._whole(request, turns), cancel)
