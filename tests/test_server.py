@@ -277,7 +277,7 @@ def test_the_log_has_content_where_it_is_wanted(caplog: pytest.LogCaptureFixture
 
 def test_many_streams_at_once_are_neither_lost_nor_mixed_up() -> None:
     with (
-        serving(FunctionGemmaModel("x", engine=EchoEngine()), concurrency=32, queue=200) as url,
+        serving(FunctionGemmaModel("x", engine=EchoEngine()), concurrency=32, queue=64) as url,
         ThreadPoolExecutor(16) as pool,
     ):
 
@@ -288,7 +288,7 @@ def test_many_streams_at_once_are_neither_lost_nor_mixed_up() -> None:
             chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
             return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
 
-        assert list(pool.map(ask, range(200))) == [f"answer {number} " * 20 for number in range(200)]
+        assert list(pool.map(ask, range(64))) == [f"answer {number} " * 20 for number in range(64)]
 
 
 def test_the_real_model_behind_the_server() -> None:
