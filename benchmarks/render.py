@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from gemma_tools import request as requests
-from gemma_tools.formats import Format, functiongemma, gemma4, get_format, notation, turns
+from gemma_tools.formats import functiongemma, gemma4, get_format, notation, turns
+from gemma_tools.formats.base import Format
 
 SIZES = ((20, 10), (100, 200))
 """Tools and turns. A turn is a question, a call, its result and an answer."""
@@ -63,18 +64,6 @@ def _messages(tools: int, turns: int) -> Iterable[dict[str, Any]]:
         }
 
 
-def seconds(action: Callable[[Any], object], arguments: Callable[[], Any], budget: float = 0.6) -> float:
-    """The median time of `action`, over as many runs as fit in `budget` seconds; `arguments` is not timed."""
-    times = []
-    end = time.perf_counter() + budget
-    while time.perf_counter() < end or len(times) < 5:
-        argument = arguments()
-        start = time.perf_counter()
-        action(argument)
-        times.append(time.perf_counter() - start)
-    return sorted(times)[len(times) // 2]
-
-
 def forget() -> None:
     """Empty all caches."""
     for cached in (
@@ -87,31 +76,40 @@ def forget() -> None:
         cached.cache_clear()
 
 
-def ratios(format: Format, body: dict[str, Any]) -> dict[str, float]:
-    """The times of `render(...).text` divided by that of `json.dumps`."""
+def seconds(action: Callable[[dict[str, Any]], object], body: dict[str, Any]) -> float:
+    """How long one run of `action` takes."""
+    start = time.perf_counter()
+    action(body)
+    return time.perf_counter() - start
+
+
+def ratios(format: Format, body: dict[str, Any], rounds: int = 60) -> dict[str, float]:
+    """The times of `render(...).text`, each the shortest of its kind, divided by that of `json.dumps`.
+
+    The kinds take turns, so that a busy machine hits all of them, and the shortest times are those it hit least.
+    """
+    times: dict[str, list[float]] = {"dumps": [], "cold": [], "same": [], "copied": []}
 
     def render(argument: dict[str, Any]) -> str:
         return format.render(argument["messages"], argument["tools"]).text
 
-    def cold() -> dict[str, Any]:
+    for _ in range(rounds):
+        times["dumps"].append(seconds(json.dumps, body))
         forget()
-        return body
-
-    dumps = seconds(json.dumps, lambda: body)
-    return {
-        "same": seconds(render, lambda: body) / dumps,
-        "copied": seconds(render, lambda: copy.deepcopy(body)) / dumps,
-        "cold": seconds(render, cold) / dumps,
-    }
+        times["cold"].append(seconds(render, body))
+        times["same"].append(seconds(render, body))
+        times["copied"].append(seconds(render, copy.deepcopy(body)))
+    shortest = {kind: min(runs) for kind, runs in times.items()}
+    return {kind: shortest[kind] / shortest["dumps"] for kind in shortest}
 
 
 def main() -> None:
     """Print the table."""
     print(f"{'format':14} {'tools':>5} {'turns':>5} {'same':>6} {'copied':>7} {'cold':>6}")
     for name in ("functiongemma", "gemma4"):
-        for tools, turns in SIZES:
-            row = ratios(get_format(name), make_request(tools, turns))
-            print(f"{name:14} {tools:5} {turns:5} {row['same']:6.2f} {row['copied']:7.2f} {row['cold']:6.2f}")
+        for tool_count, turn_count in SIZES:
+            row = ratios(get_format(name), make_request(tool_count, turn_count))
+            print(f"{name:14} {tool_count:5} {turn_count:5} {row['same']:6.2f} {row['copied']:7.2f} {row['cold']:6.2f}")
 
 
 if __name__ == "__main__":

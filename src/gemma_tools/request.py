@@ -162,7 +162,7 @@ def _messages(messages: Sequence[RawMessage]) -> tuple[Message, ...]:
                 result.append(raw)
                 continue
             raw = _object(raw, f"messages[{index}]")
-        get = cast("Mapping[str, Any]", raw).get
+        get = raw.get
         role, content, name = get("role"), get("content"), get("name")
         if content.__class__ is not str and content is not None:
             content = _content(content, index, role)

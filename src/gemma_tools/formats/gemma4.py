@@ -10,14 +10,25 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
 from gemma_tools.formats.notation import Declaration, Notation, Piece
 from gemma_tools.formats.turns import Declared, ToolContent, call_loss, check_option, declare_all, write_result
 from gemma_tools.jsontext import check_json
 from gemma_tools.prompt import Prompt, quote, unquote
-from gemma_tools.request import MEDIA_PARTS, Message, Part, RawMessage, RawTool, Tool, cached_tool, validate, validate_tools
+from gemma_tools.request import (
+    MEDIA_PARTS,
+    Content,
+    Message,
+    Part,
+    RawMessage,
+    RawTool,
+    Tool,
+    cached_tool,
+    validate,
+    validate_tools,
+)
 from gemma_tools.schema import Path, Schema
 
 if TYPE_CHECKING:
@@ -32,14 +43,6 @@ _NOTATION: Final = Notation(
 _HEADERS: Final = {
     role: f"<|turn>{'model' if role == 'assistant' else role}\n" for role in ("system", "developer", "user", "assistant")
 }
-
-
-class _Exchange(NamedTuple):
-    """A message and the tool results that follow it; results that follow no call have an exchange without a message."""
-
-    at: int
-    message: Message
-    results: list[tuple[int, Message]]
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class Gemma4Format(Format):
             if start:
                 # The template writes a space behind each part of a list, and here only.
                 parts = first.content if isinstance(first.content, tuple) else ()
-                out += [self._part(part, False, media) + " " for part in parts] or [self._body(first, media)]
+                out += [self._part(part, False, media) + " " for part in parts] or [self._body(first.content, False, media)]
             texts, lost = declare_all(declared, _declared, _declare, self.exact)
             losses += lost
             out += [f"<|tool>{text}<tool|>" for text in texts]
@@ -143,41 +146,54 @@ class Gemma4Format(Format):
     ) -> str:
         """Write the turns; what the last one, still open, ends with: "calls", "results", or nothing when it is closed."""
         exact = self.exact
-        exchanges = self._exchanges(messages, start, losses)
-        last_user = max((index for index, message in enumerate(messages) if message.role == "user"), default=-1)
-        previous, end = "", ""
-        for number, (index, message, results) in enumerate(exchanges):
-            role, calls = message.role, message.tool_calls
+        last_user = len(messages) - 1
+        while last_user >= 0 and messages[last_user].role != "user":
+            last_user -= 1
+        previous, end, at = "", "", start
+        while at < len(messages):
+            message, index = messages[at], at
+            role, content, calls, _, name, _, reasoning, responses = message
+            at += role != "tool"
+            results = at
+            if role == "tool" or (calls and not (exact and responses)):
+                while at < len(messages) and messages[at].role == "tool":
+                    at += 1
+            answers = at > results or bool(responses)
+            if role == "tool":
+                losses.append(f"messages[{index}] follows no call{' and is dropped' if exact else ''}")
+                if exact:
+                    continue
+                role, content, name = "assistant", None, None
             if role != "assistant" or previous != "assistant":
                 out.append(_HEADERS[role])
             previous = role
-            if message.name is not None:
+            if name is not None:
                 losses.append(f"messages[{index}].name: turns carry no speaker's name")
-            if message.reasoning and (index > last_user or (preserve_thinking and calls)):
-                out.append(f"<|channel>thought\n{quote(message.reasoning)}\n<channel|>")
-            text = self._body(message, media)
             if role != "assistant":
-                out += (text, "<turn|>\n")
+                out += (self._body(content, False, media), "<turn|>\n")
                 end = ""
                 continue
-            answers = bool(results or message.tool_responses)
+            if reasoning and (index > last_user or (preserve_thinking and calls)):
+                out.append(f"<|channel>thought\n{quote(reasoning)}\n<channel|>")
+            text = self._body(content, True, media)
             # In Gemma's own shape, calls and their tool_responses in one message, the text is what the model said after them.
-            text_last = answers and (exact or bool(message.tool_responses))
-            if not text_last and not (exact and calls):
+            text_last = bool(responses) or (exact and bool(calls))
+            if not text_last:
                 out.append(text)
-            if calls:
-                for i, call in enumerate(calls):
-                    out.append(_NOTATION.write_call(call.name, call.arguments))
-                    if loss := call_loss(call):
-                        losses.append(f"messages[{index}].tool_calls[{i}].function.arguments {loss}")
-            if answers:
-                self._results(message, results, out, losses, media)
-            if text_last or (exact and calls):
+            for i, call in enumerate(calls):
+                out.append(_NOTATION.write_call(call.name, call.arguments))
+                if loss := call_loss(call):
+                    losses.append(f"messages[{index}].tool_calls[{i}].function.arguments {loss}")
+            for response in responses:
+                out.append(_NOTATION.write_response(response.name or "unknown", response.response))
+            for place in range(results, at):
+                self._result(message, messages[place], place, out, losses, media)
+            if text_last:
                 out.append(text)
-            missing = len(calls) - len(results) - len(message.tool_responses)
+            missing = len(calls) - len(responses) - (at - results)
             if missing > 0:
                 losses.append(f"messages[{index}]: {missing} calls have no result")
-            following = exchanges[number + 1].message.role if number + 1 < len(exchanges) else ""
+            following = self._following(messages, at)
             end = "results" if answers else "calls" if calls else ""
             if end == "calls" and (exact or not (following or add_generation_prompt)):
                 out.append("<|tool_response>")
@@ -186,47 +202,32 @@ class Gemma4Format(Format):
                 end = end if exact else ""
         return end
 
-    def _exchanges(self, messages: tuple[Message, ...], start: int, losses: list[str]) -> list[_Exchange]:
-        """The messages, each with the results that follow it. The template drops results that follow no call."""
-        exchanges: list[_Exchange] = []
-        for index in range(start, len(messages)):
-            message = messages[index]
-            if message.role != "tool":
-                exchanges.append(_Exchange(index, message, []))
-                continue
-            last = exchanges[-1].message if exchanges else None
-            if last is None or not last.tool_calls or (self.exact and last.tool_responses):
-                losses.append(f"messages[{index}] follows no call{', and is dropped' if self.exact else ''}")
-                if self.exact:
-                    continue
-                if last is not _NO_CALL:
-                    exchanges.append(_Exchange(index, _NO_CALL, []))
-            elif message.called is None:
-                losses.append(f"messages[{index}] answers no call before it")
-            exchanges[-1].results.append((index, message))
-        return exchanges
+    def _following(self, messages: tuple[Message, ...], at: int) -> str:
+        """The role of the turn that follows; results that follow no call make a turn, unless they are dropped."""
+        while at < len(messages):
+            role = messages[at].role
+            if role != "tool":
+                return role
+            if not self.exact:
+                return "assistant"
+            at += 1
+        return ""
 
-    def _results(
-        self,
-        message: Message,
-        results: list[tuple[int, Message]],
-        out: list[str],
-        losses: list[str],
-        media: list[Part],
+    def _result(
+        self, message: Message, result: Message, index: int, out: list[str], losses: list[str], media: list[Part]
     ) -> None:
-        for response in message.tool_responses:
-            out.append(_NOTATION.write_response(response.name or "unknown", response.response))
-        for _, result in results:
-            name = result.called or result.name
-            if self.exact:  # the template compares ids, absent ones too, and the last call that matches gives the name
-                name = next((call.name for call in reversed(message.tool_calls) if call.id == result.tool_call_id), result.name)
-            out.append(write_result(_NOTATION, name or "unknown", result.content, self.tool_content))
-            parts = result.content if isinstance(result.content, tuple) else ()
-            out += [self._part(part, False, media) for part in parts if part["type"] != "text"]
+        """Write a result, and placeholders for its media behind it."""
+        name = result.called or result.name
+        if self.exact:  # the template compares ids, absent ones too, and the last call that matches gives the name
+            name = next((call.name for call in reversed(message.tool_calls) if call.id == result.tool_call_id), result.name)
+        if result.called is None and message.tool_calls:
+            losses.append(f"messages[{index}] answers no call before it")
+        out.append(write_result(_NOTATION, name or "unknown", result.content, self.tool_content))
+        if isinstance(result.content, tuple):
+            out += [self._part(part, False, media) for part in result.content if part["type"] != "text"]
 
-    def _body(self, message: Message, media: list[Part]) -> str:
+    def _body(self, content: Content, model: bool, media: list[Part]) -> str:
         """The content of a turn, quoted: texts trimmed one by one, media as placeholders, nothing between them."""
-        content, model = message.content, message.role == "assistant"
         if isinstance(content, str):
             return quote((self._without_thoughts(content) if model else content).strip())
         return "".join([self._part(part, model, media) for part in content]) if isinstance(content, tuple) else ""
@@ -288,10 +289,6 @@ class Gemma4Format(Format):
         """A JSON value as calls and results write it."""
         check_json(value, "value")
         return unquote(_NOTATION.value(value))
-
-
-_NO_CALL: Final = Message("assistant")
-"""Stands for the call that results answer which follow none."""
 
 
 def _property(declaration: Declaration, schema: Schema, path: Path) -> list[Piece]:

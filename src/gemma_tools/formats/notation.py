@@ -105,7 +105,9 @@ class Notation:
 
     def write_response(self, name: str, result: object) -> str:
         """A result with its control tokens; what is no object stands under the key `value`."""
-        body = self._inside(result, True) if _is_mapping(result) else "value:" + self.value(result)
+        body = (
+            f"value:{self.value(result)}" if isinstance(result, str) or not _is_mapping(result) else self._inside(result, True)
+        )
         return f"{self.response[0]}response:{quote(name)}{{{body}}}{self.response[1]}"
 
     def _leaf(self, value: object) -> str | None:
