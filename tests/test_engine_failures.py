@@ -61,6 +61,13 @@ WIRES = {
         asks_first=True,
     ),
 }
+WIRES["openai"] = Wire(
+    make=lambda url, **options: create_engine("openai", model="m", url=url, **options),
+    piece=lambda text: b"data: " + _line({"choices": [{"index": 0, "text": text, "finish_reason": None}]}) + b"\n",
+    last=b"data: " + _line({"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}) + b"\ndata: [DONE]\n\n",
+    error=WIRES["llama-server"].error,
+    kind=b"text/event-stream",
+)
 TOKENIZED = http(200, b'{"tokens": []}')
 
 

@@ -43,6 +43,8 @@ _BUILT_IN = {
     "llama.cpp": "gemma_tools.engines.llama_cpp:LlamaCppEngine",
     "llama-server": "gemma_tools.engines.llama_server:LlamaServerEngine",
     "ollama": "gemma_tools.engines.ollama:OllamaEngine",
+    "openai": "gemma_tools.engines.openai_completions:OpenAICompletionsEngine",
+    "transformers": "gemma_tools.engines.transformers:TransformersEngine",
 }
 
 _registered: dict[str, Callable[..., Engine]] = {}

@@ -1,0 +1,288 @@
+"""Servers with OpenAI's `/v1/completions`, by the openai client: vLLM, SGLang, LM Studio, mlx-lm, llama-server and others.
+
+The endpoint is common, the rest is not: what each server calls a setting, whether it puts a BOS before the prompt, and how
+it is made to leave control tokens in the text. That is data here, one `Profile` a server.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import openai
+
+from gemma_tools.engines.background import Tasks, aside
+from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
+from gemma_tools.engines.probe import inner_marker, markers_survive
+from gemma_tools.engines.remote import (
+    CONNECT_TIMEOUT,
+    Answer,
+    Patience,
+    checked_url,
+    play,
+    status_fault,
+    through_proxy,
+    transport_fault,
+)
+from gemma_tools.errors import (
+    EngineError,
+    EngineProtocolError,
+    EngineRejected,
+    EngineTimeout,
+    EngineUnavailable,
+    InvalidRequest,
+)
+from gemma_tools.prompt import Prompt
+
+logger = logging.getLogger("gemma_tools")
+
+_BOS = "<bos>"
+
+_COMMON = {
+    name: name
+    for name in (
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+    )
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What one server makes of `/v1/completions`.
+
+    `settings` maps the fields of `Sampling` to the server's names; `body` is sent with every request; `constraints` says
+    how a form of `Constraint` is sent; `controls` names the field that lists the control tokens to keep in the text.
+    """
+
+    settings: Mapping[str, str]
+    body: Mapping[str, Any] = field(default_factory=dict)
+    constraints: Mapping[Any, Callable[[Any], Mapping[str, Any]]] = field(default_factory=dict)
+    controls: str | None = None
+    adds_bos: bool = True
+    """It puts the BOS before a prompt itself."""
+
+
+_KEEP_MARKERS = {"skip_special_tokens": False, "spaces_between_special_tokens": False}
+
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        "other": Profile(settings=_COMMON),
+        "vllm": Profile(
+            settings={**_COMMON, "top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"},
+            body={**_KEEP_MARKERS, "add_special_tokens": False},
+            constraints={"json_schema": lambda schema: {"structured_outputs": {"json": schema}}},
+            adds_bos=False,
+        ),
+        "sglang": Profile(
+            settings={**_COMMON, "top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"},
+            body=_KEEP_MARKERS,
+            constraints={"json_schema": lambda schema: {"json_schema": json.dumps(schema)}},
+        ),
+        "lm-studio": Profile(settings={**_COMMON, "top_k": "top_k", "repeat_penalty": "repeat_penalty"}),
+        "mlx-lm": Profile(
+            settings={**_COMMON, "top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"},
+        ),
+        "llama-server": Profile(
+            settings={**_COMMON, "top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repeat_penalty"},
+            body={"cache_prompt": True},
+            constraints={
+                "gbnf": lambda grammar: {"grammar": grammar},
+                "json_schema": lambda schema: {"json_schema": schema},
+            },
+            controls="preserved_tokens",
+        ),
+    }
+)
+"""The servers with a profile of their own, and "other" for all the rest."""
+
+
+class OpenAICompletionsEngine(Engine):
+    """Runs prompts on the model called `model` of a server whose `/v1` is at `url`.
+
+    `server` names a profile. `max_tokens` is the limit of a request that sets none: left to themselves most of these servers
+    stop after 16. `timeout` is the longest silence in seconds, `max_retries` how often a request is sent again while
+    nothing has come of it.
+
+    The first prompt with tools is preceded by a tiny one that finds out whether the server strips control tokens from the
+    text. If it does, a warning says so, once: then only bare calls (`call:name{...}`) can be read from it.
+    """
+
+    name = "openai"
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        url: str,
+        server: str = "other",
+        api_key: str | None = None,
+        max_tokens: int = 1024,
+        timeout: float | None = None,
+        max_retries: int = 3,
+    ) -> None:
+        if not model:
+            raise InvalidRequest("name a model that the server has", param="model")
+        if server not in PROFILES:
+            raise InvalidRequest(f"{server!r} has no profile; known are {', '.join(PROFILES)}", param="server")
+        self._model = model
+        self._profile = PROFILES[server]
+        self._url = checked_url(url)
+        self._max_tokens = max_tokens
+        self._patience = Patience(timeout, max_retries)
+        self._tasks = Tasks()
+        silence = openai.Timeout(None, connect=CONNECT_TIMEOUT)
+        self._client = openai.AsyncOpenAI(
+            base_url=self._url,
+            api_key=api_key or "none",
+            max_retries=0,
+            timeout=silence,
+            http_client=openai.DefaultAsyncHttpxClient(timeout=silence, trust_env=through_proxy(self._url)),
+        )
+        self._probed = False
+        self._finalizer = weakref.finalize(self, aside, partial(self._tasks.close, self._client.close))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the server's profile says."""
+        return Capabilities(
+            settings=frozenset(self._profile.settings), constraints=frozenset(self._profile.constraints), prefix_cache=True
+        )
+
+    def generate(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        *,
+        stop: tuple[str, ...] = (),
+        constraint: Constraint | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Pieces:
+        """See `Engine.generate`."""
+        self.refuse_unsupported(sampling, constraint)
+        if not self._probed and (marker := inner_marker(prompt)):
+            self._probed = True
+            self._warn_if_stripped(prompt, marker, cancel)
+        return (
+            yield from play(
+                self._tasks,
+                lambda: self._ask(prompt, self._body(prompt, sampling, constraint), [*prompt.stop, *stop]),
+                engine=self.name,
+                patience=self._patience,
+                fault=self._fault,
+                cancel=cancel,
+            )
+        )
+
+    def close(self) -> None:
+        """Stop what this engine runs, and let go of the connections. The server goes on."""
+        self._finalizer()
+
+    def _warn_if_stripped(self, prompt: Prompt, marker: str, cancel: Cancellation | None) -> None:
+        try:
+            survive = markers_survive(self, prompt, marker, cancel)
+        except EngineError:
+            return  # the prompt itself will meet it again
+        if survive is False:
+            logger.warning(
+                "The server at %s strips control tokens from the text: tool calls can be read only from their bare text. "
+                "Choose the server's profile with server=..., or tell the server to keep special tokens.",
+                self._url,
+            )
+
+    def _body(self, prompt: Prompt, sampling: Sampling, constraint: Constraint | None) -> dict[str, Any]:
+        profile = self._profile
+        body = {"max_tokens": self._max_tokens, **profile.body, **sampling.extra}
+        if profile.controls:
+            body[profile.controls] = list(prompt.controls)
+        for name, wire in profile.settings.items():
+            if (value := getattr(sampling, name)) is not None:
+                body[wire] = value
+        for form, send in profile.constraints.items():
+            if constraint and (wanted := getattr(constraint, form)) is not None:
+                return {**body, **send(wanted)}
+        return body
+
+    async def _ask(self, prompt: Prompt, body: Mapping[str, Any], stop: list[str]) -> Answer:
+        finish, usage = None, Usage()
+        logprobs: list[Mapping[str, Any]] = []
+        stream = await self._client.completions.create(
+            model=self._model,
+            prompt=prompt.text.removeprefix(_BOS) if self._profile.adds_bos else prompt.text,
+            stop=stop or None,
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_body=body,
+        )
+        async with aclosing(stream) as chunks:
+            async for chunk in chunks:
+                if chunk.usage:
+                    usage = _usage(chunk.usage)
+                for choice in chunk.choices:
+                    finish = choice.finish_reason or finish
+                    logprobs += _logprobs(choice.logprobs)
+                    yield choice.text
+        if finish:
+            yield Generation(finish="length" if finish == "length" else "stop", usage=usage, logprobs=tuple(logprobs))
+
+    def _fault(self, error: Exception) -> EngineError:
+        where = f"the server at {self._url}"
+        if isinstance(error, openai.APIStatusError):
+            return status_fault(error.status_code, error.message, where)
+        if isinstance(error, openai.APIConnectionError):
+            cause = error.__cause__
+            known = transport_fault(cause, where) if cause else None
+            if known:
+                return known
+            return (EngineTimeout if isinstance(error, openai.APITimeoutError) else EngineUnavailable)(f"{where}: {error}")
+        if isinstance(error, openai.APIError):
+            return EngineRejected(f"{where}: {error.message}")
+        return transport_fault(error, where) or EngineProtocolError(
+            f"{where} answered in a way that is not understood: {error!r}"
+        )
+
+
+def _usage(usage: Any) -> Usage:
+    details = getattr(usage, "prompt_tokens_details", None)
+    return Usage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_tokens=getattr(details, "cached_tokens", None),
+    )
+
+
+def _logprobs(given: Any) -> list[Mapping[str, Any]]:
+    """The entries of one choice in the shape of chat completions.
+
+    OpenAI's completions give parallel lists; llama-server gives the chat shape here, too.
+    """
+    if given is None:
+        return []
+    if content := (given.model_extra or {}).get("content"):
+        return [{**_entry(e), "top_logprobs": [_entry(other) for other in e["top_logprobs"]]} for e in content]
+    alternatives = given.top_logprobs or [None] * len(given.tokens)
+    return [
+        {**_scored(token, logprob), "top_logprobs": [_scored(*other) for other in (top or {}).items()]}
+        for token, logprob, top in zip(given.tokens, given.token_logprobs, alternatives, strict=True)
+    ]
+
+
+def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return _scored(entry["token"], entry["logprob"])
+
+
+def _scored(token: str, logprob: float) -> dict[str, Any]:
+    return {"token": token, "logprob": logprob, "bytes": list(token.encode())}

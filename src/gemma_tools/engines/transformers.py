@@ -1,0 +1,296 @@
+"""Models in this process by transformers and torch, for weights that have no GGUF file.
+
+It generates token by token itself instead of calling `model.generate`, which would need a thread of its own to stream, could
+be stopped only from within, and draws from torch's one global source of randomness, so that seeds would not hold as soon as
+two threads generate.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal
+
+from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
+from gemma_tools.engines.stopping import until
+from gemma_tools.errors import (
+    ContextExceeded,
+    EngineError,
+    EngineRejected,
+    EngineUnavailable,
+    InvalidRequest,
+    MissingDependency,
+    ModelNotFound,
+)
+from gemma_tools.prompt import Prompt
+
+if TYPE_CHECKING:
+    import torch
+
+_CHUNK = 512
+"""How many tokens of a prompt are read at once; between them a cancellation is noticed."""
+
+_CAPABILITIES = Capabilities(
+    settings=frozenset(
+        {
+            "max_tokens",
+            "temperature",
+            "top_p",
+            "top_k",
+            "min_p",
+            "seed",
+            "repeat_penalty",
+            "presence_penalty",
+            "frequency_penalty",
+            "logit_bias",
+            "logprobs",
+        }
+    ),
+    token_ids=True,
+)
+
+
+class TransformersEngine(Engine):
+    """Runs the causal language model `model`, a directory or a name on the Hugging Face Hub, on `device`.
+
+    Without `device` it is "cuda" where there is one, else "cpu". Several threads may generate at once, each with a cache of
+    its own; nothing of a prompt is kept for the next.
+
+    Raises:
+        MissingDependency: torch or transformers is not installed.
+        ModelNotFound: there is no such model, or it cannot be loaded.
+    """
+
+    name = "transformers"
+
+    def __init__(self, model: str | Path, *, device: str | None = None) -> None:
+        try:
+            import torch
+            import transformers
+        except ImportError as error:
+            raise MissingDependency(error.name or "transformers", "transformers", "the transformers engine") from None
+        try:
+            loaded = transformers.AutoModelForCausalLM.from_pretrained(model, dtype="auto")
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+        except (OSError, ValueError, ImportError) as error:
+            raise ModelNotFound(f"{model} cannot be loaded: {error}", engine=self.name) from error
+        self._model: Any = loaded.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._lock = Lock()  # a tokenizer is not safe in two threads while its settings change from call to call
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+        return _CAPABILITIES
+
+    @property
+    def context_length(self) -> int | None:
+        """The positions that the model was made for."""
+        length = self._loaded().config.get_text_config().max_position_embeddings
+        return int(length)
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens `text` is, control tokens read as such."""
+        return len(self._split(text, special=True))
+
+    def generate(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        *,
+        stop: tuple[str, ...] = (),
+        constraint: Constraint | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Pieces:
+        """See `Engine.generate`."""
+        self.refuse_unsupported(sampling, constraint)
+        if sampling.extra:
+            raise InvalidRequest("not a setting of this engine", param=next(iter(sampling.extra)))
+        ids = self._encode(prompt)
+        run = _Run(self, ids, sampling, self._ends(prompt), cancel or Cancellation())
+        try:
+            stopped = yield from until(run.pieces(), (*prompt.stop, *stop))
+        except EngineError as error:
+            error.text = self._text(run.written)
+            raise
+        except RuntimeError as error:  # what torch raises, out of memory included
+            raise EngineRejected(f"torch failed: {error}", engine=self.name, text=self._text(run.written)) from error
+        return run.generation("stop" if stopped else run.finish)
+
+    def close(self) -> None:
+        """Let go of the model; running generations end with an error."""
+        self._model = None
+
+    def _loaded(self) -> Any:
+        if self._model is None:
+            raise EngineUnavailable("the engine is closed", engine=self.name)
+        return self._model
+
+    def _ends(self, prompt: Prompt) -> frozenset[int]:
+        told = self._loaded().generation_config.eos_token_id
+        ends = [told] if isinstance(told, int) else told or []
+        known = self._tokenizer.get_vocab()
+        return frozenset([*ends, *(known[token] for token in prompt.stop if token in known)])
+
+    def _encode(self, prompt: Prompt) -> list[int]:
+        """The prompt's tokens: the text between control tokens is split without looking for any."""
+        if prompt.plain:
+            return self._split(prompt.text, special=True)
+        pieces = (self._split(s.text if s.control else prompt.guard(s.text), special=s.control) for s in prompt.segments)
+        return [token for piece in pieces for token in piece]
+
+    def _split(self, text: str, *, special: bool) -> list[int]:
+        with self._lock:
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not special)
+        return ids
+
+    def _text(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
+
+@dataclass
+class _Run:
+    """One generation, token by token."""
+
+    engine: TransformersEngine
+    prompt: list[int]
+    sampling: Sampling
+    ends: frozenset[int]
+    cancel: Cancellation
+    written: list[int] = field(default_factory=list)
+    logprobs: list[dict[str, Any]] = field(default_factory=list)
+    finish: Literal["stop", "length"] = "length"
+
+    def generation(self, finish: Literal["stop", "length"]) -> Generation:
+        """How it ended."""
+        usage = Usage(prompt_tokens=len(self.prompt), completion_tokens=len(self.written), cached_tokens=0)
+        return Generation(finish=finish, usage=usage, logprobs=tuple(self.logprobs))
+
+    def pieces(self) -> Iterator[str]:
+        """The text as it becomes whole; the token that ends it is not shown."""
+        context = self.engine.context_length
+        assert context is not None
+        if len(self.prompt) >= context:
+            raise ContextExceeded(
+                f"the prompt has {len(self.prompt)} tokens, and the context {context}",
+                engine=self.engine.name,
+                prompt_tokens=len(self.prompt),
+                context=context,
+            )
+        limit = context - len(self.prompt)
+        if self.sampling.max_tokens is not None:
+            limit = min(limit, self.sampling.max_tokens)
+        whole = start = 0
+        for token in self._tokens(limit):
+            self.written.append(token)
+            if token in self.ends:
+                self.finish = "stop"
+                return
+            before = self.engine._text(self.written[start:whole])
+            now = self.engine._text(self.written[start:])
+            if not now.endswith("\ufffd"):
+                start, whole = whole, len(self.written)
+                if now != before:
+                    yield now.removeprefix(before)
+        if self.cancel.cancelled:
+            self.finish = "stop"
+
+    def _tokens(self, limit: int) -> Iterator[int]:
+        import torch
+        from transformers import DynamicCache
+
+        model = self.engine._loaded()
+        cache = DynamicCache(config=model.config)
+        draw = _Draw(self.sampling, model)
+        ids = self.prompt
+        for _ in range(limit):
+            for at in range(0, len(ids), _CHUNK):
+                if self.cancel.cancelled:
+                    return
+                model = self.engine._loaded()
+                with torch.inference_mode():
+                    read = torch.tensor([ids[at : at + _CHUNK]], device=model.device)
+                    logits = (
+                        model(input_ids=read, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0, -1].float()
+                    )
+            token = draw(logits, self.prompt, self.written)
+            if self.sampling.logprobs is not None:
+                self.logprobs.append(self._logprob(logits, token, self.sampling.logprobs))
+            yield token
+            ids = [token]
+
+    def _logprob(self, logits: torch.Tensor, token: int, top: int) -> dict[str, Any]:
+        scores = logits.log_softmax(-1)
+        best = scores.topk(top) if top else None
+        others = zip(best.indices.tolist(), best.values.tolist(), strict=True) if best else ()
+        return {
+            **self._scored(token, scores[token].item()),
+            "top_logprobs": [self._scored(other, score) for other, score in others],
+        }
+
+    def _scored(self, token: int, score: float) -> dict[str, Any]:
+        text = self.engine._text([token])
+        return {"token": text, "logprob": score, "bytes": list(text.encode())}
+
+
+class _Draw:
+    """Draws the next token; what the sampling leaves open is as the model's own generation config says."""
+
+    def __init__(self, sampling: Sampling, model: Any) -> None:
+        import torch
+        from transformers.generation import logits_process as steps
+
+        config = model.generation_config
+        default = config if config.do_sample else None
+
+        def chosen(name: str) -> Any:
+            value = getattr(sampling, name)
+            return getattr(default, name, None) if value is None else value
+
+        self._sampling = sampling
+        self._temperature: float = chosen("temperature") or 0.0
+        self._steps: list[Any] = []
+        if (top_k := chosen("top_k")) and top_k > 0:
+            self._steps.append(steps.TopKLogitsWarper(top_k))
+        if (top_p := chosen("top_p")) is not None and top_p < 1:
+            self._steps.append(steps.TopPLogitsWarper(top_p))
+        if min_p := chosen("min_p"):
+            self._steps.append(steps.MinPLogitsWarper(min_p))
+        self._random = torch.Generator(device=model.device)
+        if sampling.seed is None:
+            self._random.seed()
+        else:
+            self._random.manual_seed(sampling.seed)
+
+    def __call__(self, logits: torch.Tensor, prompt: list[int], written: list[int]) -> int:
+        import torch
+
+        scores = self._penalised(logits, prompt, written)
+        if self._temperature <= 0:
+            return int(scores.argmax())
+        scores = scores[None] / self._temperature
+        for step in self._steps:
+            scores = step(None, scores)
+        return int(torch.multinomial(scores.softmax(-1), 1, generator=self._random))
+
+    def _penalised(self, logits: torch.Tensor, prompt: list[int], written: list[int]) -> torch.Tensor:
+        sampling, scores = self._sampling, logits.clone()
+        if sampling.repeat_penalty is not None:
+            seen = list({*prompt, *written})
+            old = scores[seen]
+            scores[seen] = old.where(old < 0, old / sampling.repeat_penalty).where(old >= 0, old * sampling.repeat_penalty)
+        for token, times in Counter(written).items():
+            scores[token] -= (sampling.presence_penalty or 0) + times * (sampling.frequency_penalty or 0)
+        for key, bias in (sampling.logit_bias or {}).items():
+            scores[_token_id(key)] += bias
+        return scores
+
+
+def _token_id(key: str) -> int:
+    try:
+        return int(key)
+    except ValueError:
+        raise InvalidRequest("its keys are token ids, whole numbers", param="logit_bias") from None
