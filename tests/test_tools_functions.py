@@ -27,6 +27,10 @@ class Unit(enum.Enum):
     FAHRENHEIT = "f"
 
 
+class Stay(BaseModel, strict=True):
+    since: date
+
+
 class Place(BaseModel):
     """Where something is."""
 
@@ -205,6 +209,11 @@ def test_methods_partials_and_callable_objects_are_tools() -> None:
 
     shop = Shop()
     box = ToolBox([shop.price, shop, tool(partial(shop.price, item="tea"), name="tea_price")])
+    assert [s["function"]["description"] for s in box.schemas()] == [
+        "The price of an item.",
+        "Sells things.",
+        "The price of an item.",
+    ]
     assert box.names == ("price", "Shop", "tea_price")
     assert box.call("price", {"item": "tea"}).content == "tea: 3"
     assert box.call("Shop", {"item": "tea"}).content == "sold tea"
@@ -215,10 +224,13 @@ def bad_positional(x: int, /) -> None: ...
 def bad_star(*xs: int) -> None: ...
 def bad_type(x: Callable[[], int]) -> None: ...
 def bad_class(x: threading.Lock) -> None: ...
+def bad_default(x: int = Field(3)) -> None: ...
 def bad_hint(x: Missing) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
 
-@pytest.mark.parametrize("function", [bad_positional, bad_star, bad_type, bad_class, bad_hint, lambda x: x, dict.get, 3])
+@pytest.mark.parametrize(
+    "function", [bad_positional, bad_star, bad_type, bad_class, bad_default, bad_hint, lambda x: x, dict.get, 3]
+)
 def test_what_no_tool_can_be_made_of_says_why(function: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
         ToolBox([function])
@@ -252,6 +264,13 @@ def test_arguments_that_are_no_object_are_refused(arguments: str) -> None:
 
 def lambda_free(x: int = 1) -> int:
     return x
+
+
+def test_json_text_is_read_as_json_also_by_strict_models() -> None:
+    def stay(stay: Stay) -> date:
+        return stay.since
+
+    assert ToolBox(stay).call("stay", '{"stay": {"since": "2026-01-02"}}').value == date(2026, 1, 2)
 
 
 def test_empty_arguments_are_none() -> None:

@@ -156,17 +156,18 @@ def test_a_server_is_reached_over_http_with_headers(address: str) -> None:
         pass
 
 
-@pytest.mark.parametrize("ending", ["missing", "at once", "nobody", "empty"])
+@pytest.mark.parametrize("ending", ["missing", "at once", "silent", "nobody", "empty"])
 def test_a_server_that_cannot_be_used_is_refused(ending: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     server: Any = {
         "missing": [str(Path("nowhere", "server"))],
         "at once": [sys.executable, "-c", ""],
+        "silent": [sys.executable, "-c", "input()"],
         "nobody": f"http://127.0.0.1:{port}/mcp",
         "empty": [],
     }[ending]
-    with pytest.raises(InvalidRequest) as caught, mcp_toolbox(server):
+    with pytest.raises(InvalidRequest) as caught, mcp_toolbox(server, timeout=0.5 if ending == "silent" else 30):
         pass
     assert caught.value.param == "server"
 

@@ -12,9 +12,11 @@ from functools import partial
 from typing import Annotated, Any, NotRequired, cast, get_args, get_origin, overload
 
 from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 from typing_extensions import TypedDict
 
+from gemma_tools.engines.drive import acall
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.tools.docstrings import read_docstring
 
@@ -39,14 +41,19 @@ class FunctionTool:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
 
-    def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def check(self, arguments: Mapping[str, Any] | str) -> dict[str, Any]:
         """The function's keyword arguments for what a model wrote: validated, and converted to the hinted types.
+
+        `arguments` is a mapping or JSON text; an empty text is no arguments.
 
         Raises:
             InvalidRequest: they do not fit; the message names every fault, without the values.
         """
         try:
-            keywords: dict[str, Any] = self.arguments.validate_python(arguments)
+            if isinstance(arguments, str):
+                keywords: dict[str, Any] = self.arguments.validate_json(arguments.strip() or "{}")
+            else:
+                keywords = self.arguments.validate_python(arguments)
         except ValidationError as error:
             raise InvalidRequest(_faults(error), param="arguments") from error
         return keywords
@@ -57,10 +64,10 @@ class FunctionTool:
         return _wait(result) if inspect.isawaitable(result) else result
 
     async def arun(self, keywords: Mapping[str, Any]) -> Any:
-        """`run` for async code: an async function is awaited, a sync one runs in a thread, off the event loop."""
+        """`run` for async code: an async function is awaited, a sync one runs in a thread of its own."""
         if _is_async(self.function):
             return await self.function(**keywords)
-        result = await asyncio.to_thread(self.function, **keywords)
+        result = await acall(lambda _: self.function(**keywords))
         return await result if inspect.isawaitable(result) else result
 
 
@@ -82,8 +89,13 @@ def tool(
     """
     if function is None:
         return partial(tool, name=name, description=description)
-    docstring = read_docstring(inspect.getdoc(function if hasattr(function, "__name__") else type(function)))
-    named = name or str(getattr(function, "__name__", type(function).__name__))
+    source: Any = function
+    while isinstance(source, partial):
+        source = source.func
+    if not hasattr(source, "__name__"):
+        source = type(source)
+    docstring = read_docstring(inspect.getdoc(source))
+    named: str = name or source.__name__
     if named == "<lambda>":
         raise InvalidRequest("a lambda has no name that a model could call; give it one with tool(..., name=...)", param="name")
     arguments, parameters = _arguments_of(function, named, docstring.parameters)
@@ -144,6 +156,8 @@ def _arguments_of(
     for parameter in signature.parameters.values():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
             raise refuse(f"a model passes arguments by name, and {parameter.name!r} takes none")
+        if isinstance(parameter.default, FieldInfo):
+            raise refuse(f"write {parameter.name}: Annotated[..., Field(...)], with a plain default")
         if parameter.kind is parameter.VAR_KEYWORD:
             config["extra"] = "allow"
         else:
@@ -199,7 +213,7 @@ def _is_async(function: Callable[..., Any]) -> bool:
 
 def _faults(error: ValidationError) -> str:
     return "; ".join(
-        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        f"{'.'.join(map(str, fault['loc'])) or 'arguments'}: {fault['msg']}"
         for fault in error.errors(include_url=False, include_context=False, include_input=False)
     )
 

@@ -122,13 +122,6 @@ class ToolBox:
             return fault("unknown_tool", f"there is no tool {name!r}; the tools are: {', '.join(self) or 'none'}")
         if isinstance(known, Mapping):
             return fault("failed", f"the tool {name!r} is declared here, but not implemented")
-        if isinstance(arguments, str):
-            try:
-                arguments = json.loads(arguments) if arguments.strip() else {}
-            except (ValueError, RecursionError) as error:
-                return fault("invalid_arguments", f"the arguments are not JSON: {error}", error)
-        if not isinstance(arguments, Mapping):
-            return fault("invalid_arguments", "the arguments must be a JSON object")
         try:
             return known, known.check(arguments)
         except InvalidRequest as error:
