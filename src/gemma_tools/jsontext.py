@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from math import isfinite
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeGuard
 
 from gemma_tools.errors import InvalidRequest
 
@@ -124,12 +124,50 @@ def _value(text: str, position: int) -> tuple[Any, int]:
     return _decoder.decode(found[0]), _skip(text, found.end())
 
 
+def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether `value` is a JSON object. Quicker than `isinstance` where it is a plain one, as almost always."""
+    return value.__class__ is dict or isinstance(value, Mapping)
+
+
 def check_json(value: object, param: str) -> None:
     """Refuse a Python value that is not JSON: other types, keys that are not text, NaN, an object that contains itself.
 
     Raises:
         InvalidRequest: `param` is the path to what is wrong.
     """
+    if not _is_plain(value):
+        _find_fault(value, param)
+
+
+_MOST_PLAIN: Final = 100_000
+
+
+def _is_plain(value: object) -> bool:
+    """Whether `value` is certainly JSON: a quick look that takes the common types only, and gives up on very many values."""
+    stack = [value]
+    for _ in range(_MOST_PLAIN):
+        if not stack:
+            return True
+        item = stack.pop()
+        kind = item.__class__
+        if kind is str or kind is bool or item is None:
+            continue
+        if kind is dict:
+            for key in item:  # type: ignore[attr-defined]
+                if key.__class__ is not str:
+                    return False
+            stack.extend(item.values())  # type: ignore[attr-defined]
+        elif kind is list:
+            stack.extend(item)  # type: ignore[arg-type]
+        elif kind is int:
+            if item.bit_length() > _MOST_BITS:  # type: ignore[attr-defined]
+                return False
+        elif kind is not float or not isfinite(item):  # type: ignore[arg-type]
+            return False
+    return False
+
+
+def _find_fault(value: object, param: str) -> None:
     names: list[str | int] = []
     within: list[int] = []
     seen: set[int] = set()
@@ -156,13 +194,13 @@ def check_json(value: object, param: str) -> None:
             problem, code = f"{type(item).__name__} is not a JSON type", "invalid_type"
         elif id(item) in seen:
             problem = "the object contains itself"
-        elif isinstance(item, Mapping) and not all(isinstance(key, str) for key in item):
+        elif is_mapping(item) and not all(isinstance(key, str) for key in item):
             problem, code = "the object has a key that is not text", "invalid_type"
         else:
             names.append(name)
             within.append(id(item))
             seen.add(id(item))
-            stack.append(iter(item.items()) if isinstance(item, Mapping) else iter(enumerate(item)))
+            stack.append(iter(item.items()) if is_mapping(item) else iter(enumerate(item)))
         if problem:
             steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in [*names, name] if step != "")
             raise InvalidRequest(problem, param=param + "".join(steps), code=code)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote as percent_decoded
 
+from gemma_tools.jsontext import is_mapping
+
 Schema: TypeAlias = Mapping[str, Any]
 Path: TypeAlias = tuple["Path", str] | None
 """Where a schema is: the path of its parent and its own name. A linked list, so that depth costs nothing."""
@@ -105,7 +107,7 @@ class _Simplifier:
         flat, chain = self._flatten(task.source, task.path, task.chain)
         copy = task.target[task.key] = dict(flat)
         properties = flat.get("properties")
-        if isinstance(properties, Mapping):
+        if is_mapping(properties):
             yield from self._children(copy, properties, task.path, chain)
         else:
             copy.pop("properties", None)
@@ -114,7 +116,7 @@ class _Simplifier:
             copy["required"] = [name for name in required if isinstance(name, str)]
         else:
             copy.pop("required", None)
-        if isinstance(flat.get("items"), Mapping):
+        if is_mapping(flat.get("items")):
             yield _Task("items", flat["items"], copy, "items", task.path, chain)
 
     def _children(self, copy: dict[str, Any], properties: Schema, path: Path, chain: frozenset[str]) -> Iterator[_Task]:
@@ -127,14 +129,14 @@ class _Simplifier:
         flat, chain = self._dereference(task.source, task.path, task.chain)
         copy = task.target[task.key] = dict(flat)
         for keyword, value in flat.items():
-            if keyword == "properties" and isinstance(value, Mapping):
+            if keyword == "properties" and is_mapping(value):
                 yield from self._children(copy, value, task.path, chain)
             elif isinstance(value, (Mapping, list, tuple)) and keyword not in _DATA:
                 yield _Task("raw", value, copy, keyword, task.path, chain)
 
     def _raw(self, task: _Task) -> Iterator[_Task]:
         source, chain = task.source, task.chain
-        if isinstance(source, Mapping):
+        if is_mapping(source):
             source, chain = self._dereference(source, task.path, chain)
             copy: Any = dict(source)
             members: Iterator[tuple[Any, Any]] = iter(source.items())
@@ -148,7 +150,7 @@ class _Simplifier:
 
     def _flatten(self, source: object, path: Path, chain: frozenset[str]) -> tuple[Schema, frozenset[str]]:
         """One schema with one type, without references, `allOf` or unions."""
-        if not isinstance(source, Mapping):
+        if not is_mapping(source):
             source = {}
         if not _is_settled(source):
             flat, unions, chain = self._conjunction(source, {}, path, chain)
@@ -166,12 +168,12 @@ class _Simplifier:
         flat, unions, stack = dict(base), [], [source]
         while stack:
             part = stack.pop()
-            if not isinstance(part, Mapping):
+            if not is_mapping(part):
                 continue
             for keyword, value in part.items():
                 if keyword in ("anyOf", "oneOf") and isinstance(value, (list, tuple)) and value:
                     unions.append(list(value))
-                elif keyword == "properties" and isinstance(flat.get(keyword), Mapping) and isinstance(value, Mapping):
+                elif keyword == "properties" and is_mapping(flat.get(keyword)) and is_mapping(value):
                     flat[keyword] = {**flat[keyword], **{k: v for k, v in value.items() if k not in flat[keyword]}}
                 elif keyword == "required" and isinstance(flat.get(keyword), list) and isinstance(value, (list, tuple)):
                     flat[keyword] = [*flat[keyword], *(name for name in value if name not in flat[keyword])]
@@ -278,13 +280,13 @@ def _lookup(root: Schema, reference: str) -> Schema | None:
     node: Any = root
     for step in percent_decoded(reference[1:]).split("/")[1:]:
         step = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(node, Mapping):
+        if is_mapping(node):
             node = node.get(step)
         elif isinstance(node, (list, tuple)) and step.isdecimal() and int(step) < len(node):
             node = node[int(step)]
         else:
             return None
-    return node if isinstance(node, Mapping) else None
+    return node if is_mapping(node) else None
 
 
 def _inferred(schema: Schema) -> str | None:
@@ -308,7 +310,7 @@ def _type_of(value: object) -> str:
         return "boolean"
     if isinstance(value, (int, float)):
         return "integer" if isinstance(value, int) else "number"
-    return "string" if isinstance(value, str) else "object" if isinstance(value, Mapping) else "array"
+    return "string" if isinstance(value, str) else "object" if is_mapping(value) else "array"
 
 
 def _merged(forms: list[dict[str, Any]]) -> dict[str, Any]:
@@ -316,7 +318,7 @@ def _merged(forms: list[dict[str, Any]]) -> dict[str, Any]:
     merged = dict(forms[0])
     for form in forms[1:]:
         properties = form.get("properties")
-        if isinstance(properties, Mapping):
+        if is_mapping(properties):
             merged["properties"] = {**properties, **(merged.get("properties") or {})}
         required = form.get("required") or ()
         merged["required"] = [name for name in merged.get("required") or () if name in required]

@@ -6,7 +6,7 @@ https://ai.google.dev/gemma/docs/functiongemma. docs/formats.md lists where this
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -15,7 +15,7 @@ from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
 from gemma_tools.formats.notation import Declaration, Notation, Piece
 from gemma_tools.formats.turns import Declared, ToolContent, call_loss, check_option, declare_all, result_of, write_result
-from gemma_tools.jsontext import check_json
+from gemma_tools.jsontext import check_json, is_mapping
 from gemma_tools.prompt import Prompt, quote, unquote
 from gemma_tools.request import Content, Message, RawMessage, RawTool, Tool, cached_tool, validate, validate_tools
 from gemma_tools.schema import Path, Schema
@@ -243,12 +243,12 @@ def _property(declaration: Declaration, schema: Schema, path: Path) -> list[Piec
     elif kind == "OBJECT":
         said += ("properties", "required")
         properties = schema.get("properties")
-        if not isinstance(properties, Mapping):
+        if not is_mapping(properties):
             properties = schema if declaration.exact else {}
         pieces += [",properties:{", (properties, path), "}"]
         if schema.get("required"):
             pieces.append(f",required:{declaration.names(schema['required'])}")
-    elif kind == "ARRAY" and isinstance(schema.get("items"), Mapping) and schema["items"]:
+    elif kind == "ARRAY" and is_mapping(schema.get("items")) and schema["items"]:
         said.append("items")
         pieces += [",", *declaration.items(schema["items"], path)]
     declaration.drop(schema, said)

@@ -7,7 +7,7 @@ departs from the template, and why.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
 from gemma_tools.formats.notation import Declaration, Notation, Piece
 from gemma_tools.formats.turns import Declared, ToolContent, call_loss, check_option, declare_all, write_result
-from gemma_tools.jsontext import check_json
+from gemma_tools.jsontext import check_json, is_mapping
 from gemma_tools.prompt import Prompt, quote, unquote
 from gemma_tools.request import (
     MEDIA_PARTS,
@@ -301,7 +301,7 @@ def _property(declaration: Declaration, schema: Schema, path: Path) -> list[Piec
     if kind == "STRING" and schema.get("enum"):
         said.append("enum")
         groups.append([f"enum:{declaration.notation.value(schema['enum'], bare_keys=False)}"])
-    if kind == "ARRAY" and isinstance(schema.get("items"), Mapping) and schema["items"]:
+    if kind == "ARRAY" and is_mapping(schema.get("items")) and schema["items"]:
         said.append("items")
         groups.append(declaration.items(schema["items"], path))
     if schema.get("nullable"):
@@ -318,7 +318,7 @@ def _property(declaration: Declaration, schema: Schema, path: Path) -> list[Piec
 
 def _object(declaration: Declaration, schema: Schema, path: Path) -> list[Piece]:
     properties = schema.get("properties")
-    if not isinstance(properties, Mapping):
+    if not is_mapping(properties):
         # The template takes the schema's other keywords for properties.
         words = ("description", "type", "properties", "required", "nullable")
         properties = {key: value for key, value in schema.items() if key not in words} if declaration.exact else {}

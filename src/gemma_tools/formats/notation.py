@@ -12,9 +12,10 @@ import marshal
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final, TypeAlias, TypeGuard
+from typing import Any, Final, TypeAlias
 
 from gemma_tools.errors import InvalidRequest
+from gemma_tools.jsontext import is_mapping
 from gemma_tools.prompt import quote
 from gemma_tools.request import Tool
 from gemma_tools.schema import Path, Schema, simplify, where
@@ -25,13 +26,9 @@ PropertyForm: TypeAlias = "Callable[[Declaration, Schema, Path], list[Piece]]"
 """Writes a property from after its opening brace to its closing one."""
 
 
-def _is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
-    return value.__class__ is dict or (value.__class__ is not list and isinstance(value, Mapping))
-
-
 def _open(container: Any) -> tuple[Iterator[Any], Mapping[str, Any] | None]:
     """The keys of a mapping in `dictsort`'s order, and the mapping; or the items of a list, and None."""
-    if not _is_mapping(container):
+    if not is_mapping(container):
         return iter(container), None
     return iter(sorted(container, key=str.lower) if len(container) > 1 else container), container
 
@@ -54,7 +51,7 @@ class Notation:
         leaf = self._leaf(value)
         if leaf is not None:
             return leaf
-        opening, closing = ("{", "}") if _is_mapping(value) else ("[", "]")
+        opening, closing = ("{", "}") if is_mapping(value) else ("[", "]")
         return f"{opening}{self._inside(value, bare_keys)}{closing}"
 
     def _inside(self, container: Any, bare_keys: bool) -> str:
@@ -106,7 +103,7 @@ class Notation:
     def write_response(self, name: str, result: object) -> str:
         """A result with its control tokens; what is no object stands under the key `value`."""
         body = (
-            f"value:{self.value(result)}" if isinstance(result, str) or not _is_mapping(result) else self._inside(result, True)
+            f"value:{self.value(result)}" if isinstance(result, str) or not is_mapping(result) else self._inside(result, True)
         )
         return f"{self.response[0]}response:{quote(name)}{{{body}}}{self.response[1]}"
 
@@ -199,7 +196,7 @@ class Declaration:
                 continue
             pieces.append("," if pieces else "items:{")
             if keyword == "properties":
-                pieces += ["properties:{", (value, path), "}"] if isinstance(value, Mapping) else ["properties:{}"]
+                pieces += ["properties:{", (value, path), "}"] if is_mapping(value) else ["properties:{}"]
             elif keyword == "required" and isinstance(value, (list, tuple)):
                 pieces.append(f"required:{self.names(value)}")
             elif keyword == "type" and isinstance(value, (list, tuple)):
@@ -253,7 +250,7 @@ class Declaration:
                 self.losses.append(f"{where(here)} is declared, and is named like a schema word, which the model has not seen")
             schema = properties[key]
             pieces.append(f"{',' if pieces else ''}{quote(key)}:{{")
-            pieces += self.form(self, schema if isinstance(schema, Mapping) else {}, here)
+            pieces += self.form(self, schema if is_mapping(schema) else {}, here)
         return pieces
 
 
