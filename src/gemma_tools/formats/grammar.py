@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from gemma_tools.coerce import quote_json
 from gemma_tools.formats.base import Opens
@@ -131,6 +131,19 @@ def gemma3_grammar(
     return draft.grammar(alt(written, draft.text(not_first=each("[" if style == "pythonic" else "[{"))))
 
 
+ANSWER_BOUNDS: Final = Bounds(string=4096, items=256)
+"""An answer is longer than a call's arguments, and still has an end."""
+
+
+def answer_grammar(schema: Mapping[str, Any], controls: tuple[str, ...], *, bounds: Bounds = ANSWER_BOUNDS) -> Grammar:
+    """The grammar of answers that are JSON, without white space that says nothing, and fit `schema`.
+
+    `controls` are the spellings of the format's control tokens, which no string holds.
+    """
+    draft = _Draft(controls, (), "none")
+    return draft.grammar(draft.value(schema, bounds))
+
+
 class _Draft:
     """A grammar while it is made."""
 
@@ -151,6 +164,10 @@ class _Draft:
         schema = tool.parameters or {}
         reader = SchemaReader(schema, keys, bounds, self._losses)
         return reader.arguments(tool.name, Brackets(Lit(opening), Lit(closing), keys))
+
+    def value(self, schema: Mapping[str, Any], bounds: Bounds) -> Node:
+        """A JSON value of `schema`."""
+        return SchemaReader(schema, Json(self.rules, self._controls), bounds, self._losses).value("the answer")
 
     def text(self, not_first: Ranges = ()) -> Node:
         """Any text, or none, without control tokens; its first character none of `not_first`."""

@@ -114,6 +114,16 @@ class SchemaReader:
         self._end()
         return node
 
+    def value(self, name: str) -> Node:
+        """One value of the schema, an object or not."""
+        place = _Place(name)
+        node = self._value(self._root, place)
+        if node is None:
+            self._lose(place, "no value can satisfy it; any is taken")
+            node = self._any(self._bounds.depth)
+        self._end()
+        return node
+
     # Every function below gives None where no value satisfies the schema.
 
     def _value(self, schema: object, place: _Place) -> Node | None:
