@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from servers.loopback import HANG, RESET, Faulty, chunked, http
-from tiny import GREEDY, play, weather
+from tiny import GREEDY, play, small_talk
 
 from gemma_tools.engines import Cancellation, Engine, create_engine
 from gemma_tools.errors import (
@@ -84,7 +84,7 @@ def ask(wire: Wire, *answers: list[bytes | str], **options: Any) -> tuple[list[s
         pieces: list[str] = []
         failure = None
         try:
-            for piece in engine.generate(weather(), GREEDY):
+            for piece in engine.generate(small_talk(), GREEDY):
                 pieces.append(piece)
         except EngineError as error:
             failure = error
@@ -101,7 +101,7 @@ def test_nobody_listens(wire: Wire) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     with wire.make(url, max_retries=0) as engine, pytest.raises(EngineUnavailable, match="no connection"):
-        play(engine.generate(weather(), GREEDY))
+        play(engine.generate(small_talk(), GREEDY))
 
 
 def test_the_port_belongs_to_something_else(wire: Wire) -> None:
@@ -235,7 +235,7 @@ def test_cancelling_does_not_wait_for_the_first_piece(wire: Wire) -> None:
     with Faulty(*first, [HANG]) as server, wire.make(server.url) as engine:
         cancel = Cancellation()
         found: list[list[str]] = []
-        reader = Thread(target=lambda: found.append(play(engine.generate(weather(), GREEDY, cancel=cancel))[0]))
+        reader = Thread(target=lambda: found.append(play(engine.generate(small_talk(), GREEDY, cancel=cancel))[0]))
         reader.start()
         while not (server.requests and b"weather" in server.requests[-1]):
             pass

@@ -38,6 +38,12 @@ def weather(text: str = "what is the weather in Paris?") -> Prompt:
     return Prompt(_WEATHER.replace("%s", quote(text)), CONTROLS, stop=("<start_function_response>", "<end_of_turn>", "<eos>"))
 
 
+def small_talk(text: str = "how is the weather?") -> Prompt:
+    """A prompt without tools."""
+    marked = f"<bos><start_of_turn>user\n{quote(text)}<end_of_turn>\n<start_of_turn>model\n"
+    return Prompt(marked, CONTROLS, stop=("<end_of_turn>", "<eos>"))
+
+
 def endless() -> Prompt:
     """A prompt after which the tiny model repeats itself until something stops it."""
     return Prompt("<bos>" + "en" * 60, CONTROLS)
