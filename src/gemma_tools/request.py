@@ -154,7 +154,7 @@ def _messages(messages: Sequence[RawMessage]) -> tuple[Message, ...]:
         raise InvalidRequest("at least one message is needed", param="messages", code="empty_array")
     known: set[str] = set()
     answers: dict[str, str] = {}
-    nameless: list[str] = []
+    pending: dict[str | int, str] = {}
     result: list[Message] = []
     for index, raw in enumerate(messages):
         if raw.__class__ is not dict:
@@ -173,11 +173,10 @@ def _messages(messages: Sequence[RawMessage]) -> tuple[Message, ...]:
         elif role == "assistant":
             message = _assistant(get, content, name, index, known)
             if message.tool_calls:
-                nameless = []
-                for call in message.tool_calls:
-                    if call.id is None:
-                        nameless.append(call.name)
-                    else:
+                pending = {}
+                for i, call in enumerate(message.tool_calls):
+                    pending[i if call.id is None else call.id] = call.name
+                    if call.id is not None:
                         answers[call.id] = call.name
         elif role == "tool" or role == "function":
             if name is not None and name not in known:
@@ -185,7 +184,11 @@ def _messages(messages: Sequence[RawMessage]) -> tuple[Message, ...]:
             call_id = get("tool_call_id")
             if call_id is not None and not isinstance(call_id, str):
                 raise InvalidRequest("the id must be text", param=f"messages[{index}].tool_call_id", code="invalid_type")
-            called = answers.get(call_id) if call_id is not None else _next_call(nameless, name)
+            if call_id is None:
+                called = _next_call(pending, name)
+            else:
+                called = answers.get(call_id)
+                pending.pop(call_id, None)
             message = _new(Message, ("tool", content, (), call_id, name, called, None, ()))
         else:
             raise InvalidRequest(
@@ -201,11 +204,10 @@ _new: Final = tuple.__new__
 """Makes a named tuple of all its fields, in half the time of a call of its class."""
 
 
-def _next_call(nameless: list[str], name: str | None) -> str | None:
-    """Which call without an id a result without an id answers: the next one, or the next one of its name."""
-    if not nameless or (name is not None and name not in nameless):
-        return None
-    return nameless.pop(0 if name is None else nameless.index(name))
+def _next_call(pending: dict[str | int, str], name: str | None) -> str | None:
+    """The call that a result without an id answers: of those still unanswered the first, or the first of its name."""
+    key = next((key for key, called in pending.items() if name is None or called == name), None)
+    return None if key is None else pending.pop(key)
 
 
 def _assistant(get: Callable[[str], Any], content: Content, name: str | None, index: int, known: set[str]) -> Message:

@@ -123,7 +123,7 @@ class FunctionGemmaFormat(Format):
             if role == "tool":
                 if called is None:
                     losses.append(f"messages[{index}] answers no call before it")
-                else:
+                elif waiting:
                     waiting -= 1
                 if not state and not exact:
                     out.append("<start_of_turn>model\n")
@@ -136,19 +136,24 @@ class FunctionGemmaFormat(Format):
                 if state and not exact:
                     out.append("<end_of_turn>\n")
                 if waiting > 0:
-                    losses.append(f"before messages[{index}] {waiting} calls have no result")
+                    losses.append(f"before messages[{index}]: calls without a result: {waiting}")
                     waiting = 0
                 out.append(_HEADERS[role])
-            if content is not None:
-                out.append(_body(content, index))
-            state = "results" if responses else "calls" if calls else ""
-            waiting += len(calls) - len(responses)
+            text = _body(content, index)
+            # In Gemma's own shape, calls and their tool_responses in one message, the text is what the model said after them.
+            if not responses:
+                out.append(text)
+            state = "calls" if calls else ""
+            waiting += max(0, len(calls) - len(responses))
             for i, call in enumerate(calls):
                 out.append(notation.write_call(call.name, call.arguments))
                 if loss := call_loss(call):
                     losses.append(f"messages[{index}].tool_calls[{i}].function.arguments {loss}")
             for response in responses:
                 out.append(notation.write_response(response.name or "unknown", response.response))
+            if responses:
+                out.append(text)
+                state = "" if text else "results"
             if reasoning:
                 losses.append(f"messages[{index}].reasoning: FunctionGemma has no thought channel")
             if name is not None:
@@ -156,7 +161,7 @@ class FunctionGemmaFormat(Format):
             if not state:
                 out.append("<end_of_turn>\n")
         if waiting > 0:
-            losses.append(f"at the end {waiting} calls have no result")
+            losses.append(f"at the end: calls without a result: {waiting}")
         if state == "calls" and (exact or not add_generation_prompt):
             out.append("<start_function_response>")
         if add_generation_prompt and (not state or (exact and state == "calls")):

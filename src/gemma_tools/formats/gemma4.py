@@ -192,7 +192,7 @@ class Gemma4Format(Format):
                 out.append(text)
             missing = len(calls) - len(responses) - (at - results)
             if missing > 0:
-                losses.append(f"messages[{index}]: {missing} calls have no result")
+                losses.append(f"messages[{index}]: calls without a result: {missing}")
             following = self._following(messages, at)
             end = "results" if answers else "calls" if calls else ""
             if end == "calls" and (exact or not (following or add_generation_prompt)):
