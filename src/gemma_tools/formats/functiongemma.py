@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
 from gemma_tools.formats.notation import Declaration, Notation, Piece
-from gemma_tools.formats.turns import Declared, ToolContent, call_loss, check_option, declare_all, result_of, write_result
+from gemma_tools.formats.turns import Declared, ToolContent, check_option, declare_all, result_of, write_calls, write_result
 from gemma_tools.jsontext import check_json, is_mapping
 from gemma_tools.prompt import Prompt, quote, unquote
 from gemma_tools.request import Content, Message, RawMessage, RawTool, Tool, cached_tool, validate, validate_tools
@@ -145,10 +145,8 @@ class FunctionGemmaFormat(Format):
                 out.append(text)
             state = "calls" if calls else ""
             waiting += max(0, len(calls) - len(responses))
-            for i, call in enumerate(calls):
-                out.append(notation.write_call(call.name, call.arguments))
-                if loss := call_loss(call):
-                    losses.append(f"messages[{index}].tool_calls[{i}].function.arguments {loss}")
+            if calls:
+                write_calls(notation, messages[index], index, out, losses)
             for response in responses:
                 out.append(notation.write_response(response.name or "unknown", response.response))
             if responses:

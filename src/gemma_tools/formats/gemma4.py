@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
 from gemma_tools.formats.notation import Declaration, Notation, Piece
-from gemma_tools.formats.turns import Declared, ToolContent, call_loss, check_option, declare_all, write_result
+from gemma_tools.formats.turns import Declared, ToolContent, check_option, declare_all, write_calls, write_result
 from gemma_tools.jsontext import check_json, is_mapping
 from gemma_tools.prompt import Prompt, quote, unquote
 from gemma_tools.request import (
@@ -180,10 +180,8 @@ class Gemma4Format(Format):
             text_last = bool(responses) or (exact and bool(calls))
             if not text_last:
                 out.append(text)
-            for i, call in enumerate(calls):
-                out.append(_NOTATION.write_call(call.name, call.arguments))
-                if loss := call_loss(call):
-                    losses.append(f"messages[{index}].tool_calls[{i}].function.arguments {loss}")
+            if calls:
+                write_calls(_NOTATION, message, index, out, losses)
             for response in responses:
                 out.append(_NOTATION.write_response(response.name or "unknown", response.response))
             for place in range(results, at):

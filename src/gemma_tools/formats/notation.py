@@ -9,6 +9,7 @@ so that what these functions return belongs into `Prompt.marked`. Nothing recurs
 from __future__ import annotations
 
 import marshal
+import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -89,16 +90,20 @@ class Notation:
                 members, mapping, closing = stack.pop()
                 label, comma = "", ","
 
-    def write_call(self, name: str, arguments: Mapping[str, Any]) -> str:
-        """A call with its control tokens. Histories are rendered again and again, so small calls are remembered."""
+    def write_call(self, name: str, arguments: Mapping[str, Any]) -> tuple[str, str | None]:
+        """A call with its control tokens, and a key of its arguments that cannot be read back, if there is one.
+
+        Histories are rendered again and again, so small calls are remembered.
+        """
         try:
             key = marshal.dumps(arguments, 2)  # type: ignore[arg-type]
         except ValueError:  # too deep for marshal, or not plain Python values
             key = b""
         return _remembered_call(self, name, key) if 0 < len(key) <= _LARGEST_CALL else self._call(name, arguments)
 
-    def _call(self, name: str, arguments: Mapping[str, Any]) -> str:
-        return f"{self.call[0]}call:{quote(name)}{{{self._inside(arguments, True)}}}{self.call[1]}"
+    def _call(self, name: str, arguments: Mapping[str, Any]) -> tuple[str, str | None]:
+        text = f"{self.call[0]}call:{quote(name)}{{{self._inside(arguments, True)}}}{self.call[1]}"
+        return text, next((key for key in _keys(arguments) if _UNREADABLE_KEY.search(key)), None)
 
     def write_response(self, name: str, result: object) -> str:
         """A result with its control tokens; what is no object stands under the key `value`."""
@@ -131,12 +136,28 @@ class Notation:
         raise InvalidRequest(f"{type(value).__name__} is not a JSON type", code="invalid_type")
 
 
+_UNREADABLE_KEY: Final = re.compile(r"[:=,{}\[\]()\"'`<\x00]|^\s|\s\Z|\A\Z")
+"""Keys stand bare between `{` or `,` and `:`, so that a key with such a character reads as something else."""
+
+
+def _keys(value: object) -> Iterator[str]:
+    """Every key in a JSON value."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if is_mapping(item):
+            yield from item
+            stack.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            stack.extend(item)
+
+
 _LARGEST_CALL: Final = 2048
 """In bytes of marshalled arguments. Larger ones are written anew each time, so that the memory stays small."""
 
 
 @lru_cache(maxsize=2048)
-def _remembered_call(notation: Notation, name: str, arguments: bytes) -> str:
+def _remembered_call(notation: Notation, name: str, arguments: bytes) -> tuple[str, str | None]:
     return notation._call(name, marshal.loads(arguments))
 
 

@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.notation import Notation
 from gemma_tools.jsontext import read_json
-from gemma_tools.request import Call, Content, Tool
+from gemma_tools.request import Content, Message, Tool
 
 ToolContent: TypeAlias = Literal["string", "json_object"]
 Declared: TypeAlias = tuple[str, tuple[str, ...]]
@@ -73,11 +73,14 @@ def _remembered_result(notation: Notation, name: str, content: str) -> str:
     return notation.write_response(name, result_of(content, "json_object"))
 
 
-def call_loss(call: Call) -> str | None:
-    """What of a call the brace notation cannot say; None if it says all."""
-    if not call.readable:
-        return "is no JSON object, and is written as one argument named 'arguments'"
-    for key in call.arguments:
-        if ":" in key or not key.strip():
-            return f"has the key {key!r}, which cannot be read back"
-    return None
+def write_calls(notation: Notation, message: Message, index: int, out: list[str], losses: list[str]) -> None:
+    """Write the calls of a message, and report what of them the notation cannot say."""
+    for i, call in enumerate(message.tool_calls):
+        text, unreadable_key = notation.write_call(call.name, call.arguments)
+        out.append(text)
+        if unreadable_key is not None or not call.readable:
+            place = f"messages[{index}].tool_calls[{i}].function.arguments"
+            if call.readable:
+                losses.append(f"{place} has the key {unreadable_key!r}, which cannot be read back")
+            else:
+                losses.append(f"{place} is no JSON object, and is written as one argument named 'arguments'")
