@@ -14,6 +14,7 @@ from gemma_tools.backends.checks import can_validate, check_schema
 from gemma_tools.engines.base import Capabilities, Constraint
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import Format
+from gemma_tools.formats.grammar import Grammar, answer_grammar
 from gemma_tools.prompt import Prompt
 from gemma_tools.request import ChatRequest, Message, ResponseFormat, Tool
 
@@ -70,8 +71,9 @@ def make_plan(
     single = not request.parallel_tool_calls or request.legacy_functions
     forced = bool(tools) and choice.mode == "required"
     answer = None if forced else _json_answer(request)
-    told = answer is not None and (bool(tools) or "json_schema" not in engine.constraints)
-    by_grammar = bool(engine.constraints & {"gbnf", "lark"}) and (forced or any(tool.strict for tool in tools))
+    told = answer is not None and (bool(tools) or not engine.constraints & {"gbnf", "lark", "json_schema"})
+    takes_grammar = bool(engine.constraints & {"gbnf", "lark"})
+    by_grammar = takes_grammar and (forced or any(tool.strict for tool in tools))
     begin = forced and not by_grammar
     if begin and not engine.raw_prompt:
         message = "this engine takes neither a grammar nor a begun answer, so no call can be forced"
@@ -84,21 +86,25 @@ def make_plan(
         # A call that is begun for the model leaves no room for a thought before it.
         enable_thinking=thinking and not begin,
     )
+    grammar: Grammar | None = None
     constraint: Constraint | None = None
-    losses = prompt.losses
     thought_end = None
     if by_grammar:
         grammar = format.grammar(tools, tool_choice="required" if forced else "auto", parallel=not single, opens=prompt.opens)
-        constraint = Constraint(gbnf=grammar.gbnf) if "gbnf" in engine.constraints else Constraint(lark=grammar.lark)
-        losses += grammar.losses
     elif begin:
         before, after = format.call_opening
         prompt = prompt.begun(before + tools[0].name + after if len(tools) == 1 else before)
     elif answer is not None and not told:
-        constraint = Constraint(json_schema=answer.schema or ANY_OBJECT)
+        schema = answer.schema or ANY_OBJECT
+        if takes_grammar:
+            grammar = answer_grammar(schema, format.controls)
+        else:
+            constraint = Constraint(json_schema=schema)
         if thinking and format.thought:
             opening, thought_end = format.thought
             prompt = prompt if prompt.opens == "reasoning" else prompt.begun(opening)
+    if grammar is not None:
+        constraint = Constraint(gbnf=grammar.gbnf) if "gbnf" in engine.constraints else Constraint(lark=grammar.lark)
     return Plan(
         prompt=prompt,
         tools=tools,
@@ -109,7 +115,7 @@ def make_plan(
         answer=answer,
         told=told,
         on_invalid=_policy(on_invalid, tools, bound=constraint is not None),
-        losses=losses,
+        losses=prompt.losses + (grammar.losses if grammar else ()),
     )
 
 

@@ -1,0 +1,226 @@
+"""Images and audio: taken, fetched, or refused."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gemma_tools import Gemma4Model
+from gemma_tools.backends import media
+from gemma_tools.backends.media import MediaPolicy, load_media
+from gemma_tools.engines.base import Capabilities
+from gemma_tools.errors import InvalidRequest
+from gemma_tools.testing import ScriptedEngine
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 32
+PNG_URI = "data:image/png;base64," + base64.b64encode(PNG).decode()
+SEEING = Capabilities(settings=frozenset(), images=True)
+HEARING = Capabilities(settings=frozenset(), audio=True)
+REMOTE = MediaPolicy(allow_remote=True, timeout=5)
+
+
+def image(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def audio(data: bytes) -> dict[str, Any]:
+    return {"type": "input_audio", "input_audio": {"data": base64.b64encode(data).decode(), "format": "wav"}}
+
+
+def ask(model: Gemma4Model, *parts: dict[str, Any]) -> ScriptedEngine:
+    model.run([{"role": "user", "content": [{"type": "text", "text": "What is this?"}, *parts]}])
+    assert isinstance(model.engine, ScriptedEngine)
+    return model.engine
+
+
+def test_images_reach_the_engine_in_their_order() -> None:
+    gif = b"GIF89a" + b"\x01" * 8
+    model = Gemma4Model("x", engine=ScriptedEngine(["a"], capabilities=SEEING))
+    engine = ask(model, image(PNG_URI), image("data:image/gif;base64," + base64.b64encode(gif).decode()))
+    assert engine.asked[0].prompt.media == (
+        {"type": "image", "data": PNG, "format": "image/png"},
+        {"type": "image", "data": gif, "format": "image/gif"},
+    )
+    assert engine.asked[0].prompt.text.count("<|image|>") == 2
+
+
+def test_audio_reaches_an_engine_that_hears() -> None:
+    model = Gemma4Model("x", engine=ScriptedEngine(["a"], capabilities=HEARING))
+    [part] = ask(model, audio(b"RIFF....WAVE")).asked[0].prompt.media
+    assert part == {"type": "audio", "data": b"RIFF....WAVE", "format": "wav"}
+
+
+@pytest.mark.parametrize(
+    ("can", "part", "word"),
+    [(HEARING, image(PNG_URI), "image"), (SEEING, audio(b"x"), "audio"), (SEEING, {"type": "video"}, "video")],
+)
+def test_an_engine_that_takes_none_says_so(can: Capabilities, part: dict[str, Any], word: str) -> None:
+    engine = ScriptedEngine(["a"], capabilities=can)
+    with pytest.raises(InvalidRequest, match=f"media part 0.*scripted takes no {word}") as caught:
+        ask(Gemma4Model("x", engine=engine), part)
+    assert caught.value.param == "messages"
+    assert engine.asked == []
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        (image("data:image/png;base64,@@"), "base64"),
+        (image("data:image/png;base64,"), "empty"),
+        (image("data:image/png"), "comma"),
+        (image("data:text/html;base64," + base64.b64encode(b"<html>").decode()), "no PNG"),
+        (image(""), "no url"),
+        ({"type": "image_url"}, "no url"),
+        (image("https://example.org/x.png"), "allow_remote_media"),
+        (image("file:///etc/hostname"), "allow_file_media"),
+        (image("/etc/hostname"), "allow_file_media"),
+        ({"type": "image", "image": "x"}, "image_url"),
+    ],
+)
+def test_what_cannot_be_taken_is_named(part: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"media part 1 .*{reason}"):
+        load_media([image(PNG_URI), part], MediaPolicy())
+
+
+def test_sizes_are_limited() -> None:
+    small = MediaPolicy(max_bytes=len(PNG), max_total_bytes=2 * len(PNG))
+    assert len(load_media([image(PNG_URI)] * 2, small)) == 2
+    with pytest.raises(InvalidRequest, match="together"):
+        load_media([image(PNG_URI)] * 3, small)
+    for policy in (MediaPolicy(max_bytes=len(PNG) - 1), MediaPolicy(max_bytes=8)):
+        with pytest.raises(InvalidRequest, match="larger"):
+            load_media([image(PNG_URI)], policy)
+
+
+def test_files_are_read_when_allowed(tmp_path: Path) -> None:
+    file = tmp_path / "a picture.png"
+    file.write_bytes(PNG)
+    policy = MediaPolicy(allow_files=True, max_bytes=len(PNG))
+    for url in (str(file), file.as_uri()):
+        assert load_media([image(url)], policy)[0]["data"] == PNG
+    file.write_bytes(PNG + b"\x00")
+    with pytest.raises(InvalidRequest, match="larger"):
+        load_media([image(str(file))], policy)
+    with pytest.raises(InvalidRequest, match="cannot be read"):
+        load_media([image(str(tmp_path))], policy)
+
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+def respond(status: int, body: bytes = b"", **headers: str) -> Answer:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.send_header("content-length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+@contextmanager
+def site(pages: dict[str, Answer]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """A server on loopback: its address by name, and what it was asked for (path and host)."""
+    asked: list[tuple[str, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers["host"]))
+            pages[self.path](self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://pictures.test:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """What each host name resolves to; 127.0.0.1 counts as public here, so that a server can be reached."""
+    known = {"pictures.test": ["127.0.0.1"]}
+
+    real = socket.getaddrinfo
+
+    def resolve(host: str, port: int, *more: Any, **options: Any) -> list[Any]:
+        if host[0].isdigit():
+            return real(host, port, *more, **options)
+        if host not in known:
+            raise socket.gaierror
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in known[host]]
+
+    public = media._is_public
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(media, "_is_public", lambda address: address == "127.0.0.1" or public(address))
+    return known
+
+
+def test_an_address_is_fetched_when_allowed(names: dict[str, list[str]]) -> None:
+    with site({"/x.png": respond(200, PNG)}) as (base, asked):
+        assert load_media([image(f"{base}/x.png")], REMOTE)[0]["data"] == PNG
+    assert asked == [("/x.png", base.removeprefix("http://"))]
+
+
+def test_redirects_are_followed_through_the_same_door(names: dict[str, list[str]]) -> None:
+    pages = {"/a": respond(302, location="/b"), "/b": respond(200, PNG), "/in": respond(302, location="http://10.0.0.1/")}
+    pages["/loop"] = respond(302, location="/loop")
+    pages["/file"] = respond(302, location="file:///etc/passwd")
+    with site(pages) as (base, asked):
+        assert load_media([image(f"{base}/a")], REMOTE)[0]["data"] == PNG
+        with pytest.raises(InvalidRequest, match="public network"):
+            load_media([image(f"{base}/in")], REMOTE)
+        with pytest.raises(InvalidRequest, match="5 redirects"):
+            load_media([image(f"{base}/loop")], REMOTE)
+        with pytest.raises(InvalidRequest, match="no http"):
+            load_media([image(f"{base}/file")], REMOTE)
+    assert len(asked) == 2 + 1 + 6 + 1
+
+
+def test_one_private_address_among_others_refuses_the_host(names: dict[str, list[str]]) -> None:
+    names["mixed.test"] = ["8.8.8.8", "192.168.1.1"]
+    with pytest.raises(InvalidRequest, match="public network"):
+        load_media([image("http://mixed.test/x.png")], REMOTE)
+    with pytest.raises(InvalidRequest, match="no address"):
+        load_media([image("http://nowhere.test/x.png")], REMOTE)
+
+
+def test_a_bad_answer_is_one_clear_error(names: dict[str, list[str]]) -> None:
+    def broken(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"not http at all\r\n\r\n")
+
+    pages = {"/404": respond(404), "/html": respond(200, b"<html>"), "/big": respond(200, PNG * 9), "/broken": broken}
+    with site(pages) as (base, _):
+        for path, reason in (("/404", "404"), ("/html", "no PNG"), ("/big", "larger"), ("/broken", "cannot be fetched")):
+            with pytest.raises(InvalidRequest, match=reason):
+                load_media([image(base + path)], MediaPolicy(allow_remote=True, max_bytes=len(PNG)))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1", "::1",
+     "fe80::1", "fc00::1", "::ffff:127.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1", "ff02::1"],
+)  # fmt: skip
+def test_addresses_that_are_not_public(address: str) -> None:
+    assert not media._is_public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8"])
+def test_addresses_that_are(address: str) -> None:
+    assert media._is_public(address)
