@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable
 
 
 def until(pieces: Iterable[str], stop: tuple[str, ...]) -> Generator[str, None, bool]:
-    """Yield `pieces` up to the first stop string, and no part of it; return whether one came.
+    """Yield `pieces` up to the stop string that is complete first, and no part of it; return whether one came.
 
     An end of the text that may yet become a stop string is held back until the next piece decides.
     """
@@ -14,10 +14,9 @@ def until(pieces: Iterable[str], stop: tuple[str, ...]) -> Generator[str, None, 
     held = ""
     for piece in pieces:
         text = held + piece
-        found = min((at for word in stop if (at := text.find(word)) >= 0), default=-1)
-        if found >= 0:
-            if found:
-                yield text[:found]
+        if found := [(at + len(word), at) for word in stop if (at := text.find(word)) >= 0]:
+            if shown := text[: min(found)[1]]:
+                yield shown
             return True
         keep = max((_overlap(text, word) for word in stop), default=0)
         held = text[len(text) - keep :]
