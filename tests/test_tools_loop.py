@@ -403,6 +403,7 @@ def get_weather(city: str) -> str:
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_the_tiny_model_calls_and_answers(asynchronous: bool) -> None:
+    pytest.importorskip("xllamacpp")
     transcript = converse(asynchronous, False, "tiny", "What is the weather in Lisbon?", [get_weather], temperature=0)
     assert [(call.name, call.arguments) for call, _ in transcript.outcomes] == [("get_weather", {"city": "Lisbon"})]
     assert transcript.stopped == "answered"
