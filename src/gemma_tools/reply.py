@@ -6,9 +6,9 @@ Events come from `ReplyParser.feed` and `.close` in the order of the text. A too
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass, field
 from functools import cached_property
+from random import getrandbits
 from typing import Any, Literal, TypeAlias
 
 from gemma_tools.jsontext import read_json
@@ -18,7 +18,7 @@ FinishReason: TypeAlias = Literal["stop", "tool_calls", "length"]
 
 def new_call_id() -> str:
     """A fresh tool-call id in OpenAI's manner: `call_` and 24 hexadecimal digits."""
-    return "call_" + secrets.token_hex(12)
+    return f"call_{getrandbits(96):024x}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from io import TextIOWrapper
 
 import typer
 
+from gemma_tools.cli.bench import bench
 from gemma_tools.cli.chat import chat
 from gemma_tools.cli.complete import complete
 from gemma_tools.cli.parse import parse
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 for command in (complete, render, parse, chat, serve):
     app.command()(command)
+app.add_typer(bench, name="bench")
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -61,21 +61,38 @@ def map_lines(path: str, answer: Callable[[dict[str, Any]], Mapping[str, Any]], 
     """
     failed: list[str] = []
     done = 0
+    for number, line in _lines(path, what):
+        done += 1
+        item: dict[str, Any] = {}
+        try:
+            item = _object(_load(_decode(line)))
+            added = answer(item)
+        except GemmaToolsError as error:
+            failed.append(f"{path}, line {number}: {error}")
+            added = {"error": _error(error)}
+        write_json({**item, **added})
+    if failed:
+        raise InvalidRequest(f"{len(failed)} of {done} lines failed, first {failed[0]}")
+
+
+def read_lines(path: str, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The JSON objects of a file, one a line, each with the name of its place; on a terminal a progress bar runs on stderr.
+
+    Raises:
+        OSError: the file cannot be read.
+        InvalidRequest: a line is no JSON object.
+    """
+    for number, line in _lines(path, what):
+        where = f"{path}, line {number}"
+        yield where, _object(_load(_decode(line, where), where), where)
+
+
+def _lines(path: str, what: str) -> Iterator[tuple[int, bytes]]:
     with _opened(path) as file, _progress(what, file) as advance:
         for number, line in enumerate(file, 1):
             if line.strip():
-                done += 1
-                item: dict[str, Any] = {}
-                try:
-                    item = _object(_load(_decode(line)))
-                    added = answer(item)
-                except GemmaToolsError as error:
-                    failed.append(f"{path}, line {number}: {error}")
-                    added = {"error": _error(error)}
-                write_json({**item, **added})
+                yield number, line
             advance(len(line))
-    if failed:
-        raise InvalidRequest(f"{len(failed)} of {done} lines failed, first {failed[0]}")
 
 
 def _error(error: GemmaToolsError) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from gemma_tools import coerce
 from gemma_tools.formats.parsing import GeneratorParser
 from gemma_tools.prompt import WORD_JOINER
 
+_WORD: Final = r"[A-Za-z_][A-Za-z0-9_]*"
+_NUMERAL: Final = r"-?(?:0|[1-9][0-9]{0,4000})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -52,6 +55,18 @@ class Dialect:
         return re.compile("|".join(map(re.escape, self.tokens)))
 
     @cached_property
+    def plain_pair(self) -> re.Pattern[str]:
+        """A plain key with a plain value, and the comma behind it if another plain key follows."""
+        quote = re.escape(self.delimiter)
+        return re.compile(rf"({_WORD}):(?:{quote}([^<]*){quote}|({_NUMERAL}|true|false|null))(?:,(?={_WORD}:)|(?=\}}))")
+
+    @cached_property
+    def plain_item(self) -> re.Pattern[str]:
+        """A plain value in a list, and the comma behind it if another plain value follows."""
+        quote = re.escape(self.delimiter)
+        return re.compile(rf"(?:{quote}([^<]*){quote}|({_NUMERAL}|true|false|null))(?:,(?={quote}|[-0-9tfn])|(?=\]))")
+
+    @cached_property
     def in_bare(self) -> re.Pattern[str]:
         """What may end a value written without delimiters."""
         return re.compile(r"[,{}\[\]()]|" + "|".join(map(re.escape, self.tokens)))
@@ -82,10 +97,10 @@ class Unreadable(Exception):
 Position: TypeAlias = Generator[None, None, int]
 """A reader that yields for more text and returns the position behind what it read."""
 
-_KEY: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*):")
+_KEY: Final = re.compile(rf"({_WORD}):")
 _KEY_END: Final = re.compile(r"[:={}\[\],\"'`<]")
 _COLON_OR_OTHER: Final = re.compile(r"[:{}\[\],\"'`<)]")
-_EXACT_SCALAR: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,4000})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null")
+_EXACT_SCALAR: Final = re.compile(rf"{_NUMERAL}|true|false|null")
 _SCALAR: Final = re.compile(rf"({_EXACT_SCALAR.pattern})(?=[,}}\])])")
 _KEY_AHEAD: Final = re.compile(r"[^:=,{}\[\]()\"'`<]{1,128}")
 _SPACE: Final = re.compile(r"\s*")
@@ -199,6 +214,7 @@ class BodyReader(GeneratorParser):
         """
         delimiter, width, end_tag = self._dialect.delimiter, len(self._dialect.delimiter), self._dialect.end
         out, quote_json = self._out, coerce.quote_json
+        plain_pair, plain_item = self._dialect.plain_pair, self._dialect.plain_item
         if bracket == "(":
             self._repair("round_brackets", "round brackets around the arguments", pos)
         self._root = root = schema
@@ -215,39 +231,67 @@ class BodyReader(GeneratorParser):
         while True:
             text = self._text
             if not expect_value:
-                plain = _KEY.match(text, pos)
-                if plain:
-                    key, pos = plain[1], plain.end()
-                else:
-                    text = ""
-                    pos, ahead = yield from self._ahead(pos)
-                    if ahead in "{(" and first and not frames and not wrapped:
-                        self._repair("brackets_twice", "the arguments stand in two pairs of brackets", pos)
-                        wrapped = True
-                        closer = brackets[0] = _CLOSER_OF[ahead]
-                        pos += 1
-                        continue
-                    if ahead == ",":
-                        self._repair("comma_surplus", "a comma with nothing behind it", pos)
-                        pos += 1
-                        continue
-                    if ahead in "}])" or ahead == end_tag:
-                        if not first:
-                            self._repair("comma_surplus", "a comma with nothing behind it", pos)
-                        key = None
-                    else:
-                        self._node = node
-                        pos, key = yield from self._key(pos, ahead)
-                    text = self._text
-                if key is not None:
-                    if self._guarded:
-                        key = self._unbreak(key)
-                    if key in keys:
-                        self._repair("key_twice", "a key was written twice; the last value counts", pos)
+                # Most of what models write is plain pairs; what is not is read step by step below.
+                complete = False
+                while pair := plain_pair.match(text, pos):
+                    key, value, lexeme = pair.groups()
+                    types = coerce.types_of(coerce.member(node, key, root), root)
+                    textual = types is None or "string" in types
+                    if key in keys or (types == _STRING if value is None else not textual):
+                        break
+                    json_value = quote_json(value) if value is not None else coerce.bare(lexeme, types) or quote_json(lexeme)
+                    out.append(f"{'' if first else _COMMA}{quote_json(key)}: {json_value}")
                     keys.add(key)
-                    out.append(f"{'' if first else _COMMA}{quote_json(key)}: ")
-                    child = coerce.member(node, key, root)
-                    expect_value = True
+                    first = False
+                    pos = pair.end()
+                    complete = text[pos - 1] != ","
+                if not complete:
+                    plain = _KEY.match(text, pos)
+                    if plain:
+                        key, pos = plain[1], plain.end()
+                    else:
+                        text = ""
+                        pos, ahead = yield from self._ahead(pos)
+                        if ahead in "{(" and first and not frames and not wrapped:
+                            self._repair("brackets_twice", "the arguments stand in two pairs of brackets", pos)
+                            wrapped = True
+                            closer = brackets[0] = _CLOSER_OF[ahead]
+                            pos += 1
+                            continue
+                        if ahead == ",":
+                            self._repair("comma_surplus", "a comma with nothing behind it", pos)
+                            pos += 1
+                            continue
+                        if ahead in "}])" or ahead == end_tag:
+                            if not first:
+                                self._repair("comma_surplus", "a comma with nothing behind it", pos)
+                            key = None
+                        else:
+                            self._node = node
+                            pos, key = yield from self._key(pos, ahead)
+                        text = self._text
+                    if key is not None:
+                        if self._guarded:
+                            key = self._unbreak(key)
+                        if key in keys:
+                            self._repair("key_twice", "a key was written twice; the last value counts", pos)
+                        keys.add(key)
+                        out.append(f"{'' if first else _COMMA}{quote_json(key)}: ")
+                        child = coerce.member(node, key, root)
+                        expect_value = True
+            if expect_value and in_array:
+                types = coerce.types_of(child, root)
+                textual = types is None or "string" in types
+                while item := plain_item.match(text, pos):
+                    value, lexeme = item.groups()
+                    if types == _STRING if value is None else not textual:
+                        break
+                    json_value = quote_json(value) if value is not None else coerce.bare(lexeme, types) or quote_json(lexeme)
+                    out.append(json_value if first else _COMMA + json_value)
+                    first = False
+                    pos = item.end()
+                    if text[pos - 1] != ",":
+                        expect_value = False
             if expect_value:
                 expect_value = False
                 types = coerce.types_of(child, root)
@@ -284,7 +328,8 @@ class BodyReader(GeneratorParser):
                             node, keys, first = child, set(), True
                             if in_array:
                                 child = coerce.element(node, root)
-                                pos, ahead = yield from self._ahead(pos)
+                                if not plain_item.match(self._text, pos):
+                                    pos, ahead = yield from self._ahead(pos)
                                 if ahead not in "}])" and ahead != end_tag:
                                     expect_value = True
                                     continue

@@ -94,7 +94,12 @@ class BraceParser(BodyReader):
                 yield
                 continue
             at, token = found.start(), found[0]
-            if token == "\n":
+            if token == self._dialect.start and not self._code and not self._thinking:
+                self._say(text, at)
+                text = ""
+                yield from self._envelope()
+                may_call = True
+            elif token == "\n":
                 if self._thinking and not self._ended and self._closer.startswith(text[at + 1 :]):
                     self._say(text, at)
                     yield

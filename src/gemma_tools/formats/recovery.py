@@ -211,8 +211,9 @@ def _fallback(text: str, declared: Declared) -> Iterator[_Found]:
     names = re.compile("|".join(rf"(?<![\w.]){re.escape(name)}(?![\w])" for name in sorted(declared, key=len, reverse=True)))
     for start, end, value in _json_values(text):
         near = list(names.finditer(text, max(0, start - _NEAR), start))
-        if near and isinstance(value, dict) and _knows(declared[near[-1][0]], value):
-            call = _call(near[-1][0], value, declared)
+        name = near[-1][0] if near else None
+        if name and isinstance(value, dict) and (not declared[name].get("properties") or _knows(declared[name], value)):
+            call = _call(name, value, declared)
             if call:
                 yield _Found(start, end, (call,))
 
@@ -283,14 +284,12 @@ class EagerParser:
         """The text has ended, and how; return what was held back, calls of other notations among it."""
         events = self._pass(self._native.close(finish))
         reply = self._native.reply
-        if self._called or reply.finish_reason == "length" or self._recovered:
-            return events
-        self._recovered = self._recover(reply)
-        if not self._recovered.calls:
-            held, self._held = self._held, []
+        held, self._held = self._held, []
+        if self._called or self._recovered or reply.finish_reason == "length":
             return events + held
-        self._held = []
-        found = self._recovered
+        self._recovered = found = self._recover(reply)
+        if not found.calls:
+            return events + held
         if found.content.strip():
             events.append(ContentDelta(found.content))
         strategy = found.attempts[-1].strategy
