@@ -10,7 +10,6 @@ import json
 import logging
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -227,7 +226,7 @@ class OpenAICompletionsEngine(Engine):
             stream_options={"include_usage": True},
             extra_body=body,
         )
-        async with aclosing(stream) as chunks:
+        async with stream as chunks:
             async for chunk in chunks:
                 if chunk.usage:
                     usage = _usage(chunk.usage)
