@@ -1,14 +1,4 @@
-"""Tools that run: Python functions as tools, boxes of them, and the loop in which a model calls them.
-
-from gemma_tools.tools import run_tools, tool
-
-@tool
-def get_weather(city: str) -> str:
-    "Gets the current weather for a city."
-    return "sunny"
-
-print(run_tools("functiongemma", "What is the weather in Lisbon?", [get_weather]))
-"""
+"""Tools that run: Python functions as tools, boxes of them, and the loop in which a model calls them."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -23,8 +23,10 @@ from gemma_tools.tools.docstrings import read_docstring
 
 @dataclass(frozen=True, eq=False)
 class FunctionTool:
-    """A tool that can run. It is called like the function it was made from; a model's calls go
-    through `check`, then `run` or `arun`."""
+    """A tool that can run.
+
+    It is called like the function it was made from; what a model calls goes through `check`, then `run` or `arun`.
+    """
 
     declaration: Mapping[str, Any]
     """The tool in OpenAI's shape: `{"type": "function", "function": {"name", "description", "parameters"}}`."""
