@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -24,6 +25,13 @@ from gemma_tools.testing import ScriptedEngine
 def tiny(request: pytest.FixtureRequest) -> Iterator[BaseModelBackend]:
     with create_model(request.param, temperature=0, max_tokens=80) as model:
         yield model
+
+
+def test_the_example_in_the_documentation(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "backends.md").read_text(encoding="utf-8")
+    example = page.split("```python\n")[1].split("```")[0]
+    exec(compile(example, "docs/backends.md", "exec"), {})
+    assert "get_weather" in capsys.readouterr().out
 
 
 def test_one_call(tiny: BaseModelBackend) -> None:

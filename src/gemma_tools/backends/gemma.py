@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from gemma_tools.backends.base import AsyncResponse, Response
 
 
+_DRAWING = ("temperature", "top_p", "top_k", "min_p", "seed")
+_PENALTIES = ("presence_penalty", "frequency_penalty")
+
+
 class GemmaBackend(BaseModelBackend):
     """A format and an engine, as the families use them. A subclass names its format and its configuration."""
 
@@ -163,23 +167,14 @@ class GemmaBackend(BaseModelBackend):
         config = self.config
         can = self.engine.capabilities.settings
         settings: dict[str, Any] = {"max_tokens": config.limit}
-        for name in (
-            "temperature",
-            "top_p",
-            "top_k",
-            "min_p",
-            "seed",
-            "repeat_penalty",
-            "presence_penalty",
-            "frequency_penalty",
-        ):
+        for name in (*_DRAWING, *_PENALTIES, "repeat_penalty"):
             if name in config.model_fields_set or name in can:
                 settings[name] = getattr(config, name)
-        for name in ("max_tokens", "temperature", "top_p", "top_k", "min_p", "seed"):
+        for name in ("max_tokens", *_DRAWING):
             if (value := getattr(request, name)) is not None:
                 settings[name] = value
-        for name in ("presence_penalty", "frequency_penalty", "logit_bias"):
-            if value := getattr(request, name):
+        for name in (*_PENALTIES, "logit_bias"):
+            if value := getattr(request, name):  # a penalty of 0 is none, and asks nothing of the engine
                 settings[name] = value
         if request.logprobs:
             settings["logprobs"] = request.top_logprobs or 0
@@ -252,15 +247,13 @@ class GemmaBackend(BaseModelBackend):
     def _tokens(self, prompt: Prompt, text: str, reply: Reply, usage: Usage) -> TokenUse:
         """The engine's counts; what it does not tell is counted here."""
         counter = self.token_counter
-        told = usage.prompt_tokens is not None and usage.completion_tokens is not None
+        asked, written = usage.prompt_tokens, usage.completion_tokens
         return TokenUse(
-            prompt=counter.count(prompt.text) if usage.prompt_tokens is None else usage.prompt_tokens,
-            completion=counter.count(text.removeprefix(prompt.prefill))
-            if usage.completion_tokens is None
-            else usage.completion_tokens,
+            prompt=counter.count(prompt.text) if asked is None else asked,
+            completion=counter.count(text.removeprefix(prompt.prefill)) if written is None else written,
             cached=usage.cached_tokens,
             reasoning=counter.count(reply.reasoning) if reply.reasoning else 0,
-            estimated=not (told or counter.exact),
+            estimated=(asked is None or written is None) and not counter.exact,
         )
 
     def _create_engine(self, name: str | None) -> Engine:
