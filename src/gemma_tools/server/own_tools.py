@@ -17,7 +17,7 @@ from gemma_tools.errors import InvalidRequest
 from gemma_tools.openai_api import Responder
 from gemma_tools.request import ChatRequest, ToolChoice, validate, validate_tools
 from gemma_tools.server.settings import Settings
-from gemma_tools.tools import Ask, Run, ToolBox, Transcript, rounds
+from gemma_tools.tools import Ask, Run, ToolBox, Transcript, rounds, run_calls
 from gemma_tools.tools.scripts import script_runner
 
 
@@ -81,7 +81,7 @@ def _converse(
             choice = request.tool_choice if step.round == 1 else ToolChoice("auto", request.tool_choice.names)
             answer = yield from relay.ask(model, _going_on(asked, step.messages, choice), cancel)
         elif isinstance(step, Run):
-            answer = [box.call(call.name, call.arguments_json) for call in step.calls]
+            answer = run_calls(box, step.calls)
     if transcript.stopped in ("max_rounds", "repeated"):
         # The model would call for ever. It gets to see the results that there are, and must answer from them.
         seen = transcript.messages[: -1 if transcript.pending else None]
@@ -165,7 +165,10 @@ class _Relay:
 
 def _completed(state: Any) -> ChatCompletion:
     # The state's own way to a completion raises for a reply that was cut.
-    return ChatCompletion.model_validate(state.current_completion_snapshot.model_dump(exclude_none=True))
+    value = state.current_completion_snapshot.model_dump(exclude_none=True)
+    choice = value["choices"][0]
+    choice["message"] = {"content": None, "refusal": None, **choice["message"]}
+    return ChatCompletion.model_validate(value)
 
 
 def _whole(chunks: Iterable[ChatCompletionChunk]) -> ChatCompletion:
