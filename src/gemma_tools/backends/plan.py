@@ -74,8 +74,8 @@ def make_plan(
     told = answer is not None and (bool(tools) or not engine.constraints & {"gbnf", "lark", "json_schema"})
     takes_grammar = bool(engine.constraints & {"gbnf", "lark"})
     by_grammar = takes_grammar and (forced or any(tool.strict for tool in tools))
-    begin = forced and not by_grammar
-    if begin and not engine.raw_prompt:
+    begin = format.call_opening if forced and not by_grammar else None
+    if forced and not by_grammar and not (begin and engine.raw_prompt):
         message = "this engine takes neither a grammar nor a begun answer, so no call can be forced"
         raise InvalidRequest(message, param="tool_choice", code="unsupported_parameter")
 
@@ -84,15 +84,15 @@ def make_plan(
         request.tools,
         tool_choice="none" if choice.mode == "none" else "auto",
         # A call that is begun for the model leaves no room for a thought before it.
-        enable_thinking=thinking and not begin,
+        enable_thinking=thinking and begin is None,
     )
     grammar: Grammar | None = None
     constraint: Constraint | None = None
-    thought_end = None
+    thought_end: str | None = None
     if by_grammar:
         grammar = format.grammar(tools, tool_choice="required" if forced else "auto", parallel=not single, opens=prompt.opens)
-    elif begin:
-        before, after = format.call_opening
+    elif begin is not None:
+        before, after = begin
         prompt = prompt.begun(before + tools[0].name + after if len(tools) == 1 else before)
     elif answer is not None and not told:
         schema = answer.schema or ANY_OBJECT

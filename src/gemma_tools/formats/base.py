@@ -43,9 +43,9 @@ class Format(ABC):
     """What opens and ends a thought; None where the family has none."""
 
     @property
-    def call_opening(self) -> tuple[str, str]:
-        """What a call begins with: the text before its name, and what stands between name and arguments."""
-        raise NotImplementedError
+    def call_opening(self) -> tuple[str, str] | None:
+        """What a call begins with: the text before its name, and what stands between name and arguments; None: no telling."""
+        return None
 
     @abstractmethod
     def render(
