@@ -24,6 +24,9 @@ Path: TypeAlias = tuple["Path", str] | None
 _MOST_REFERENCES: Final = 1000
 """Resolved in one tool; beyond that, references that refer to one another could double the declaration without end."""
 _MOST_ALTERNATIVES: Final = 32
+_MOST_LOSSES: Final = 100
+_LONGEST_PATH: Final = 8
+_MOST_NAMED: Final = 10
 _WIDEST_FIRST: Final = ("object", "array", "string", "number", "integer", "boolean")
 """A union is written as the type that tells the model most; every branch is a valid answer."""
 _TYPE_OF_KEYWORD: Final = {
@@ -64,12 +67,13 @@ def simplify(parameters: Schema) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def where(path: Path) -> str:
-    """A path in words: `property contact.phones`."""
+    """A path in words: `property contact.phones`. Of a long one the last names only."""
     names: list[str] = []
-    while path:
+    while path and len(names) < _LONGEST_PATH:
         path, name = path
         names.append(name)
-    return f"property {'.'.join(reversed(names))}" if names else "the parameters"
+    dots = "…" if path else ""
+    return f"property {dots}{'.'.join(reversed(names))}" if names else "the parameters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ class _Task:
 class _Simplifier:
     root: Schema
     losses: list[str] = field(default_factory=list)
+    nullable: list[str] = field(default_factory=list)
+    """Which properties had null among their types."""
     resolved: int = 0
 
     def run(self) -> dict[str, Any]:
@@ -97,11 +103,17 @@ class _Simplifier:
         while tasks:
             task = tasks.pop()
             tasks.extend(steps[task.kind](task))
+        if self.nullable:
+            names = ", ".join(self.nullable[:_MOST_NAMED]) + (" and others" if len(self.nullable) > _MOST_NAMED else "")
+            self.losses.append(f"{names}: null among the types becomes nullable")
         plain: dict[str, Any] = result[""]
         return plain
 
     def lose(self, path: Path, sentence: str) -> None:
-        self.losses.append(f"{where(path)}: {sentence}")
+        if len(self.losses) < _MOST_LOSSES:
+            self.losses.append(f"{where(path)}: {sentence}")
+        elif len(self.losses) == _MOST_LOSSES:
+            self.losses.append("and there is more like that")
 
     def _property(self, task: _Task) -> Iterator[_Task]:
         flat, chain = self._flatten(task.source, task.path, task.chain)
@@ -255,13 +267,14 @@ class _Simplifier:
             self.lose(path, f"it is a union, and is written as {kind.upper()} without {', '.join(sorted(others))}")
         chosen = {**_merged(forms[kind]), "type": kind}
         if "const" in chosen and "enum" not in chosen:
-            chosen["enum"] = [chosen["const"]]
+            chosen["enum"] = [chosen.pop("const")]
         enum = chosen.get("enum")
         if isinstance(enum, (list, tuple)) and None in enum:
             chosen["enum"] = [member for member in enum if member is not None]
             nullable = True
         if nullable:
             chosen["nullable"] = True
+            self.nullable.append(where(path))
         return chosen
 
 

@@ -21,7 +21,7 @@ from gemma_tools.request import Content, Message, RawMessage, RawTool, Tool, cac
 from gemma_tools.schema import Path, Schema
 
 if TYPE_CHECKING:
-    from gemma_tools.formats.brace_body import Dialect
+    from gemma_tools.formats.dialect import Dialect
     from gemma_tools.formats.grammar import Grammar
 
 INSTRUCTION: Final = "You are a model that can do function calling with the following functions"
@@ -129,12 +129,19 @@ class FunctionGemmaFormat(Format):
                     out.append("<start_of_turn>model\n")
                 state = "results"
                 content = _text_only(content, index)
-                if not exact or result_of(content, self.tool_content) not in ("", None):
-                    out.append(write_result(notation, name or called or "unknown", content, self.tool_content))
+                if not content or (isinstance(content, tuple) and not result_of(content, "string")):
+                    losses.append(
+                        f"messages[{index}] is an empty result, which {'is left out' if exact else 'the template leaves out'}"
+                    )
+                    if exact:
+                        continue
+                out.append(write_result(notation, name or called or "unknown", content, self.tool_content))
                 continue
             if state != "results" or not (exact or role == "assistant"):
                 if state and not exact:
                     out.append("<end_of_turn>\n")
+                    if state == "results":
+                        losses.append(f"messages[{index}] has a turn of its own, where the template joins it to the result")
                 if waiting > 0:
                     losses.append(f"before messages[{index}]: calls without a result: {waiting}")
                     waiting = 0
@@ -271,7 +278,7 @@ def _declared(key: bytes, exact: bool) -> Declared:
 
 @cache
 def _dialect() -> Dialect:
-    from gemma_tools.formats.brace_body import Dialect
+    from gemma_tools.formats.dialect import Dialect
 
     return Dialect(
         controls=FunctionGemmaFormat.controls,

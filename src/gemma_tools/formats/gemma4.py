@@ -32,11 +32,12 @@ from gemma_tools.request import (
 from gemma_tools.schema import Path, Schema
 
 if TYPE_CHECKING:
-    from gemma_tools.formats.brace_body import Dialect
+    from gemma_tools.formats.dialect import Dialect
     from gemma_tools.formats.grammar import Grammar
 
 _DECLARE: Final = ("<|tool>", "<tool|>")
 _CHANNEL: Final = ("<|channel>", "<channel|>")
+_OPENER_AS_TEXT: Final = quote(_CHANNEL[0])
 _NOTATION: Final = Notation(
     delimiter='<|"|>', call=("<|tool_call>", "<tool_call|>"), response=("<|tool_response>", "<tool_response|>")
 )
@@ -176,10 +177,16 @@ class Gemma4Format(Format):
             if reasoning and (index > last_user or (preserve_thinking and calls)):
                 out.append(f"<|channel>thought\n{quote(reasoning)}\n<channel|>")
             text = self._body(content, True, media)
+            if _OPENER_AS_TEXT in text:
+                losses.append(f"messages[{index}]: what follows an unclosed thought stays text, where the template drops it")
             # In Gemma's own shape, calls and their tool_responses in one message, the text is what the model said after them.
             text_last = bool(responses) or (exact and bool(calls))
             if not text_last:
                 out.append(text)
+                if text and calls:
+                    losses.append(
+                        f"messages[{index}]: its text stands before its calls, where the template writes it behind results"
+                    )
             if calls:
                 write_calls(_NOTATION, message, index, out, losses)
             for response in responses:
@@ -334,7 +341,7 @@ def _declared(key: bytes, exact: bool) -> Declared:
 
 @cache
 def _dialect() -> Dialect:
-    from gemma_tools.formats.brace_body import Dialect
+    from gemma_tools.formats.dialect import Dialect
 
     return Dialect(
         controls=Gemma4Format.controls,
