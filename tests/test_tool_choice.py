@@ -11,8 +11,8 @@ from chat import ALARM, OSLO, PARIS, WEATHER, accumulated, calls, facts, scripte
 from gemma_tools import BaseModelBackend, FunctionGemmaModel, Gemma4Model, create_model
 from gemma_tools.engines.base import Capabilities
 from gemma_tools.engines.llama_cpp import LlamaCppEngine
-from gemma_tools.errors import InvalidRequest, UnusableAnswer
-from gemma_tools.testing import ScriptedEngine
+from gemma_tools.errors import EngineUnavailable, InvalidRequest, UnusableAnswer
+from gemma_tools.testing import Script, ScriptedEngine
 
 ALARM_ONLY = {"type": "function", "function": {"name": "set_alarm"}}
 OFF_TOPIC = ["hello", "what is the weather in Paris?", "thank you", "how are you?", "2 + 2?"]
@@ -175,11 +175,21 @@ def test_asking_again_is_bounded() -> None:
     assert len(model.engine.asked) == 3
 
 
-def test_nothing_of_a_refused_round_is_streamed() -> None:
-    stream = scripted("Wait. " + BAD, "Now. " + PARIS, on_invalid="retry").run(user("hi"), tools=[WEATHER], stream=True)
-    answer = accumulated(list(stream))
-    assert answer.choices[0].message.content == "Now. "
+def test_a_refused_call_is_never_streamed_and_the_text_before_it_stays_said() -> None:
+    def model() -> FunctionGemmaModel:
+        return scripted("Wait. " + BAD, "Now. " + PARIS, on_invalid="retry")
+
+    usage = {"stream_options": {"include_usage": True}}
+    answer = accumulated(list(model().run(user("hi"), tools=[WEATHER], stream=True, **usage)))
+    assert (answer.choices[0].message.content or "").split() == ["Wait.", "Now."]
     assert calls(answer) == [("get_weather", '{"city": "Paris"}')]
+    assert facts(answer) == facts(model().run(user("hi"), tools=[WEATHER]))
+
+
+def test_text_is_streamed_at_once_though_calls_are_checked() -> None:
+    model = scripted(Script(["It ", "is "], error=EngineUnavailable("gone")), on_invalid="retry")
+    stream = model.run(user("hi"), tools=[WEATHER], stream=True)
+    assert [next(stream).choices[0].delta.content for _ in range(3)] == [None, "It ", "is "]
 
 
 def strict(tool: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ all drive that generator, so they cannot differ.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property, partial
@@ -28,7 +28,7 @@ from gemma_tools.formats import get_format
 from gemma_tools.formats.base import Format, Recovery, ReplyParser
 from gemma_tools.log import log_content, logger
 from gemma_tools.prompt import Prompt
-from gemma_tools.reply import ContentDelta, Event, Reply, ToolCallEnded
+from gemma_tools.reply import ContentDelta, Event, ReasoningDelta, Reply, ToolCallEnded, ToolCallStarted
 from gemma_tools.request import MEDIA_PARTS, ChatRequest
 from gemma_tools.tokens import BaseTokenCounter, token_counter
 
@@ -183,23 +183,27 @@ class GemmaBackend(BaseModelBackend):
     def _turn(self, request: ChatRequest, plan: Plan, sampling: Sampling, cancel: Cancellation) -> Turn:
         """One choice: asked for again while it breaks the plan and the model can be shown what is wrong."""
         spent = TokenUse(prompt=0, completion=0)
+        earlier: list[Event] = []
         rounds = plan.rounds
         while True:
             rounds -= 1
+            sent: list[Event] = []
             held: list[Event] = []
             attempt = self._attempt(plan, sampling, request.stop or self.config.stops, cancel)
-            answer = drain(attempt, held) if plan.held else (yield from attempt)
+            answer = yield from _holding(attempt, plan.held, sent, held)
             spent += answer.tokens
             verdict = judge(plan, answer.reply)
             if verdict.fault is None:
                 yield from (event for event in held if not (verdict.rewritten and isinstance(event, ContentDelta)))
                 if verdict.rewritten:
                     yield ContentDelta(verdict.reply.content or "")
-                _log(self.model_type, verdict.reply, spent)
-                return replace(answer, reply=verdict.reply, tokens=spent)
+                reply = _preceded(verdict.reply, earlier)
+                _log(self.model_type, reply, spent)
+                return replace(answer, reply=reply, tokens=spent)
             if not (rounds and verdict.again):
                 raise UnusableAnswer(verdict.fault, text=answer.text)
             logger.info("%s: asking again", self.model_type)
+            earlier += sent
             request = replace(request, messages=(*request.messages, *verdict.again))
             plan = self._plan(request, thinking=False)
 
@@ -292,6 +296,29 @@ def _read(pieces: Pieces, parser: ReplyParser, written: list[str], *, single: bo
             yield from events
             if single and any(isinstance(event, ToolCallEnded) for event in events):
                 return Generation()
+
+
+def _holding(turn: Turn, what: Literal["nothing", "calls", "all"], sent: list[Event], held: list[Event]) -> Turn:
+    """Pass events on and keep them in `sent`, except those that `what` says to hold: they are put in `held`."""
+    with closing(turn):
+        while True:
+            try:
+                event = next(turn)
+            except StopIteration as end:
+                answer: Answer = end.value
+                return answer
+            if held or what == "all" or (what == "calls" and isinstance(event, ToolCallStarted)):
+                held.append(event)
+            else:
+                sent.append(event)
+                yield event
+
+
+def _preceded(reply: Reply, earlier: Sequence[Event]) -> Reply:
+    """`reply` after the text of rounds whose calls were refused: it was sent when it came, so it is part of the answer."""
+    content = "".join(event.text for event in earlier if isinstance(event, ContentDelta)) + (reply.content or "")
+    reasoning = "".join(event.text for event in earlier if isinstance(event, ReasoningDelta)) + (reply.reasoning or "")
+    return replace(reply, content=content or None, reasoning=reasoning or None)
 
 
 def _reseeded(sampling: Sampling, index: int) -> Sampling:

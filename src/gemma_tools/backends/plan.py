@@ -53,9 +53,11 @@ class Plan:
         return 3 if self.on_invalid == "retry" else 2
 
     @property
-    def held(self) -> bool:
-        """Whether nothing may be sent before the answer was checked."""
-        return self.on_invalid in ("retry", "raise") or self.told
+    def held(self) -> Literal["nothing", "calls", "all"]:
+        """What may not be sent before it was checked; with "calls", that is all from the first call on."""
+        if self.told:
+            return "all"
+        return "calls" if self.on_invalid in ("retry", "raise") else "nothing"
 
 
 def make_plan(
