@@ -15,7 +15,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 from gemma_tools.formats.base import Opens
-from gemma_tools.formats.brace_body import BodyReader, Cut, Dialect, Unreadable, behind_space
+from gemma_tools.formats.brace_body import BodyReader
+from gemma_tools.formats.brace_values import Cut, Unreadable, behind_space
+from gemma_tools.formats.dialect import Dialect
 from gemma_tools.formats.parsing import Reading, declared_tools
 from gemma_tools.prompt import WORD_JOINER
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from gemma_tools.coerce import quote_json
 from gemma_tools.formats.base import Opens
-from gemma_tools.formats.brace_body import Dialect
+from gemma_tools.formats.dialect import Dialect
 from gemma_tools.formats.grammars.charset import ALL, Ranges, each, minus
 from gemma_tools.formats.grammars.gbnf import print_gbnf
 from gemma_tools.formats.grammars.lark import print_lark
