@@ -62,7 +62,7 @@ WIRES = {
     ),
 }
 WIRES["openai"] = Wire(
-    make=lambda url, **options: create_engine("openai", model="m", url=url, **options),
+    make=lambda url, **options: create_engine("openai", model="m", url=url, probe=False, **options),
     piece=lambda text: b"data: " + _line({"choices": [{"index": 0, "text": text, "finish_reason": None}]}) + b"\n",
     last=b"data: " + _line({"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}) + b"\ndata: [DONE]\n\n",
     error=WIRES["llama-server"].error,

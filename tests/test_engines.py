@@ -107,7 +107,7 @@ class TestOpenAI:
         event = b'data: {"choices": [{"index": 0, "text": "hi", "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
         with (
             Faulty([chunked(event)]) as stub,
-            create_engine("openai", model="m", url=f"{stub.url}/v1", server=server) as engine,
+            create_engine("openai", model="m", url=f"{stub.url}/v1", server=server, probe=False) as engine,
         ):
             play(engine.generate(small_talk(), Sampling(repeat_penalty=1.1)))
         assert b'"skip_special_tokens":false' in stub.requests[0]

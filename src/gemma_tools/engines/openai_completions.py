@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -19,7 +20,7 @@ import openai
 
 from gemma_tools.engines.background import Tasks, aside
 from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
-from gemma_tools.engines.probe import inner_marker, markers_survive
+from gemma_tools.engines.probe import adds_bos, inner_marker, markers_survive, turn_marker
 from gemma_tools.engines.remote import (
     CONNECT_TIMEOUT,
     Answer,
@@ -30,6 +31,7 @@ from gemma_tools.engines.remote import (
     through_proxy,
     transport_fault,
 )
+from gemma_tools.engines.stopping import until
 from gemma_tools.errors import (
     EngineError,
     EngineProtocolError,
@@ -73,9 +75,16 @@ class Profile:
     controls: str | None = None
     adds_bos: bool = True
     """It puts the BOS before a prompt itself."""
+    finds_stop: bool = True
+    """It finds stop strings wherever they begin; False: only whole tokens, and others spoil its text."""
 
 
 _KEEP_MARKERS = {"skip_special_tokens": False, "spaces_between_special_tokens": False}
+
+_STRIPPED = (
+    "The server at %s strips control tokens from the text: tool calls can be read only from their bare text. "
+    "Choose the server's profile with server=..., or tell the server to keep special tokens."
+)
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
@@ -93,8 +102,15 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         ),
         "lm-studio": Profile(settings={**_COMMON, "top_k": "top_k", "repeat_penalty": "repeat_penalty"}),
         "mlx-lm": Profile(
-            settings={**_COMMON, "top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"},
+            settings={
+                **{name: name for name in _COMMON if name != "logprobs"},  # a switch there, not a number
+                "top_k": "top_k",
+                "min_p": "min_p",
+                "repeat_penalty": "repetition_penalty",
+            },
+            finds_stop=False,
         ),
+        "transformers": Profile(settings={name: name for name in ("max_tokens", "temperature", "top_p", "seed")}),
         "llama-server": Profile(
             settings={**_COMMON, "top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repeat_penalty"},
             body={"cache_prompt": True},
@@ -116,8 +132,9 @@ class OpenAICompletionsEngine(Engine):
     stop after 16. `timeout` is the longest silence in seconds, `max_retries` how often a request is sent again while
     nothing has come of it.
 
-    The first prompt with tools is preceded by a tiny one that finds out whether the server strips control tokens from the
-    text. If it does, a warning says so, once: then only bare calls (`call:name{...}`) can be read from it.
+    With `probe`, tiny requests before the first prompt find out whether the server puts a BOS before it (rather than trust
+    the profile), and whether it strips control tokens from the text. If it does, a warning says so: then only bare calls
+    (`call:name{...}`) can be read from it.
     """
 
     name = "openai"
@@ -132,6 +149,7 @@ class OpenAICompletionsEngine(Engine):
         max_tokens: int = 1024,
         timeout: float | None = None,
         max_retries: int = 3,
+        probe: bool = True,
     ) -> None:
         if not model:
             raise InvalidRequest("name a model that the server has", param="model")
@@ -151,7 +169,8 @@ class OpenAICompletionsEngine(Engine):
             timeout=silence,
             http_client=openai.DefaultAsyncHttpxClient(timeout=silence, trust_env=through_proxy(self._url)),
         )
-        self._probed = False
+        self._adds_bos = self._profile.adds_bos
+        self._ask_bos = self._ask_markers = probe
         self._finalizer = weakref.finalize(self, aside, partial(self._tasks.close, self._client.close))
 
     @property
@@ -172,35 +191,37 @@ class OpenAICompletionsEngine(Engine):
     ) -> Pieces:
         """See `Engine.generate`."""
         self.refuse_unsupported(sampling, constraint)
-        if not self._probed and (marker := inner_marker(prompt)):
-            self._probed = True
-            self._warn_if_stripped(prompt, marker, cancel)
-        return (
-            yield from play(
-                self._tasks,
-                lambda: self._ask(prompt, self._body(prompt, sampling, constraint), [*prompt.stop, *stop]),
-                engine=self.name,
-                patience=self._patience,
-                fault=self._fault,
-                cancel=cancel,
-            )
+        self._learn(prompt, cancel)
+        body = self._body(prompt, sampling, constraint)
+        ends = (*prompt.stop, *stop)
+        pieces = play(
+            self._tasks,
+            lambda: self._ask(prompt, body, ends),
+            engine=self.name,
+            patience=self._patience,
+            fault=self._fault,
+            cancel=cancel,
         )
+        # Not every server finds a stop string that begins or ends within a token, so it is looked for here, too.
+        ended: list[Generation] = []
+        with closing(pieces):
+            yield from until(_keeping(pieces, ended), ends)
+        return ended[0] if ended else Generation()
 
     def close(self) -> None:
         """Stop what this engine runs, and let go of the connections. The server goes on."""
         self._finalizer()
 
-    def _warn_if_stripped(self, prompt: Prompt, marker: str, cancel: Cancellation | None) -> None:
-        try:
-            survive = markers_survive(self, prompt, marker, cancel)
-        except EngineError:
-            return  # the prompt itself will meet it again
-        if survive is False:
-            logger.warning(
-                "The server at %s strips control tokens from the text: tool calls can be read only from their bare text. "
-                "Choose the server's profile with server=..., or tell the server to keep special tokens.",
-                self._url,
-            )
+    def _learn(self, prompt: Prompt, cancel: Cancellation | None) -> None:
+        """Ask the server once what this prompt allows to ask; a failure is left for the prompt itself to meet."""
+        with suppress(EngineError):
+            if self._ask_bos and (marker := turn_marker(prompt)):
+                self._ask_bos = False
+                self._adds_bos = adds_bos(self, prompt, marker, cancel, otherwise=self._adds_bos)
+            if self._ask_markers and (marker := inner_marker(prompt)):
+                self._ask_markers = False
+                if markers_survive(self, prompt, marker, cancel) is False:
+                    logger.warning(_STRIPPED, self._url)
 
     def _body(self, prompt: Prompt, sampling: Sampling, constraint: Constraint | None) -> dict[str, Any]:
         profile = self._profile
@@ -215,13 +236,13 @@ class OpenAICompletionsEngine(Engine):
                 return {**body, **send(wanted)}
         return body
 
-    async def _ask(self, prompt: Prompt, body: Mapping[str, Any], stop: list[str]) -> Answer:
+    async def _ask(self, prompt: Prompt, body: Mapping[str, Any], stop: tuple[str, ...]) -> Answer:
         finish, usage = None, Usage()
         logprobs: list[Mapping[str, Any]] = []
         stream = await self._client.completions.create(
             model=self._model,
-            prompt=prompt.text.removeprefix(_BOS) if self._profile.adds_bos else prompt.text,
-            stop=stop or None,
+            prompt=prompt.text.removeprefix(_BOS) if self._adds_bos else prompt.text,
+            stop=list(stop if self._profile.finds_stop else prompt.stop) or None,
             stream=True,
             stream_options={"include_usage": True},
             extra_body=body,
@@ -252,6 +273,10 @@ class OpenAICompletionsEngine(Engine):
         return transport_fault(error, where) or EngineProtocolError(
             f"{where} answered in a way that is not understood: {error!r}"
         )
+
+
+def _keeping(pieces: Pieces, ended: list[Generation]) -> Iterator[str]:
+    ended.append((yield from pieces))
 
 
 def _usage(usage: Any) -> Usage:

@@ -1,4 +1,4 @@
-"""Find out whether control tokens reach the text that an engine gives."""
+"""Find out how an engine treats control tokens, by tiny prompts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,27 @@ from gemma_tools.engines.base import Cancellation, Engine, Sampling
 from gemma_tools.prompt import Prompt
 
 _WORD = "Paris"
+
+
+def turn_marker(prompt: Prompt) -> str | None:
+    """The first control token of `prompt` that is not its BOS."""
+    return next((s.text for i, s in enumerate(prompt.segments) if i and s.control), None)
+
+
+def adds_bos(engine: Engine, prompt: Prompt, marker: str, cancel: Cancellation | None, *, otherwise: bool) -> bool:
+    """Whether `engine` puts a BOS before a prompt; `otherwise` if it does not count tokens, or `marker` is not one.
+
+    Raises:
+        EngineError: the engine failed.
+    """
+    times = 8
+    pieces = engine.generate(Prompt(marker * times, prompt.controls), Sampling(max_tokens=1), cancel=cancel)
+    try:
+        while True:
+            next(pieces)
+    except StopIteration as end:
+        counted = end.value.usage.prompt_tokens
+    return counted == times + 1 if counted in (times, times + 1) else otherwise
 
 
 def inner_marker(prompt: Prompt) -> str | None:
