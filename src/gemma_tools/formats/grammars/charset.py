@@ -54,3 +54,7 @@ def common(first: Ranges, second: Ranges) -> Ranges:
 def holds(ranges: Ranges, character: str) -> bool:
     """Whether `character` is in the set."""
     return any(low <= ord(character) <= high for low, high in ranges)
+
+
+SPACES: Final = each("".join(c for c in map(chr, range(1, 0x3001)) if c.isspace()) + "\ufeff")
+"""White space of every script, as Python and ECMAScript count it."""

@@ -1,13 +1,14 @@
 """Print rules as GBNF, llama.cpp's grammar notation, with control tokens as token literals (`<escape>` without quotes).
 
 GBNF matches the text of a token, not the token, so free text has to leave out the spelling of every control token: see
-`_free`. Long repetitions are printed as blocks of 64, because llama.cpp makes one rule of each count.
+`_Lowering`. Long repetitions are printed as blocks of 64, because llama.cpp makes one rule of each count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final, TypeAlias
 
 from gemma_tools.formats.grammars.charset import ALL, Ranges, each, holds, minus
 from gemma_tools.formats.grammars.nodes import (
@@ -19,7 +20,6 @@ from gemma_tools.formats.grammars.nodes import (
     Node,
     Ref,
     Repeat,
-    Rules,
     Seq,
     Token,
     alt,
@@ -29,16 +29,15 @@ from gemma_tools.formats.grammars.nodes import (
 )
 
 _BLOCK: Final = 64
+_ANGLE: Final = each("<")
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "[": "\\[", "]": "\\]"}
 
 
-def print_gbnf(bodies: Mapping[str, Node], controls: Sequence[str]) -> str:
+def print_gbnf(bodies: Mapping[str, Node], controls: tuple[str, ...]) -> str:
     """The rules as GBNF. The rule `root` comes first; `controls` are the spellings that free text leaves out."""
-    rules = Rules()
-    tree = _tree(controls)
-    lines = [f"{_name(name)} ::= {_expression(_lower(body, tree, rules))}" for name, body in bodies.items()]
-    lines += [f"{_name(name)} ::= {_expression(body)}" for name, body in rules.bodies.items()]
-    return "\n".join(lines) + "\n"
+    lower = _Lowering(controls)
+    lines = [f"{_name(name)} ::= {_expression(lower.node(body))}" for name, body in bodies.items()]
+    return "\n".join([*lines, *lower.lines.values()]) + "\n"
 
 
 def _name(name: str) -> str:
@@ -123,67 +122,81 @@ def _character(character: str, special: str) -> str:
     return f"\\x{code:02X}" if code < 0x100 else f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"
 
 
-_Tree = Mapping[str, "_Tree"]
+class _Lowering:
+    """Turns free text into plainer nodes, and collects the rules that it needs for that."""
+
+    def __init__(self, controls: tuple[str, ...]) -> None:
+        self._controls = controls
+        self.lines: dict[str, str] = {}
+
+    def node(self, node: Node) -> Node:
+        """`node` without `Free` in it."""
+        match node:
+            case Free():
+                return self._free(node)
+            case Seq(items):
+                return seq(*map(self.node, items))
+            case Alt(items):
+                return alt(*map(self.node, items))
+            case Repeat(item, low, high):
+                return repeat(self.node(item), low, high)
+            case _:
+                return node
+
+    def _free(self, free: Free) -> Node:
+        """Free text as rules.
+
+        Without a limit of the schema's own: runs without `<`, and between them a `<` that goes on in a way that no control
+        token does, or stops. With one every character has to count: a `<` is followed by a character that begins no control
+        token, and a text that has one is at most half as long.
+        """
+        plain = minus(free.plain, _ANGLE)
+        unit = alt(Chars(plain), *free.escapes)
+        if plain == free.plain:
+            return repeat(unit, free.low, free.high)
+        if free.exact and free.high is not None:
+            harmless = alt(Chars(minus(plain, each("".join(control[1] for control in self._controls)))), *free.escapes)
+            ways = [repeat(unit, free.low, free.high)]
+            if free.low <= free.high // 2:
+                ways.append(repeat(alt(unit, seq(Lit("<"), harmless)), free.low, free.high // 2))
+            return alt(*ways)
+        stray, begun = map(self._rule, ("stray", "begun"), _angles(free.plain, free.escapes, self._controls))
+        run = self._rule("run", _expression(repeat(unit, 0, free.high)))
+        angle = self._rule("angle", _expression(seq(Lit("<"), alt(seq(stray, run), begun))))
+        if not free.low:
+            return seq(run, repeat(angle, 0, free.high))
+        before = repeat(alt(unit, seq(Lit("<"), stray)), free.low - 1, free.low - 1)
+        return seq(before, alt(seq(unit, run, repeat(angle, 0, free.high)), repeat(angle, 1, free.high)))
+
+    def _rule(self, kind: str, text: str) -> Ref:
+        name = next((name for name, line in self.lines.items() if line == f"{name} ::= {text}"), f"{kind}{len(self.lines)}")
+        self.lines[name] = f"{name} ::= {text}"
+        return Ref(name)
 
 
-def _tree(spellings: Sequence[str]) -> _Tree:
-    """The spellings, without their `<`, as a tree of characters; a leaf ends a spelling."""
-    root: dict[str, dict[str, object]] = {}
-    for spelling in spellings:
-        branch = root
+_Tree: TypeAlias = "dict[str, _Tree]"
+
+
+@lru_cache(maxsize=64)
+def _angles(plain: Ranges, escapes: tuple[Node, ...], controls: tuple[str, ...]) -> tuple[str, str]:
+    """What may follow a `<` in text, printed: all that goes on unlike a control token, and what only begins like one."""
+    tree: _Tree = {}
+    for spelling in controls:
+        branch = tree
         for character in spelling[1:]:
-            branch = branch.setdefault(character, {})  # type: ignore[assignment]
-    return root  # type: ignore[return-value]
+            branch = branch.setdefault(character, {})
+    inside = minus(plain, _ANGLE)
+    return _expression(_stray(tree, inside, escapes)), _expression(_begun(tree, inside))
 
 
-def _lower(node: Node, tree: _Tree, rules: Rules) -> Node:
-    match node:
-        case Free():
-            return _free(node, tree, rules)
-        case Seq(items):
-            return seq(*(_lower(item, tree, rules) for item in items))
-        case Alt(items):
-            return alt(*(_lower(item, tree, rules) for item in items))
-        case Repeat(item, low, high):
-            return repeat(_lower(item, tree, rules), low, high)
-        case _:
-            return node
-
-
-def _free(free: Free, tree: _Tree, rules: Rules) -> Node:
-    """Free text as rules.
-
-    Without a limit of the schema's own: runs without `<`, and between them a `<` that goes on in a way that no control
-    token does, or stops. With one, every character has to count: a `<` is followed by one that begins no control token,
-    and a text that has one is at most half as long.
-    """
-    unit = alt(Chars(minus(free.plain, each("<"))), *free.escapes)
-    if not holds(free.plain, "<") or not tree:
-        return repeat(alt(Chars(free.plain), *free.escapes), free.low, free.high)
-    harmless = seq(Lit("<"), alt(Chars(minus(free.plain, each("<" + "".join(tree)))), *free.escapes))
-    if free.exact and free.high is not None:
-        kinds = [repeat(unit, free.low, free.high)]
-        if free.low <= free.high // 2:
-            kinds.append(repeat(alt(unit, harmless), free.low, free.high // 2))
-        return alt(*kinds)
-    run = rules.add("run", repeat(unit, 0, free.high))
-    stray, begun = rules.add("stray", _stray(free, tree)), rules.add("begun", _begun(free, tree))
-    angle = rules.add("angle", seq(Lit("<"), alt(seq(stray, run), begun)))
-    if not free.low:
-        return seq(run, repeat(angle, 0, free.high))
-    nonempty = alt(seq(unit, run, repeat(angle, 0, free.high)), repeat(angle, 1, free.high))
-    return seq(repeat(alt(unit, harmless), free.low - 1, free.low - 1), nonempty)
-
-
-def _stray(free: Free, tree: _Tree) -> Node:
-    """What may follow a `<`: any part of a control token, then a character that does not go on with it."""
-    other = minus(free.plain, each("<" + "".join(tree)))
-    ways: list[Node] = [Chars(other), *free.escapes]
-    ways += [seq(Lit(c), _stray(free, branch)) for c, branch in tree.items() if branch and holds(free.plain, c)]
+def _stray(tree: _Tree, plain: Ranges, escapes: tuple[Node, ...]) -> Node:
+    """Any part of a control token, then a character that does not go on with it."""
+    ways: list[Node] = [Chars(minus(plain, each("".join(tree)))), *escapes]
+    ways += [seq(Lit(c), _stray(branch, plain, escapes)) for c, branch in tree.items() if branch and holds(plain, c)]
     return alt(*ways)
 
 
-def _begun(free: Free, tree: _Tree) -> Node:
-    """What may follow a `<` at the end, or before another `<`: any part of a control token, or nothing."""
-    ways = [seq(Lit(c), _begun(free, branch)) for c, branch in tree.items() if branch and holds(free.plain, c)]
+def _begun(tree: _Tree, plain: Ranges) -> Node:
+    """Any part of a control token, or nothing: at the end of a text, or before another `<`."""
+    ways = [seq(Lit(c), _begun(branch, plain)) for c, branch in tree.items() if branch and holds(plain, c)]
     return optional(alt(*ways)) if ways else EMPTY

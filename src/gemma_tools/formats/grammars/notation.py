@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from keyword import iskeyword, kwlist
 from typing import Any, ClassVar, Final, TypeAlias
 
-from gemma_tools.formats.grammars.charset import ALL, Ranges, chars, each, holds, minus, union
+from gemma_tools.formats.grammars.charset import ALL, SPACES, Ranges, chars, each, holds, minus, union
 from gemma_tools.formats.grammars.nodes import (
     EMPTY,
     Chars,
@@ -29,7 +29,7 @@ LONGEST_KEY: Final = 40
 """Characters of a key that no schema names."""
 
 _Tree: TypeAlias = "dict[str, _Tree]"
-_END: Final = ""
+_END: Final = "\0"
 
 _SURROGATE: Final = frozenset(map(chr, range(0xD800, 0xE000)))
 _HEX: Final = chars("09", "af", "AF")
@@ -51,7 +51,7 @@ _UNICODE: Final = seq(
 )
 
 
-_KEY_CHARACTERS: Final = minus(ALL, union(_CONTROL_CHARACTERS, each(" \x85\xa0\u2028\u2029\u3000:={}[](),\"'`<>\\")))
+_KEY_CHARACTERS: Final = minus(ALL, union(_CONTROL_CHARACTERS, SPACES, each(":={}[](),\"'`<>\\")))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from gemma_tools.formats.grammars.charset import ALL, Ranges, chars, common, each, minus, union
+from gemma_tools.formats.grammars.charset import ALL, SPACES, Ranges, chars, common, each, minus, union
 from gemma_tools.formats.grammars.nodes import EMPTY, Chars, Lit, Node, Repeat, Seq, alt, repeat, seq, walk
 
 LONGEST_REPEAT: Final = 4096
@@ -19,8 +19,10 @@ _DEEPEST: Final = 16
 _DIGITS: Final = chars("09")
 _WORD: Final = chars("09", "AZ", "az", "_")
 _SPACE: Final = each(" \t\n\r\f\v")
+# The opposites hold only what ECMAScript and Python agree on: no digit, word character or space of any script is in them.
 _CLASSES: Final = {
-    "d": _DIGITS, "w": _WORD, "s": _SPACE, "D": minus(ALL, _DIGITS), "W": minus(ALL, _WORD), "S": minus(ALL, _SPACE),
+    "d": _DIGITS, "w": _WORD, "s": _SPACE,
+    "D": minus(((1, 0x65F),), _DIGITS), "W": minus(((1, 0x7F),), _WORD), "S": minus(ALL, SPACES),
 }  # fmt: skip
 _CONTROLS: Final = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v"}
 _CODE: Final = re.compile(r"x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})")
@@ -67,9 +69,9 @@ def _ambiguous(item: Node, high: int) -> bool:
     """Whether repeating `item` could cut one text in very many ways, all of which an engine would keep in mind."""
     items = item.items if isinstance(item, Seq) else (item,)
     fixed = [part for part in items if isinstance(part, Chars | Lit)]
-    loops = [part for part in walk(item) if isinstance(part, Repeat) and (part.high or 0) > 1]
+    loops = [part for part in walk(item) if isinstance(part, Repeat) and part.high != part.low]
     if not fixed:
-        return bool(loops) or item == EMPTY or isinstance(item, Repeat)
+        return bool(loops) or item == EMPTY
     outside = union(*map(_characters, fixed))
     return high > 8 and any(common(outside, _characters(inner)) for loop in loops for inner in walk(loop))
 

@@ -1,0 +1,134 @@
+"""Whatever a grammar takes is a valid call, and all of its printed forms say the same."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import jsonschema
+import pytest
+from gbnf import Gbnf
+from grammar_tools import BRACES, random_text, takes, tool, without_controls
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gemma_tools.formats import get_format
+
+NAMES = ("a", "B", "b2", "_z", "at", "first name", "x.y", "type")
+
+scalars = st.one_of(
+    st.just({"type": "boolean"}),
+    st.just({"type": "null"}),
+    st.just({"type": ["string", "null"]}),
+    st.builds(
+        lambda low, more: {"type": "string", "minLength": low, "maxLength": low + more}, st.integers(0, 4), st.integers(0, 90)
+    ),
+    st.builds(lambda low: {"type": "string", "minLength": low}, st.integers(0, 3)),
+    st.sampled_from(
+        [
+            {"type": "string"},
+            {"type": "integer"},
+            {"type": "number"},
+            {"type": ["integer", "string"]},
+            {"enum": ["high", "higher", 1, 10, 1.5, None, True]},
+            {"type": "string", "enum": ["<", "<=", ">", "a,b"]},
+            {"const": "only"},
+            {"type": "string", "format": "date"},
+            {"type": "string", "format": "date-time"},
+            {"type": "string", "format": "email"},
+            {"type": "string", "format": "uuid"},
+            {"type": "string", "format": "ipv4"},
+            {"type": "string", "format": "uri"},
+            {"type": "string", "pattern": r"^[A-Z]{2}-\d{1,4}(x|yz)?$"},
+            {"type": "string", "pattern": "ab+c"},
+            {"type": "string", "pattern": r"^\w+\s\S*$|^\.+"},
+        ]
+    ),
+    st.builds(
+        lambda kind, low, more, strict: {"type": kind, "exclusiveMinimum" if strict else "minimum": low, "maximum": low + more},
+        st.sampled_from(["integer", "number"]),
+        st.integers(-1200, 1200),
+        st.integers(1, 2000),
+        st.booleans(),
+    ),
+    st.builds(lambda key, n: {"type": "number", key: n}, st.sampled_from(["minimum", "exclusiveMaximum"]), st.integers(-9, 99)),
+)
+containers = st.sampled_from(
+    [
+        {},
+        {"type": "object"},
+        {"type": "array"},
+        {"type": "object", "additionalProperties": {"type": "integer"}, "minProperties": 1},
+        {"enum": ["x", ["x", "xy"], {"k": "v"}, []]},
+    ]
+)
+
+
+def _objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    def build(members: dict[str, Any], wanted: list[bool], more: object) -> dict[str, Any]:
+        required = [name for name, need in zip(members, wanted, strict=False) if need]
+        schema = {"type": "object", "properties": members, "required": required}
+        return schema if more is None else {**schema, "additionalProperties": more}
+
+    more = st.sampled_from([None, None, None, False, True, {"type": "integer"}])
+    return st.builds(
+        build, st.dictionaries(st.sampled_from(NAMES), inner, max_size=4), st.lists(st.booleans(), max_size=4), more
+    )
+
+
+schemas = st.recursive(
+    scalars | containers,
+    lambda inner: st.one_of(
+        _objects(inner),
+        st.builds(
+            lambda items, low, more: {"type": "array", "items": items, "minItems": low, "maxItems": low + more},
+            inner,
+            st.integers(0, 3),
+            st.integers(0, 70),
+        ),
+        st.builds(
+            lambda firsts, rest: {"type": "array", "prefixItems": firsts, "items": rest},
+            st.lists(inner, min_size=1, max_size=3),
+            st.sampled_from([True, False]),
+        ),
+        # Readers take the type of an array's items, or of a key, from one branch: so one branch at most has any.
+        st.builds(lambda branches, last: {"anyOf": [*branches, last]}, st.lists(scalars, max_size=2), inner),
+        st.builds(lambda schema: {"allOf": [schema, {"description": "same"}]}, inner),
+    ),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize("family", BRACES)
+@given(parameters=_objects(schemas), seed=st.integers(0, 2**32))
+@settings(max_examples=80, deadline=None)
+def test_what_a_grammar_takes_reads_back_as_valid_arguments(family: str, parameters: dict[str, Any], seed: int) -> None:
+    tools = [tool("put", parameters)]
+    grammar = get_format(family).grammar(tools, tool_choice="required", parallel=False)
+    text = random_text(grammar, Random(seed))
+    reply = get_format(family).parse(text, tools)
+    assert [call.name for call in reply.tool_calls] == ["put"], text
+    assert reply.content is None
+    # Keys that no schema names may be drawn twice; then the last value counts.
+    assert {problem.kind for problem in reply.problems} <= {"key_twice"}
+    if not grammar.losses:
+        jsonschema.validate(reply.tool_calls[0].arguments, parameters)
+    assert takes(grammar, text), text
+    # In GBNF a string with limits of its own may hold fewer `<`.
+    angled = "Length" in str(parameters) and "<" in without_controls(text, grammar.controls)
+    assert angled or Gbnf(grammar.gbnf).takes(text), text
+
+
+@pytest.mark.parametrize("family", BRACES)
+@given(parameters=_objects(schemas), seed=st.integers(0, 2**32))
+@settings(max_examples=80, deadline=None)
+def test_what_is_drawn_from_the_printed_gbnf_is_a_valid_call_too(family: str, parameters: dict[str, Any], seed: int) -> None:
+    tools = [tool("put", parameters)]
+    grammar = get_format(family).grammar(tools, tool_choice="required", parallel=False)
+    text = Gbnf(grammar.gbnf).draw(Random(seed))
+    reply = get_format(family).parse(text, tools)
+    assert [call.name for call in reply.tool_calls] == ["put"], text
+    if not grammar.losses:
+        jsonschema.validate(reply.tool_calls[0].arguments, parameters)
+    # The bound of strings without a limit is only roughly the same in the two.
+    assert len(text) > 500 or takes(grammar, text), text
