@@ -16,10 +16,8 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any, Final
 
 from gemma_tools.coerce import Schema
-from gemma_tools.formats.base import Recovery
-from gemma_tools.formats.brace_parser import declared_tools
 from gemma_tools.formats.literal_reader import Cut, LiteralReader, Refused, Step
-from gemma_tools.formats.parsing import Reading
+from gemma_tools.formats.parsing import Reading, declared_tools
 
 STOPS: Final = ("<end_of_turn>", "<eos>")
 _TURN: Final = "<start_of_turn>"
@@ -43,8 +41,8 @@ _BLANK: Final = re.compile(r"\s*+")
 _INLINE_BLANK: Final = re.compile(r"[^\S\n]*+")
 _BETWEEN: Final = re.compile(r"[\s,;]*+")
 _TICKS: Final = re.compile(r"`*+")
-_NAME: Final = re.compile(r"[^\s()\[\]{}\"'`,=<>]*+")
-_PLAIN_HEAD: Final = re.compile(r"\[([^\s()\[\]{}\"'`,=<>]{1,192}+)\(")
+_NAME: Final = re.compile(r"[^\s()\[\]{}\"'`,<>]*+")
+_PLAIN_HEAD: Final = re.compile(r"\[([^\s()\[\]{}\"'`,<>]{1,191}+)\(")
 _QUOTED_NAME: Final = re.compile(r"[^\s\"'\\]*+")
 _KEY: Final = re.compile(r"[\"'\w]*+")
 _LABEL: Final = re.compile(r"[\w.+#-]*+")
@@ -93,11 +91,9 @@ class Gemma3Parser(LiteralReader):
 
     _stops = STOPS
 
-    def __init__(
-        self, tools: Sequence[Any] | None = None, *, guarded: Collection[str] = (), recovery: Recovery = "schema"
-    ) -> None:
+    def __init__(self, tools: Sequence[Any] | None = None, *, guarded: Collection[str] = (), strict: bool = False) -> None:
         self._declared = declared_tools(tools)
-        super().__init__(exact=recovery == "strict" or self._declared is None, guarded=guarded)
+        super().__init__(exact=strict or self._declared is None, guarded=guarded)
         self._callable = self._declared is None or bool(self._declared)
         self._spellings = (*_SPELLINGS, *self._broken) if self._broken else _SPELLINGS
         # Running text: what of it was given out, what came last, and the code that it is in.
@@ -113,6 +109,7 @@ class Gemma3Parser(LiteralReader):
         self._may_live = False
         self._begun = False
         self._muted = False
+        self._extra: list[str] = []
         self._complete = 0
         self._complete_todo = 0
 
@@ -288,7 +285,7 @@ class Gemma3Parser(LiteralReader):
             i = self._cut_short(cut.at) if self._begun or self._complete > start else max(start + 1, self._seen)
         self._live = self._begun = self._muted = False
         self._fault = ""
-        self._repairs = {}
+        self._repairs, self._extra = {}, []
         self._pieces.clear()
         self._todo.clear()
         self._complete_todo = 0
@@ -431,6 +428,8 @@ class Gemma3Parser(LiteralReader):
         With `declared` the name must be that of a tool, or `print`.
         """
         end = yield from self._short_run(i, _NAME, _LONGEST_NAME)
+        if end - i == _LONGEST_NAME:
+            return None
         if end == len(self._text):
             raise Cut(end)
         word = self._text[i:end]
@@ -472,20 +471,23 @@ class Gemma3Parser(LiteralReader):
             self._emit_problem(kind, self._fault, self._text[self._complete : i], index=index)
             self._drop_call(cut=False)
         else:
-            self._todo.append((self._give, ("".join(self._pieces), tuple(self._repairs.items()))))
+            self._todo.append((self._give, ("".join(self._pieces), self._repairs, self._extra)))
         self._pieces.clear()
-        self._repairs = {}
+        self._repairs, self._extra = {}, []
         self._fault = ""
         self._begun = False
         self._complete, self._complete_todo = i, len(self._todo)
         if self._live:
             self._commit()
 
-    def _give(self, arguments: str, repairs: tuple[tuple[str, str], ...]) -> None:
+    def _give(self, arguments: str, repairs: Mapping[str, str], extra: Sequence[str]) -> None:
+        """Give out the end of a call's arguments, and what it took to read it."""
         self._emit_arguments(arguments)
         self._end_call()
-        for kind, message in repairs:
+        for kind, message in repairs.items():
             self._emit_problem(kind, message, index=self._opened - 1)
+        for entry in extra:
+            self._emit_problem("extra_key", "an entry that calls do not have", entry, index=self._opened - 1)
 
     def _commit(self) -> None:
         for act, given in self._todo:
@@ -533,8 +535,8 @@ class Gemma3Parser(LiteralReader):
                 if key != _ARGUMENTS[0]:
                     self._repair("key", f"{key!r} in place of {_ARGUMENTS[0]!r}")
                 if word is None:
-                    early = self._text[i : (yield from self._unwanted(i))]
-                    i += len(early)
+                    end = yield from self._unwanted(i)
+                    early, i = self._text[i:end], end
                 else:
                     self._begin(word)
                     started = True
@@ -542,9 +544,9 @@ class Gemma3Parser(LiteralReader):
             else:
                 if key not in _LABELS and not started:
                     self._spoil("an object that is no call")
-                i = yield from self._unwanted(i)
+                i = max((yield from self._unwanted(i)), start + 1)  # past what can be no value, in a call given up
                 if key not in _LABELS:
-                    self._todo.append((self._emit_problem, ("extra_key", "an entry that no call has", self._text[start:i])))
+                    self._extra.append(self._text[start:i])
         if comma:
             self._repair("comma", "a comma with nothing behind it")
         if mark == "}":
@@ -571,7 +573,7 @@ class Gemma3Parser(LiteralReader):
         written = self._text[i:end]
         quote = written[:1] if written[:1] in "\"'" else ""
         key = written[len(quote) : -1] if quote and written.endswith(quote) else written
-        if end == len(self._text):
+        if end == len(self._text) and self._ended:
             raise Cut(end)
         if key not in ("name", *_ARGUMENTS, *_LABELS) and not self._begun:
             self._spoil("an object that is no call")
@@ -580,7 +582,8 @@ class Gemma3Parser(LiteralReader):
         end = yield from self._blank(end)
         if self._text[end] != ":":
             self._spoil("a key without a value")
-            return end + 1, key
+            if self._text[end] in ",]}":
+                return end, key
         return (yield from self._blank(end + 1)), key
 
     def _tool_name(self, i: int) -> Generator[None, None, tuple[int, str]]:

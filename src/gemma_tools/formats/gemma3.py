@@ -1,0 +1,309 @@
+"""Gemma 3 and 3n: render a request, and make the parser of its replies.
+
+The turns are those of the chat template of google/gemma-3-*-it, which knows neither tools nor system turns. Everything about
+tools is a convention of prompting: the two instructions are those of https://ai.google.dev/gemma/docs/capabilities/function-calling,
+and docs/formats.md says how declarations, calls and results are folded into the turns.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
+
+from gemma_tools.errors import InvalidRequest
+from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
+from gemma_tools.formats.literal_writer import json_lines, json_text, python_text
+from gemma_tools.formats.turns import ToolContent, check_option, result_of
+from gemma_tools.jsontext import check_json
+from gemma_tools.prompt import Prompt, quote, unquote
+from gemma_tools.request import (
+    MEDIA_PARTS,
+    Call,
+    Content,
+    Message,
+    Part,
+    RawMessage,
+    RawTool,
+    Tool,
+    cached_tool,
+    validate,
+    validate_tools,
+)
+
+if TYPE_CHECKING:
+    from gemma_tools.formats.grammar import Grammar
+
+ToolStyle = Literal["pythonic", "json"]
+
+_FORM: Final = {
+    "pythonic": "[func_name1(params_name1=params_value1, params_name2=params_value2...), func_name2(params)]",
+    "json": '{"name": function name, "parameters": dictionary of argument name and its value}',
+}
+_INSTRUCTION: Final = {
+    style: "You have access to functions. If you decide to invoke any of the function(s), you MUST put it in the format of "
+    f"{form}\n\nYou SHOULD NOT include any other text in the response if you call a function"
+    for style, form in _FORM.items()
+}
+_PLACEHOLDERS: Final = {
+    "3": {"image": "<start_of_image>"},
+    "3n": {"image": "<image_soft_token>", "audio": "<audio_soft_token>"},
+}
+_HEADERS: Final = {"user": "<start_of_turn>user\n", "model": "<start_of_turn>model\n"}
+_END: Final = "<end_of_turn>\n"
+_READABLE_KEY: Final = re.compile(r"[^\s,()\[\]{}<`\"'=:*]+")
+
+
+@dataclass(frozen=True)
+class Gemma3Format(Format):
+    """The format of Gemma 3 and 3n. docs/formats.md says what the options do."""
+
+    exact: bool = False
+    recovery: Recovery = "schema"
+    tool_content: ToolContent = "string"
+    tool_style: ToolStyle = "pythonic"
+    variant: Literal["3", "3n"] = "3"
+
+    name: ClassVar[str] = "gemma3"
+    controls: ClassVar[tuple[str, ...]] = (
+        "<bos>",
+        "<eos>",
+        "<pad>",
+        "<unk>",
+        "<mask>",
+        "<start_of_turn>",
+        "<end_of_turn>",
+        "<start_of_image>",
+        "<end_of_image>",
+        "<image_soft_token>",
+        "<audio_soft_token>",
+    )
+    stop: ClassVar[tuple[str, ...]] = ("<end_of_turn>", "<eos>")
+
+    @property
+    def call_opening(self) -> tuple[str, str]:
+        """See `Format.call_opening`."""
+        return ("[", "(") if self.tool_style == "pythonic" else ('{"name": "', '", "parameters": {')
+
+    def __post_init__(self) -> None:
+        check_option("exact", self.exact, (False, True))
+        check_option("recovery", self.recovery, ("strict", "schema", "eager"))
+        check_option("tool_content", self.tool_content, ("string", "json_object"))
+        check_option("tool_style", self.tool_style, ("pythonic", "json"))
+        check_option("variant", self.variant, ("3", "3n"))
+
+    def render(
+        self,
+        messages: Sequence[RawMessage],
+        tools: Sequence[RawTool] | None = None,
+        *,
+        tool_choice: ToolChoice = "auto",
+        add_generation_prompt: bool = True,
+        enable_thinking: bool = False,
+        preserve_thinking: bool = False,
+    ) -> Prompt:
+        """See `Format.render`. Gemma 3 has no thought channel; it reads images, and 3n audio, too.
+
+        Raises:
+            InvalidRequest: the request is not OpenAI's, or holds a part that the variant cannot read.
+        """
+        conversation, declared, choice = validate(messages, tools, tool_choice)
+        writer = _Turns(self)
+        if enable_thinking:
+            writer.losses.append("enable_thinking: Gemma 3 has no thought channel")
+        start = int(conversation[0].role in ("system", "developer"))
+        lead = [self._system(conversation[0], writer)] if start else []
+        if declared and choice.mode != "none":
+            texts = [_declared(tool.key) if tool.key is not None else _declare(tool) for tool in declared]
+            lead += (_INSTRUCTION[self.tool_style], "[\n" + ",\n".join(texts) + "\n]")
+        writer.begin("".join([block + "\n\n" for block in lead if block]))
+        writer.write(conversation, start)
+        writer.out.append(_END)
+        if add_generation_prompt:
+            writer.out.append(_HEADERS["model"])
+        return Prompt(
+            "".join(writer.out), self.controls, stop=self.stop, losses=tuple(writer.losses), media=tuple(writer.media)
+        )
+
+    def _system(self, message: Message, writer: _Turns) -> str:
+        """What stands before the first user's text; the template trims nothing there, and takes one part only."""
+        content = message.content
+        if not self.exact or not content:
+            return writer.body(content, 0)
+        text = content if isinstance(content, str) else content[0].get("text") if isinstance(content, tuple) else None
+        return quote(text or "")
+
+    def parser(
+        self, tools: Sequence[RawTool] | None = None, *, opens: Opens = "content", guarded: Collection[str] = ()
+    ) -> ReplyParser:
+        """See `Format.parser`. Both tool styles are read, whichever the prompt asks for."""
+        from gemma_tools.formats.gemma3_parser import Gemma3Parser
+        from gemma_tools.formats.recovery import with_recovery
+
+        def native(tools: Sequence[RawTool] | None) -> ReplyParser:
+            return Gemma3Parser(tools, guarded=guarded, strict=self.recovery == "strict")
+
+        return with_recovery(native, tools, self.recovery)
+
+    def grammar(
+        self,
+        tools: Sequence[RawTool],
+        *,
+        tool_choice: ToolChoice = "auto",
+        parallel: bool = True,
+        opens: Opens = "content",
+    ) -> Grammar:
+        """See `Format.grammar`."""
+        from gemma_tools.formats.grammar import gemma3_grammar
+
+        return gemma3_grammar(self.tool_style, self.controls, tools, tool_choice=tool_choice, parallel=parallel)
+
+    def declaration(self, tool: RawTool) -> str:
+        """One tool as it stands in the list of functions."""
+        return unquote(_declare(validate_tools([tool])[0]))
+
+    def turn(self, message: RawMessage) -> str:
+        """One message as a turn of its own."""
+        writer = _Turns(self)
+        writer.write(validate([message])[0], 0)
+        return unquote("".join([*writer.out, _END]))
+
+    def value(self, value: object) -> str:
+        """A JSON value as calls write it in the format's tool style."""
+        check_json(value, "value")
+        return python_text(value) if self.tool_style == "pythonic" else json_text(value)
+
+
+class _Turns:
+    """Writes turns of user and model in strict alternation: what one side says in a row goes into one turn."""
+
+    def __init__(self, format: Gemma3Format) -> None:
+        self.out: list[str] = []
+        self.losses: list[str] = []
+        self.media: list[Part] = []
+        self._mode = format.tool_content
+        self._call_text = _pythonic_calls if format.tool_style == "pythonic" else _json_calls
+        self._placeholders = _PLACEHOLDERS[format.variant]
+        self._side = ""
+        self._filled = False
+        self._results = False
+
+    def begin(self, lead: str) -> None:
+        """Open the prompt and the first turn, which is always the user's."""
+        self.out += ("<bos>", _HEADERS["user"], lead)
+        self._side = "user"
+
+    def write(self, messages: tuple[Message, ...], start: int) -> None:
+        """The messages from `start` on; the last turn stays open."""
+        waiting = 0  # calls of the last model turn that have no result yet
+        for index in range(start, len(messages)):
+            role, content, calls, _, name, called, reasoning, responses = messages[index]
+            if role == "tool":
+                if called is None:
+                    self.losses.append(f"messages[{index}] answers no call before it")
+                waiting = max(0, waiting - 1)
+                self._result(called or name, content, index)
+                continue
+            if waiting:
+                self.losses.append(f"before messages[{index}]: calls without a result: {waiting}")
+            waiting = max(0, len(calls) - len(responses))
+            text = self.body(content, index)
+            if role != "assistant":
+                self._add("user", text)
+            elif not responses:
+                self._add("model", text)
+            if calls:
+                self._calls(calls, index, "\n" if text else "\n\n")
+            for response in responses:
+                self._result(response.name, response.response, index)
+            if responses and text:  # Gemma's own shape: the text is what the model said after the results
+                self._add("model", text)
+            if reasoning:
+                self.losses.append(f"messages[{index}].reasoning: Gemma 3 has no thought channel")
+            if name is not None:
+                self.losses.append(f"messages[{index}].name: turns carry no speaker's name")
+        if waiting:
+            self.losses.append(f"at the end: calls without a result: {waiting}")
+
+    def body(self, content: Content, index: int) -> str:
+        """The content of a message, quoted: texts trimmed one by one, media as placeholders, nothing between them."""
+        if isinstance(content, str):
+            return quote(content.strip())
+        return self._parts(content, index) if isinstance(content, tuple) else ""
+
+    def _parts(self, parts: Sequence[Part], index: int, *, media_only: bool = False) -> str:
+        out = []
+        for i, part in enumerate(parts):
+            if part["type"] == "text":
+                out.append("" if media_only else quote(part["text"].strip()))
+                continue
+            kind = MEDIA_PARTS[part["type"]]
+            if kind not in self._placeholders:
+                readable = " and ".join(("text", *self._placeholders))
+                raise InvalidRequest(
+                    f"this Gemma reads {readable}", param=f"messages[{index}].content[{i}]", code="unsupported_content"
+                )
+            self.media.append(part)
+            out.append(self._placeholders[kind])
+        return "".join(out)
+
+    def _add(self, side: str, text: str, gap: str = "\n\n") -> None:
+        """Add to the turn of `side`, which is opened if it is not open; `gap` stands between what is in it and `text`."""
+        if side != self._side:
+            if self._side:
+                self.out.append(_END)
+            self.out.append(_HEADERS[side])
+            self._side, self._filled = side, False
+        if text:
+            if self._filled:
+                self.out.append(gap)
+            self.out.append(text)
+            self._filled = True
+        self._results = False
+
+    def _calls(self, calls: Sequence[Call], index: int, gap: str) -> None:
+        self._add("model", quote(self._call_text(calls)), gap)
+        for i, call in enumerate(calls):
+            place = f"messages[{index}].tool_calls[{i}].function.arguments"
+            if not call.readable:
+                self.losses.append(f"{place} is no JSON object, and is written as one argument named 'arguments'")
+            elif self._call_text is _pythonic_calls:
+                for key in call.arguments:
+                    if not _READABLE_KEY.fullmatch(key):
+                        self.losses.append(f"{place} has the key {key!r}, which cannot be read back")
+
+    def _result(self, name: str | None, content: object, index: int) -> None:
+        """A tool's result, in a fence of its own."""
+        said = result_of(content, self._mode) if isinstance(content, (str, tuple)) else content
+        text = said if isinstance(said, str) else "" if said is None else json_text(said)
+        media = self._parts(content, index, media_only=True) if isinstance(content, tuple) else ""
+        results = self._results
+        self._add("user", f"```tool_output\n{name or 'unknown'}: {quote(text)}\n```{media}", "\n" if results else "\n\n")
+        self._results = True
+
+
+def _pythonic_calls(calls: Sequence[Call]) -> str:
+    """`[f(a=1, b='x'), g()]`."""
+    written = []
+    for call in calls:
+        arguments = ", ".join([f"{key}={python_text(value)}" for key, value in call.arguments.items()])
+        written.append(f"{call.name}({arguments})")
+    return f"[{', '.join(written)}]"
+
+
+def _json_calls(calls: Sequence[Call]) -> str:
+    """The object of a single call, or an array of several."""
+    written = [f'{{"name": {json_text(call.name)}, "parameters": {json_text(call.arguments)}}}' for call in calls]
+    return written[0] if len(written) == 1 else f"[{', '.join(written)}]"
+
+
+def _declare(tool: Tool) -> str:
+    """The function as a list entry, quoted."""
+    return quote("  " + json_lines(tool.function, 1))
+
+
+@lru_cache(maxsize=1024)
+def _declared(key: bytes) -> str:
+    return _declare(cached_tool(key))
