@@ -22,7 +22,9 @@ def spellings(name: str) -> tuple[str, ...]:
 
 def hostile(name: str) -> st.SearchStrategy[str]:
     """Text around whole and broken control spellings, and around the characters that prompts use themselves."""
-    pieces = st.sampled_from([*spellings(name), "<", ">", "\x00", "\x001", "\x000", "|", '"', "<end_of_", "turn>", "<|to", "ol>", "a", " "])
+    pieces = st.sampled_from(
+        [*spellings(name), "<", ">", "\x00", "\x001", "\x000", "|", '"', "<end_of_", "turn>", "<|to", "ol>", "a", " "]
+    )
     # Text begins and ends with a letter, because trimming and emptiness are part of the shape.
     return st.lists(pieces, min_size=1, max_size=5).map(lambda found: f"x{''.join(found)}x")
 

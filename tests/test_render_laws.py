@@ -19,7 +19,19 @@ USER = {"role": "user", "content": "hi"}
 TOOLS = [{"type": "function", "function": {"name": "act", "parameters": {"type": "object"}}}]
 
 texts = st.text(max_size=8) | st.sampled_from(
-    ["<escape>", '<|"|>', "<end_of_turn>", "<|tool_call>", "<end_function_call>", "<tool_call|>", "}", "]", ",a:", "02134", "true"]
+    [
+        "<escape>",
+        '<|"|>',
+        "<end_of_turn>",
+        "<|tool_call>",
+        "<end_function_call>",
+        "<tool_call|>",
+        "}",
+        "]",
+        ",a:",
+        "02134",
+        "true",
+    ]
 )
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
 values = st.recursive(
@@ -118,7 +130,10 @@ def test_the_model_is_left_where_it_can_go_on(name: str, more: list[list[dict[st
 def test_rendering_changes_nothing_that_it_is_given(name: str, given_arguments: dict[str, Any]) -> None:
     schema = {"type": "object", "properties": {"a": {"anyOf": [{"$ref": "#/$defs/A"}, {"type": "null"}]}}, "$defs": {"A": {}}}
     request: dict[str, Any] = {
-        "messages": [USER, {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "act", "arguments": given_arguments}}]}],
+        "messages": [
+            USER,
+            {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "act", "arguments": given_arguments}}]},
+        ],
         "tools": [{"type": "function", "function": {"name": "act", "parameters": schema}}],
     }
     before = json.dumps(request)

@@ -288,7 +288,7 @@ def _is_settled(schema: Schema) -> bool:
 
 def _lookup(root: Schema, reference: str) -> Schema | None:
     """What a reference within the tool refers to: `#`, or `#` and a JSON Pointer (RFC 6901)."""
-    if not reference.startswith("#"):
+    if reference != "#" and not reference.startswith("#/"):
         return None
     node: Any = root
     for step in percent_decoded(reference[1:]).split("/")[1:]:
@@ -333,8 +333,9 @@ def _merged(forms: list[dict[str, Any]]) -> dict[str, Any]:
         properties = form.get("properties")
         if is_mapping(properties):
             merged["properties"] = {**properties, **(merged.get("properties") or {})}
-        required = form.get("required") or ()
-        merged["required"] = [name for name in merged.get("required") or () if name in required]
+        required = [name for name in merged.pop("required", None) or () if name in (form.get("required") or ())]
+        if required:
+            merged["required"] = required
         ours, theirs = ([f["const"]] if "const" in f else f.get("enum") for f in (merged, form))
         merged.pop("const", None)
         if ours and theirs:
