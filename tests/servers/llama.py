@@ -12,8 +12,8 @@ TINY_CONTROL = Path(__file__).parents[1] / "data" / "tiny-control.gguf"
 
 
 @contextmanager
-def llama_server(model: Path, *, slots: int = 2, context: int = 4096) -> Iterator[str]:
-    """Serve `model`; yields the address."""
+def llama_server(model: Path, *, slots: int = 2, context: int = 4096, chat_template: str = "") -> Iterator[str]:
+    """Serve `model`; yields the address. A Jinja `chat_template` is for the server's own chat endpoint."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -22,6 +22,7 @@ def llama_server(model: Path, *, slots: int = 2, context: int = 4096) -> Iterato
     params.n_parallel = slots
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.swa_full = True
+    params.chat_template = chat_template
     params.warmup = False
     params.verbosity = 0
     params.endpoint_metrics = True
