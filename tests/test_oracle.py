@@ -14,7 +14,8 @@ from gemma_tools.formats import get_format
 
 pytest.importorskip("xllamacpp")
 
-# Enough of Gemma 4's format for one question with tools. llama-server picks its Gemma 4 reader by the quoted call opening.
+# Enough of Gemma 4's format for one question with tools. llama-server picks its Gemma 4 reader by the quoted call opening,
+# and allows several calls because the template shows several.
 TEMPLATE = """{{- bos_token -}}
 {%- if tools -%}
 {{- '<|turn>system\\n' -}}
@@ -30,7 +31,9 @@ TEMPLATE = """{{- bos_token -}}
 {%- endif -%}
 {%- for message in messages -%}
 {%- if message['tool_calls'] -%}
-{{- '<|tool_call>call:' + message['tool_calls'][0]['function']['name'] + '{}<tool_call|>' -}}
+{%- for call in message['tool_calls'] -%}
+{{- '<|tool_call>call:' + call['function']['name'] + '{}<tool_call|>' -}}
+{%- endfor -%}
 {%- else -%}
 {{- '<|turn>' + message['role'] + '\\n' + message['content'] + '<turn|>\\n' -}}
 {%- endif -%}
