@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gemma_tools import get_format
+from gemma_tools import get_format, register_engine
 from gemma_tools.cli import main
+from gemma_tools.errors import EngineError
+from gemma_tools.testing import ScriptedEngine
 
 ROOT = Path(__file__).parents[1]
 WEATHER = ROOT / "examples" / "weather.json"
@@ -317,30 +319,46 @@ def test_without_arguments_it_explains_itself(run: Callable[..., Ran]) -> None:
         assert command in ran.out
 
 
+def play(*answers: str | EngineError) -> tuple[ScriptedEngine, list[str]]:
+    """An engine that plays these, and the arguments that make `chat` use it."""
+    engine = ScriptedEngine(answers)
+    register_engine("played", lambda: engine)
+    return engine, ["functiongemma", "--engine", "played"]
+
+
 def test_chat_runs_tools_and_goes_on(run: Callable[..., Ran]) -> None:
-    ran = run("chat", "tiny", "--tools", ROOT / "examples" / "tools.py", stdin="What is the weather in Lisbon?\nthank you\n")
+    question = "What is the weather in Lisbon?\n"
+    ran = run("chat", "tiny", "--tools", ROOT / "examples" / "tools.py", stdin=question * 2)
     assert (ran.status, ran.err) == (0, "")
+    shown = ['→ get_weather {"city": "Lisbon"}', "← get_weather sunny"]
     printed = ran.out.splitlines()
-    assert printed[:2] == ['→ get_weather {"city": "Lisbon"}', "← get_weather sunny in Lisbon"]
-    assert printed[-1] == "You are welcome!"
+    assert printed[:2] == shown
+    assert "sunny" in printed[2]
+    assert printed[3:5] == shown
 
 
 def test_chat_asks_for_the_results_of_tools_that_are_only_declared(run: Callable[..., Ran]) -> None:
-    ran = run("chat", "tiny", "--tools", WEATHER, stdin="What is the weather in Lisbon?\nwet\n\n")
-    assert (ran.status, ran.err) == (0, "")
-    call, *answer = ran.out.splitlines()
-    assert call == '→ get_weather {"city": "Lisbon"}'
-    assert "wet" in "".join(answer)
-
-
-def test_chat_shows_no_terminal_codes_of_a_tool(run: Callable[..., Ran], tmp_path: Path) -> None:
-    tools = tmp_path / "tools.py"
-    tools.write_text(
-        'def get_weather(city: str) -> str:\n    "Gets the current weather for a city."\n    return "\\x1b[2Jwet"\n'
+    engine, model = play(CALL, "It is wet.")
+    ran = run(
+        "chat", *model, "--tools", WEATHER, "--system", "Be brief.", stdin="What is the weather in Lisbon?\nwet as ever\n\n"
     )
-    ran = run("chat", "tiny", "--tools", tools, stdin="What is the weather in Lisbon?\n")
-    assert "← get_weather [2Jwet" in ran.out
-    assert "\x1b" not in ran.out
+    assert ran == Ran(0, '→ get_weather {"city": "Lisbon"}\nIt is wet.\n', "")
+    assert "Be brief." in engine.asked[0].prompt.text
+    assert "wet as ever" in engine.asked[1].prompt.text
+
+
+def test_chat_shows_no_terminal_codes_of_a_tool_or_a_model(run: Callable[..., Ran], tmp_path: Path) -> None:
+    tools = tmp_path / "tools.py"
+    tools.write_text("def get_weather(city: str) -> str:\n    return '\\x1b[2Jwet'\n")
+    _, model = play(CALL, "\x1b[31mIt is wet.")
+    ran = run("chat", *model, "--tools", tools, stdin="What is the weather in Lisbon?\n")
+    assert ran == Ran(0, '→ get_weather {"city": "Lisbon"}\n← get_weather [2Jwet\n[31mIt is wet.\n', "")
+
+
+def test_chat_from_a_file_ends_with_the_first_error(run: Callable[..., Ran]) -> None:
+    _, model = play("Hello!", EngineError("the engine is tired"), "never said")
+    ran = run("chat", *model, stdin="hello\nhello\nhello\n")
+    assert ran == Ran(1, "Hello!\n", "gemma-tools: the engine is tired\n")
 
 
 def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
