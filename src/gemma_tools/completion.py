@@ -20,7 +20,6 @@ from openai.types.chat.chat_completion_chunk import ChoiceDelta
 from gemma_tools.reply import ContentDelta, Event, Problem, ReasoningDelta, Reply, ToolCallDelta, ToolCallEnded, ToolCallStarted
 
 T = TypeVar("T")
-ItemT = TypeVar("ItemT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +68,12 @@ class Heading:
     created: int = field(default_factory=lambda: int(time.time()))
 
 
-def drain(generator: Generator[ItemT, None, T], into: list[ItemT] | None = None) -> T:
-    """Run a generator to its end, keep its items in `into` if that is given, and return what it returns."""
-    items = [] if into is None else into
+def drain(generator: Generator[Any, None, T]) -> T:
+    """Run a generator to its end and return what it returns."""
     with closing(generator):
         while True:
             try:
-                items.append(next(generator))
+                next(generator)
             except StopIteration as end:
                 value: T = end.value
                 return value

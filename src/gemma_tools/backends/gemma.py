@@ -23,6 +23,7 @@ from gemma_tools.completion import Answer, Heading, TokenUse, Turn, chunks, comp
 from gemma_tools.engines import create_engine, engine_options
 from gemma_tools.engines.base import Cancellation, Engine, Generation, Pieces, Sampling, Usage
 from gemma_tools.engines.drive import acall, adrive
+from gemma_tools.engines.stopping import until
 from gemma_tools.errors import UnusableAnswer
 from gemma_tools.formats import get_format
 from gemma_tools.formats.base import Format, Recovery, ReplyParser
@@ -232,12 +233,15 @@ class GemmaBackend(BaseModelBackend):
         generate = partial(self.engine.generate, stop=stop, cancel=cancel)
         if end is None:
             return (yield from generate(prompt, sampling, constraint=plan.constraint))
-        pieces: list[str] = []
-        first = drain(generate(replace(prompt, stop=(*prompt.stop, end)), sampling), pieces)
-        thought = "".join(pieces)
-        for token in (end, *prompt.stop):
-            thought = thought.removesuffix(token)
-        yield thought
+        stops = (*prompt.stop, end)
+        ended: list[Generation] = []
+        written: list[str] = []
+        with closing(_returning(generate(replace(prompt, stop=stops), sampling), ended)) as pieces:
+            for piece in until(pieces, stops):
+                written.append(piece)
+                yield piece
+            drain(pieces)
+        [first], thought = ended, "".join(written)
         used = self.token_counter.count(thought) if first.usage.completion_tokens is None else first.usage.completion_tokens
         left = None if sampling.max_tokens is None else sampling.max_tokens - used
         if first.finish == "length" or (left is not None and left <= 0):
@@ -296,6 +300,11 @@ def _read(pieces: Pieces, parser: ReplyParser, written: list[str], *, single: bo
             yield from events
             if single and any(isinstance(event, ToolCallEnded) for event in events):
                 return Generation()
+
+
+def _returning(pieces: Pieces, into: list[Generation]) -> Generator[str, None, None]:
+    """Pass `pieces` on, and put what they return in `into`."""
+    into.append((yield from pieces))
 
 
 def _holding(turn: Turn, what: Literal["nothing", "calls", "all"], sent: list[Event], held: list[Event]) -> Turn:
