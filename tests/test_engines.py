@@ -7,6 +7,7 @@ import importlib.metadata
 import socket
 from collections.abc import Iterator
 from contextlib import aclosing
+from pathlib import Path
 from threading import Event, current_thread, main_thread
 
 import pytest
@@ -14,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers.llama import TINY_CONTROL, llama_server
 from servers.loopback import Faulty, chunked
+from servers.ollama import ollama_server
 from tiny import GREEDY, PARIS, endless, play, small_talk, weather
 
+from gemma_tools.data import tiny_path
 from gemma_tools.engines import (
     Cancellation,
     Capabilities,
@@ -26,7 +29,9 @@ from gemma_tools.engines import (
     engine_names,
     register_engine,
 )
+from gemma_tools.engines.base import ChatPiece
 from gemma_tools.engines.drive import acall, adrive
+from gemma_tools.engines.ollama import OllamaEngine
 from gemma_tools.engines.openai_completions import PROFILES
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import EngineError, EngineUnavailable, InvalidRequest, UnknownName
@@ -94,6 +99,36 @@ class TestOllama:
         sent = server.requests[0].partition(b"\r\n\r\n")[2].decode()
         assert '"prompt":"[\u2060img-7][img-0]and[img-1]"' in sent.replace("\\u2060", "\u2060")
         assert '"images":["iVBORyBvbmU=","iVBORyB0d28="]' in sent
+
+    @pytest.mark.parametrize(("model", "shown"), [(tiny_path(), True), (TINY_CONTROL, False)])
+    def test_it_finds_out_whether_markers_reach_the_text(self, model: Path, shown: bool) -> None:
+        with (
+            llama_server(model) as llama,
+            ollama_server(llama) as url,
+            create_engine("ollama", model="tiny", url=url) as engine,
+        ):
+            assert isinstance(engine, OllamaEngine)
+            assert engine.shows_markers(small_talk()) is None
+            assert engine.shows_markers(weather()) is shown
+
+    def test_its_own_chat_gives_calls_and_thoughts(self) -> None:
+        call = b'{"function": {"name": "get_weather", "arguments": {"city": "Paris"}}}'
+        lines = (
+            b'{"message": {"role": "assistant", "content": "", "thinking": "Hm."}, "done": false}\n',
+            b'{"message": {"role": "assistant", "content": "Wait.", "tool_calls": [%b]}, "done": false}\n' % call,
+            b'{"message": {"role": "assistant", "content": ""}, "done": true, "done_reason": "stop", "eval_count": 7}\n',
+        )
+        messages = [{"role": "user", "content": "Weather?"}]
+        with Faulty([chunked(*lines)]) as server, create_engine("ollama", model="m", url=server.url) as engine:
+            assert isinstance(engine, OllamaEngine)
+            pieces, generation = play(engine.chat(messages, [], GREEDY, think=True))
+        assert pieces == [
+            ChatPiece(reasoning="Hm."),
+            ChatPiece(content="Wait.", calls=(("get_weather", {"city": "Paris"}),)),
+        ]
+        assert generation.usage.completion_tokens == 7
+        assert server.requests[0].startswith(b"POST /api/chat ")
+        assert b'"think":true' in server.requests[0]
 
     def test_an_option_of_the_wrong_kind_is_named(self) -> None:
         with create_engine("ollama", model="m") as engine, pytest.raises(InvalidRequest) as caught:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from gemma_tools.engines import Generation, Pieces, Sampling
+from collections.abc import Generator
+from typing import TypeVar
+
+from gemma_tools.engines import Generation, Sampling
 from gemma_tools.prompt import Prompt, quote
 
 CONTROLS = (
@@ -49,9 +52,12 @@ def endless() -> Prompt:
     return Prompt("<bos>" + "en" * 60, CONTROLS)
 
 
-def play(pieces: Pieces) -> tuple[list[str], Generation]:
+P = TypeVar("P")
+
+
+def play(pieces: Generator[P, None, Generation]) -> tuple[list[P], Generation]:
     """All pieces, and how the generation ended."""
-    found: list[str] = []
+    found: list[P] = []
     while True:
         try:
             found.append(next(pieces))

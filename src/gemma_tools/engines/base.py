@@ -62,6 +62,8 @@ class Capabilities:
     images: bool = False
     audio: bool = False
     prefix_cache: bool = False
+    native_chat: bool = False
+    """Has `chat`, too: see `gemma_tools.engines.ollama.OllamaEngine.chat`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,16 @@ class Generation:
     usage: Usage = Usage()
     logprobs: tuple[Mapping[str, Any], ...] = ()
     """One entry a token in OpenAI's shape (`token`, `logprob`, `bytes`, `top_logprobs`), when asked for and known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatPiece:
+    """A piece of an answer that the engine's own chat endpoint has read already."""
+
+    content: str = ""
+    reasoning: str = ""
+    calls: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    """Complete calls: name and arguments."""
 
 
 Pieces: TypeAlias = Generator[str, None, Generation]

@@ -171,7 +171,9 @@ class LlamaServerEngine(Engine):
     def _call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return call(self._tasks, work, engine=self.name, patience=self._patience, fault=self._fault)
 
-    async def _ask(self, prompt: Prompt, body: Mapping[str, Any], constraint: Constraint | None, top: int | None) -> Answer:
+    async def _ask(
+        self, prompt: Prompt, body: Mapping[str, Any], constraint: Constraint | None, top: int | None
+    ) -> Answer[str]:
         ids = await self._control_ids(prompt.controls)
         spellings = {number: text for text, number in ids.items()}
         logprobs: list[Mapping[str, Any]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -14,7 +14,18 @@ import ollama
 from pydantic import ValidationError
 
 from gemma_tools.engines.background import Tasks, aside
-from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
+from gemma_tools.engines.base import (
+    Cancellation,
+    Capabilities,
+    ChatPiece,
+    Constraint,
+    Engine,
+    Generation,
+    Pieces,
+    Sampling,
+    Usage,
+)
+from gemma_tools.engines.probe import inner_marker, shows_markers
 from gemma_tools.engines.remote import (
     CONNECT_TIMEOUT,
     Answer,
@@ -48,6 +59,7 @@ _CAPABILITIES = Capabilities(
     constraints=frozenset({"json_schema"}),
     images=True,
     prefix_cache=True,
+    native_chat=True,
 )
 
 _BOS = "<bos>"
@@ -98,6 +110,7 @@ class OllamaEngine(Engine):
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
             trust_env=through_proxy(checked_url(self._url)),
         )
+        self._shows_markers: bool | None = None
         self._finalizer = weakref.finalize(self, aside, partial(self._tasks.close, self._client.close))
 
     @property
@@ -136,6 +149,49 @@ class OllamaEngine(Engine):
             cancel=cancel,
         )
 
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]],
+        sampling: Sampling,
+        *,
+        stop: tuple[str, ...] = (),
+        constraint: Constraint | None = None,
+        think: bool | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Generator[ChatPiece, None, Generation]:
+        """Answer `messages` by `/api/chat`, where Ollama renders the prompt and reads the calls itself.
+
+        The second way, for models whose control tokens Ollama strips from raw text (`shows_markers` finds out): calls come
+        whole, no call can be forced, and what Ollama's own parser does not read is lost. `messages` are in Ollama's shape:
+        arguments are objects, results carry `tool_name`, images are bytes. `tools` are OpenAI's.
+
+        Raises:
+            InvalidRequest, EngineError: as `generate`.
+        """
+        self.refuse_unsupported(sampling, constraint)
+        request = {"messages": messages, "tools": tools, "think": think, **self._request(sampling, stop, constraint)}
+        return play(
+            self._tasks,
+            lambda: self._ask_chat(request),
+            engine=self.name,
+            patience=self._patience,
+            fault=self._fault,
+            cancel=cancel,
+        )
+
+    def shows_markers(self, prompt: Prompt) -> bool | None:
+        """Whether the model's control tokens reach the text of `generate`, found out by a tiny prompt, once.
+
+        Ollama lists no tokens to preserve, so those of type CONTROL vanish. None: unknown, `prompt` has none to ask with.
+
+        Raises:
+            EngineError: Ollama failed.
+        """
+        if self._shows_markers is None and (marker := inner_marker(prompt)):
+            self._shows_markers = shows_markers(self.generate, prompt, marker)
+        return self._shows_markers
+
     def close(self) -> None:
         """Stop what this engine runs, and let go of the connections. Ollama goes on."""
         self._finalizer()
@@ -163,7 +219,7 @@ class OllamaEngine(Engine):
             request |= {"logprobs": True, "top_logprobs": sampling.logprobs}
         return request
 
-    async def _ask(self, request: Mapping[str, Any]) -> Answer:
+    async def _ask(self, request: Mapping[str, Any]) -> Answer[str]:
         logprobs: list[Mapping[str, Any]] = []
         parts: AsyncIterator[ollama.GenerateResponse] = await self._client.generate(**request)
         async with aclosing(parts) as answer:  # type: ignore[type-var]  # it is a generator
@@ -172,6 +228,17 @@ class OllamaEngine(Engine):
                 yield part.response or ""
                 if part.done:
                     yield _generation(part, tuple(logprobs))
+
+    async def _ask_chat(self, request: Mapping[str, Any]) -> Answer[ChatPiece]:
+        parts: AsyncIterator[ollama.ChatResponse] = await self._client.chat(**request)
+        async with aclosing(parts) as answer:  # type: ignore[type-var]  # it is a generator
+            async for part in answer:
+                said = part.message
+                calls = tuple((call.function.name, call.function.arguments) for call in said.tool_calls or ())
+                if said.content or said.thinking or calls:
+                    yield ChatPiece(content=said.content or "", reasoning=said.thinking or "", calls=calls)
+                if part.done:
+                    yield _generation(part, ())
 
     def _fault(self, error: Exception) -> EngineError:
         where = f"Ollama at {self._url}"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +21,7 @@ import openai
 
 from gemma_tools.engines.background import Tasks, aside
 from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
-from gemma_tools.engines.probe import adds_bos, inner_marker, markers_survive, turn_marker
+from gemma_tools.engines.probe import Ask, adds_bos, inner_marker, shows_markers, turn_marker
 from gemma_tools.engines.remote import (
     CONNECT_TIMEOUT,
     Answer,
@@ -171,6 +172,7 @@ class OpenAICompletionsEngine(Engine):
         )
         self._adds_bos = self._profile.adds_bos
         self._ask_bos = self._ask_markers = probe
+        self._probing = Lock()
         self._finalizer = weakref.finalize(self, aside, partial(self._tasks.close, self._client.close))
 
     @property
@@ -191,7 +193,42 @@ class OpenAICompletionsEngine(Engine):
     ) -> Pieces:
         """See `Engine.generate`."""
         self.refuse_unsupported(sampling, constraint)
-        self._learn(prompt, cancel)
+        return self._after_probe(prompt, sampling, stop, constraint, cancel)
+
+    def close(self) -> None:
+        """Stop what this engine runs, and let go of the connections. The server goes on."""
+        self._finalizer()
+
+    def _after_probe(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        stop: tuple[str, ...],
+        constraint: Constraint | None,
+        cancel: Cancellation | None,
+    ) -> Pieces:
+        with self._probing, suppress(EngineError):  # a failure is left for the prompt itself to meet
+            self._learn(prompt, lambda question, drawn: self._play(question, drawn, (), None, cancel))
+        return (yield from self._play(prompt, sampling, stop, constraint, cancel))
+
+    def _learn(self, prompt: Prompt, ask: Ask) -> None:
+        """Find out what is not known yet, as far as this prompt has the tokens to ask with."""
+        if self._ask_bos and (marker := turn_marker(prompt)):
+            told = adds_bos(ask, prompt, marker)
+            self._adds_bos, self._ask_bos = self._adds_bos if told is None else told, False
+        if self._ask_markers and (marker := inner_marker(prompt)):
+            if shows_markers(ask, prompt, marker) is False:
+                logger.warning(_STRIPPED, self._url)
+            self._ask_markers = False
+
+    def _play(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        stop: tuple[str, ...],
+        constraint: Constraint | None,
+        cancel: Cancellation | None,
+    ) -> Pieces:
         body = self._body(prompt, sampling, constraint)
         ends = (*prompt.stop, *stop)
         pieces = play(
@@ -208,21 +245,6 @@ class OpenAICompletionsEngine(Engine):
             yield from until(_keeping(pieces, ended), ends)
         return ended[0] if ended else Generation()
 
-    def close(self) -> None:
-        """Stop what this engine runs, and let go of the connections. The server goes on."""
-        self._finalizer()
-
-    def _learn(self, prompt: Prompt, cancel: Cancellation | None) -> None:
-        """Ask the server once what this prompt allows to ask; a failure is left for the prompt itself to meet."""
-        with suppress(EngineError):
-            if self._ask_bos and (marker := turn_marker(prompt)):
-                self._ask_bos = False
-                self._adds_bos = adds_bos(self, prompt, marker, cancel, otherwise=self._adds_bos)
-            if self._ask_markers and (marker := inner_marker(prompt)):
-                self._ask_markers = False
-                if markers_survive(self, prompt, marker, cancel) is False:
-                    logger.warning(_STRIPPED, self._url)
-
     def _body(self, prompt: Prompt, sampling: Sampling, constraint: Constraint | None) -> dict[str, Any]:
         profile = self._profile
         body = {"max_tokens": self._max_tokens, **profile.body, **sampling.extra}
@@ -236,7 +258,7 @@ class OpenAICompletionsEngine(Engine):
                 return {**body, **send(wanted)}
         return body
 
-    async def _ask(self, prompt: Prompt, body: Mapping[str, Any], stop: tuple[str, ...]) -> Answer:
+    async def _ask(self, prompt: Prompt, body: Mapping[str, Any], stop: tuple[str, ...]) -> Answer[str]:
         finish, usage = None, Usage()
         logprobs: list[Mapping[str, Any]] = []
         stream = await self._client.completions.create(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from gemma_tools.engines.background import Tasks
-from gemma_tools.engines.base import Cancellation, Generation, Pieces
+from gemma_tools.engines.base import Cancellation, ChatPiece, Generation
 from gemma_tools.errors import (
     ContextExceeded,
     EngineError,
@@ -26,8 +26,10 @@ from gemma_tools.errors import (
 
 T = TypeVar("T")
 
-Answer: TypeAlias = AsyncGenerator[str | Generation, None]
-"""What a client makes of one answer: pieces of text, and a `Generation` as the last item."""
+P = TypeVar("P", str, ChatPiece)
+
+Answer: TypeAlias = AsyncGenerator[P | Generation, None]
+"""What a client makes of one answer: its pieces, and a `Generation` as the last item."""
 
 CONNECT_TIMEOUT = 10.0
 """Seconds until a server that does not even accept the connection counts as not there."""
@@ -90,13 +92,13 @@ def through_proxy(url: str) -> bool:
 
 def play(
     tasks: Tasks,
-    ask: Callable[[], Answer],
+    ask: Callable[[], Answer[P]],
     *,
     engine: str,
     patience: Patience,
     fault: Callable[[Exception], EngineError],
     cancel: Cancellation | None,
-) -> Pieces:
+) -> Generator[P, None, Generation]:
     """Yield the pieces of `ask()` and return its `Generation`.
 
     `fault` says what an exception of the client means. Each attempt calls `ask` anew. A generation that `cancel` ended
@@ -110,7 +112,7 @@ def play(
         for item in tasks.stream(lambda: _attempts(ask, patience, fault), cancel):
             if isinstance(item, Generation):
                 return item
-            text.append(item)
+            text.append(item if isinstance(item, str) else item.content)
             yield item
     except EngineError as error:
         error.engine, error.text = engine, "".join(text)
@@ -147,7 +149,7 @@ def call(
         raise
 
 
-async def _attempts(ask: Callable[[], Answer], patience: Patience, fault: Callable[[Exception], EngineError]) -> Answer:
+async def _attempts(ask: Callable[[], Answer[P]], patience: Patience, fault: Callable[[Exception], EngineError]) -> Answer[P]:
     begun, attempt, seconds = False, 0, patience.seconds
     while True:
         try:
