@@ -145,6 +145,16 @@ def answer(raw: socket.socket) -> bytes:
     return told
 
 
+def read_to(raw: socket.socket, end: bytes) -> bytes:
+    """What comes, as far as `end`."""
+    told = b""
+    while not told.endswith(end):
+        piece = raw.recv(65536)
+        assert piece, told
+        told += piece
+    return told
+
+
 def test_a_long_body_is_refused_before_it_is_read(url: str) -> None:
     address, head = request(url, "Content-Length: 1000000000")
     with socket.create_connection(address) as raw:
@@ -182,7 +192,7 @@ def test_a_second_head_that_does_not_come_is_not_waited_for(url: str) -> None:
     address, _ = request(url)
     with socket.create_connection(address) as raw:
         raw.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert raw.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert b" 200 " in read_to(raw, b'{"status":"ok"}')
         raw.sendall(b"GET /he")
         assert answer(raw) == b""
 
@@ -192,7 +202,7 @@ def test_a_refused_body_is_not_read_for_ever(url: str) -> None:
     head = b"POST /v1/models HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000000000\r\n\r\n"
     with socket.create_connection(address) as raw:
         raw.sendall(head)
-        assert b" 403 " in raw.recv(65536)
+        assert b" 403 " in read_to(raw, b"}}")
         raw.sendall(b" ")
         assert answer(raw) == b""
 

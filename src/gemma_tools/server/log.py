@@ -7,7 +7,7 @@ import logging
 import sys
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 from uuid import uuid4
 
@@ -37,7 +37,7 @@ class Entry:
     def write(self) -> None:
         """Log the entry, at INFO."""
         values: dict[str, Any] = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "time": _time(time()),
             "id": self.id,
             "caller": self.caller,
             "method": self.method,
@@ -53,10 +53,29 @@ class Entry:
         access.info("%s", json.dumps(values))
 
 
+class _JsonLines(logging.Formatter):
+    """Whatever else is logged, as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        values = {"time": _time(record.created), "level": record.levelname, "message": record.getMessage()}
+        if record.exc_info:
+            values["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(values)
+
+
 def log_to_stderr() -> None:
-    """Write the entries to standard error as they are, one a line."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    access.handlers[:] = [handler]
+    """Write to standard error, one line of JSON each: the entries, and the warnings and errors of the package."""
+    for name, level, formatter in (
+        (access.name, logging.INFO, logging.Formatter("%(message)s")),
+        ("gemma_tools", logging.WARNING, _JsonLines()),
+    ):
+        logger, handler = logging.getLogger(name), logging.StreamHandler(sys.stderr)
+        handler.setFormatter(formatter)
+        handler.setLevel(level)
+        logger.addHandler(handler)
     access.setLevel(logging.INFO)
     access.propagate = False
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
