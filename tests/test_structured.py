@@ -74,6 +74,16 @@ def test_the_schema_binds_the_answer_and_not_the_thought() -> None:
     assert result.usage.completion_tokens > len(GOOD) // 4
 
 
+def test_the_thought_streams_as_it_comes() -> None:
+    engine = ScriptedEngine(["Paris is warm.\n<channel|>", GOOD], capabilities=BOUND)
+    stream = Gemma4Model("x", engine=engine).run(user("hi"), FORMAT, reasoning_effort="high", stream=True)
+    deltas = [chunk.choices[0].delta.model_dump() for chunk in stream]
+    thought = [delta["reasoning"] for delta in deltas if delta.get("reasoning")]
+    assert len(thought) > 1
+    assert "".join(thought) == "Paris is warm."
+    assert "".join(delta["content"] for delta in deltas if delta["content"]) == GOOD
+
+
 def test_a_thought_that_uses_up_the_limit_is_a_length() -> None:
     engine = ScriptedEngine(["a very long thought", GOOD], capabilities=BOUND)
     result = Gemma4Model("x", {"max_tokens": 3}, engine=engine).run(user("hi"), FORMAT, reasoning_effort="high")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from chat import ALARM, OSLO, PARIS, WEATHER, accumulated, calls, facts, scripted, user
 
-from gemma_tools import BaseModelBackend, FunctionGemmaModel, Gemma4Model, create_model
+from gemma_tools import BaseModelBackend, FunctionGemmaModel, Gemma3Model, Gemma4Model, create_model
 from gemma_tools.engines.base import Capabilities
 from gemma_tools.engines.llama_cpp import LlamaCppEngine
 from gemma_tools.errors import EngineUnavailable, InvalidRequest, UnusableAnswer
@@ -104,6 +105,18 @@ def test_the_answer_is_begun_where_no_grammar_is_taken() -> None:
     prompt = engine.asked[0].prompt
     assert prompt.text.endswith("<start_of_turn>model\n<start_function_call>call:get_weather{")
     assert [segment.text for segment in prompt.segments if segment.control][-1] == "<start_function_call>"
+
+
+@pytest.mark.parametrize(
+    ("style", "begun", "written"),
+    [("pythonic", "[get_weather(", "city='Oslo')]"), ("json", '{"name": "get_weather", "parameters": {', '"city": "Oslo"}}')],
+)
+def test_gemma_3_is_begun_in_either_style(style: Any, begun: str, written: str) -> None:
+    engine = ScriptedEngine([written], capabilities=PREFILL_ONLY)
+    model = Gemma3Model("x", engine=engine, tool_style=style)
+    answer = model.run(user("hi"), tools=[WEATHER], tool_choice="required")
+    assert [(name, json.loads(arguments)) for name, arguments in calls(answer)] == [("get_weather", {"city": "Oslo"})]
+    assert engine.asked[0].prompt.text.endswith(f"<start_of_turn>model\n{begun}")
 
 
 def test_a_begun_call_has_no_thought_before_it() -> None:
