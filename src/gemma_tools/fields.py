@@ -98,13 +98,13 @@ def check_fields(body: Mapping[str, Any]) -> None:
             raise InvalidRequest(f"this is not supported. {policy.note}", param=name, code="unsupported_parameter")
 
 
-def flag(body: Mapping[str, Any], name: str, default: bool = False) -> bool:
-    """A field that is true or false."""
+def flag(body: Mapping[str, Any], name: str, default: bool = False, *, param: str | None = None) -> bool:
+    """A field that is true or false. `param` is the place to name, if it is not `name`."""
     value = body.get(name)
     if value is None:
         return default
     if not isinstance(value, bool):
-        raise InvalidRequest(f"true or false is needed, not {value!r}", param=name, code="invalid_type")
+        raise InvalidRequest(f"true or false is needed, not {value!r}", param=param or name, code="invalid_type")
     return value
 
 
@@ -119,14 +119,14 @@ def integer(body: Mapping[str, Any], name: str, low: int | None, high: int | Non
     return value
 
 
-def number(body: Mapping[str, Any], name: str, low: float, high: float) -> float | None:
-    """A number within bounds; None where there is none. True and false are no numbers."""
+def number(body: Mapping[str, Any], name: str, low: float, high: float, *, param: str | None = None) -> float | None:
+    """A number within bounds; None where there is none. True and false are no numbers. `param` as in `flag`."""
     value = body.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidRequest(f"a number is needed, not {value!r}", param=name, code="invalid_type")
-    _check_bounds(value, name, low, high)
+        raise InvalidRequest(f"a number is needed, not {value!r}", param=param or name, code="invalid_type")
+    _check_bounds(value, param or name, low, high)
     return value
 
 
@@ -145,7 +145,7 @@ def text(body: Mapping[str, Any], name: str) -> str | None:
 
 
 def mapping(body: Mapping[str, Any], name: str, param: str | None = None) -> Mapping[str, Any] | None:
-    """An object; None where there is none. `param` is the place to name, if it is not `name`."""
+    """An object; None where there is none. `param` as in `flag`."""
     value = body.get(name)
     if value is not None and not isinstance(value, Mapping):
         raise InvalidRequest("an object is needed", param=param or name, code="invalid_type")

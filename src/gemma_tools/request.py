@@ -533,7 +533,7 @@ def parse_request(body: Mapping[str, Any]) -> ChatRequest:
         parallel_tool_calls=flag(body, "parallel_tool_calls", True),
         response_format=_response_format(body),
         stream=flag(body, "stream"),
-        include_usage=flag(stream_options, "include_usage"),
+        include_usage=flag(stream_options, "include_usage", param="stream_options.include_usage"),
         max_tokens=min(limits, default=None),
         temperature=number(body, "temperature", 0, 2),
         top_p=number(body, "top_p", 0, 1),
@@ -562,12 +562,20 @@ def _legacy(body: Mapping[str, Any]) -> tuple[Any, Any]:
             raise InvalidRequest("give tools or functions, not both", param="functions")
         if not isinstance(functions, (list, tuple)):
             raise InvalidRequest("a list of functions is needed", param="functions", code="invalid_type")
-        tools = [{"type": "function", "function": function} for function in functions]
+        tools = [_legacy_tool(function, f"functions[{i}]") for i, function in enumerate(functions)]
     if call is not None:
         if choice is not None:
             raise InvalidRequest("give tool_choice or function_call, not both", param="function_call")
         choice = {"type": "function", "function": call} if isinstance(call, Mapping) else call
     return tools, choice
+
+
+def _legacy_tool(function: object, where: str) -> Tool:
+    try:
+        return validate_tools([{"type": "function", "function": function}])[0]
+    except InvalidRequest as wrong:
+        place = (wrong.param or "").removeprefix("tools[0].function")
+        raise InvalidRequest(wrong.message, param=where + place, code=wrong.code) from None
 
 
 _EFFORTS: Final = MappingProxyType({"none": False, "minimal": False, "low": True, "medium": True, "high": True, "xhigh": True})
@@ -626,6 +634,7 @@ def _logit_bias(body: Mapping[str, Any]) -> Mapping[str, float] | None:
     if not given:
         return None
     for token in given:
-        if number(given, token, -100, 100) is None:
-            raise InvalidRequest("a number is needed", param=f"logit_bias.{token}", code="invalid_type")
+        place = f"logit_bias.{token}"
+        if number(given, token, -100, 100, param=place) is None:
+            raise InvalidRequest("a number is needed", param=place, code="invalid_type")
     return MappingProxyType({str(token): float(bias) for token, bias in given.items()})
