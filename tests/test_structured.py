@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any, Literal
 
 import jsonschema
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from gemma_tools import FunctionGemmaModel, Gemma4Model, create_model
+from gemma_tools.backends import checks
 from gemma_tools.backends.checks import json_text
 from gemma_tools.engines.base import Capabilities
-from gemma_tools.errors import InvalidRequest, UnusableAnswer
+from gemma_tools.errors import InvalidRequest, MissingDependency, UnusableAnswer
 from gemma_tools.testing import ScriptedEngine
 
 SCHEMA = {
@@ -146,6 +148,22 @@ def test_a_call_may_come_in_place_of_the_answer() -> None:
     answer = scripted(PARIS).run(user("hi"), FORMAT, tools=[WEATHER])
     assert calls(answer) == [("get_weather", '{"city": "Paris"}')]
     assert content(scripted(f"It is {GOOD}").run(user("hi"), FORMAT, tools=[WEATHER])) == GOOD
+
+
+def test_without_the_extra_schemas_cannot_be_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
+    wrong = PARIS.replace("city", "town")
+    checks._validator.cache_clear()
+    try:
+        with pytest.raises(MissingDependency, match=r"gemma-tools\[validation\]"):
+            scripted(GOOD).run(user("hi"), FORMAT)
+        with pytest.raises(MissingDependency):
+            scripted(wrong, on_invalid="raise").run(user("hi"), tools=[WEATHER])
+        unchecked = scripted(wrong).run(user("hi"), tools=[WEATHER])
+        assert "problems" not in unchecked.choices[0].message.model_dump()
+        assert content(scripted(GOOD).run(user("hi"), {"type": "json_object"})) == GOOD
+    finally:
+        checks._validator.cache_clear()
 
 
 def test_plain_text_is_left_alone() -> None:
