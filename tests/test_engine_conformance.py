@@ -257,6 +257,12 @@ def test_an_engine_that_counts_counts_as_it_reads(engine: Engine) -> None:
     assert count == WEATHER_TOKENS
 
 
+def test_half_a_character_is_refused_and_counted(engine: Engine) -> None:
+    with pytest.raises(InvalidRequest):
+        play(engine.generate(Prompt("<bos>\ud800", CONTROLS), GREEDY))
+    assert engine.count_tokens("\ud800") in (None, 1)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_closing_is_safe_at_any_time(name: str, servers: dict[str, str]) -> None:
     make(name, servers).close()

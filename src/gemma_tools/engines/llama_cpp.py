@@ -48,8 +48,8 @@ class LlamaCppEngine(LlamaServerEngine):
         key = secrets.token_urlsafe()
         server = _open(_locate(model), key, context=context, parallel=parallel, threads=threads, gpu_layers=gpu_layers)
         super().__init__(server.listening_address, api_key=key, timeout=math.inf, max_retries=0)
-        self._held.append(server)
-        self._call(lambda: self._json("GET", "/health"))  # freeing a server that never answered anything would hang
+        self._remote.held.append(server)
+        self._remote.call(lambda: self._json("GET", "/health"))  # freeing a server that never answered anything would hang
 
 
 def _locate(model: str | Path) -> Path:

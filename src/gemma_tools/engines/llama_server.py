@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
-from gemma_tools.engines.background import Tasks, aside
 from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
-from gemma_tools.engines.remote import (
-    CONNECT_TIMEOUT,
-    Answer,
-    Patience,
-    call,
-    checked_url,
-    play,
-    status_fault,
-    through_proxy,
-    transport_fault,
-)
+from gemma_tools.engines.faults import not_understood, status_fault, transport_fault
+from gemma_tools.engines.remote import CONNECT_TIMEOUT, Answer, Patience, Remote, checked_url, through_proxy
 from gemma_tools.errors import ContextExceeded, EngineError, EngineProtocolError, InvalidRequest
 from gemma_tools.prompt import Prompt
-
-T = TypeVar("T")
 
 _FIELDS = {
     "max_tokens": "n_predict",
@@ -101,17 +88,15 @@ class LlamaServerEngine(Engine):
         max_retries: int = 3,
     ) -> None:
         self._url = checked_url(url)
-        self._patience = Patience(timeout, max_retries)
-        self._tasks = Tasks()
         self._client = httpx.AsyncClient(
             base_url=self._url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
             trust_env=through_proxy(self._url),
         )
+        fault = partial(_fault, f"{self.name} at {self._url}")
+        self._remote = Remote(self.name, Patience(timeout, max_retries), fault, self._client.aclose)
         self._ids: dict[tuple[str, ...], dict[str, int]] = {}
-        self._held: list[object] = []  # let go of last
-        self._finalizer = weakref.finalize(self, aside, partial(_shut, self._tasks, self._client, self._held))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -136,14 +121,7 @@ class LlamaServerEngine(Engine):
             "stop": [*prompt.stop, *stop],
             **_sampling(sampling),
         }
-        return play(
-            self._tasks,
-            lambda: self._ask(prompt, body, constraint, sampling.logprobs),
-            engine=self.name,
-            patience=self._patience,
-            fault=self._fault,
-            cancel=cancel,
-        )
+        return self._remote.play(lambda: self._ask(prompt, body, constraint, sampling.logprobs), cancel)
 
     @property
     def context_length(self) -> int | None:
@@ -152,7 +130,7 @@ class LlamaServerEngine(Engine):
         Raises:
             EngineError: the server cannot be asked.
         """
-        properties = self._call(lambda: self._json("GET", "/props"))
+        properties = self._remote.call(lambda: self._json("GET", "/props"))
         length = properties.get("default_generation_settings", {}).get("n_ctx")
         return length if isinstance(length, int) else None
 
@@ -162,14 +140,12 @@ class LlamaServerEngine(Engine):
         Raises:
             EngineError: the server cannot be asked.
         """
-        return len(self._call(lambda: self._tokenize(text, parse_special=True)))
+        sendable = text.encode(errors="replace").decode()
+        return len(self._remote.call(lambda: self._tokenize(sendable, parse_special=True)))
 
     def close(self) -> None:
         """Stop what this engine runs, and let go of its connections. The server goes on."""
-        self._finalizer()
-
-    def _call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return call(self._tasks, work, engine=self.name, patience=self._patience, fault=self._fault)
+        self._remote.close()
 
     async def _ask(
         self, prompt: Prompt, body: Mapping[str, Any], constraint: Constraint | None, top: int | None
@@ -224,16 +200,9 @@ class LlamaServerEngine(Engine):
             raise EngineProtocolError(f"{path} gave no JSON object")
         return answer
 
-    def _fault(self, error: Exception) -> EngineError:
-        where = f"{self.name} at {self._url}"
-        if known := transport_fault(error, where):
-            return known
-        return EngineProtocolError(f"{where} answered in a way that is not understood: {error!r}")
 
-
-def _shut(tasks: Tasks, client: httpx.AsyncClient, held: list[object]) -> None:
-    tasks.close(client.aclose)
-    held.clear()
+def _fault(where: str, error: Exception) -> EngineError:
+    return transport_fault(error, where) or not_understood(error, where)
 
 
 def _sampling(sampling: Sampling) -> dict[str, Any]:

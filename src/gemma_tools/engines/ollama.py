@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -13,7 +12,6 @@ import httpx
 import ollama
 from pydantic import ValidationError
 
-from gemma_tools.engines.background import Tasks, aside
 from gemma_tools.engines.base import (
     Cancellation,
     Capabilities,
@@ -25,18 +23,10 @@ from gemma_tools.engines.base import (
     Sampling,
     Usage,
 )
+from gemma_tools.engines.faults import not_understood, status_fault, transport_fault
 from gemma_tools.engines.probe import inner_marker, shows_markers
-from gemma_tools.engines.remote import (
-    CONNECT_TIMEOUT,
-    Answer,
-    Patience,
-    checked_url,
-    play,
-    status_fault,
-    through_proxy,
-    transport_fault,
-)
-from gemma_tools.errors import EngineError, EngineProtocolError, EngineRejected, InvalidRequest
+from gemma_tools.engines.remote import CONNECT_TIMEOUT, Answer, Patience, Remote, checked_url, through_proxy
+from gemma_tools.errors import EngineError, EngineRejected, InvalidRequest
 from gemma_tools.prompt import WORD_JOINER, Prompt
 
 _OPTIONS = {
@@ -103,15 +93,14 @@ class OllamaEngine(Engine):
         self._model = model
         self._url = _host(url or default_url())
         self._context = context
-        self._patience = Patience(timeout, max_retries)
-        self._tasks = Tasks()
         self._client = ollama.AsyncClient(
             host=self._url,
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
             trust_env=through_proxy(checked_url(self._url)),
         )
+        fault = partial(_fault, f"Ollama at {self._url}")
+        self._remote = Remote(self.name, Patience(timeout, max_retries), fault, self._client.close)
         self._shows_markers: bool | None = None
-        self._finalizer = weakref.finalize(self, aside, partial(self._tasks.close, self._client.close))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -140,14 +129,7 @@ class OllamaEngine(Engine):
             "images": [part["data"] for part in prompt.media] or None,
             **self._request(sampling, (*prompt.stop, *stop), constraint),
         }
-        return play(
-            self._tasks,
-            lambda: self._ask(request),
-            engine=self.name,
-            patience=self._patience,
-            fault=self._fault,
-            cancel=cancel,
-        )
+        return self._remote.play(lambda: self._ask(request), cancel)
 
     def chat(
         self,
@@ -171,14 +153,7 @@ class OllamaEngine(Engine):
         """
         self.refuse_unsupported(sampling, constraint)
         request = {"messages": messages, "tools": tools, "think": think, **self._request(sampling, stop, constraint)}
-        return play(
-            self._tasks,
-            lambda: self._ask_chat(request),
-            engine=self.name,
-            patience=self._patience,
-            fault=self._fault,
-            cancel=cancel,
-        )
+        return self._remote.play(lambda: self._ask_chat(request), cancel)
 
     def shows_markers(self, prompt: Prompt) -> bool | None:
         """Whether the model's control tokens reach the text of `generate`, found out by a tiny prompt, once.
@@ -194,7 +169,7 @@ class OllamaEngine(Engine):
 
     def close(self) -> None:
         """Stop what this engine runs, and let go of the connections. Ollama goes on."""
-        self._finalizer()
+        self._remote.close()
 
     def _request(self, sampling: Sampling, stop: Sequence[str], constraint: Constraint | None) -> dict[str, Any]:
         """What `/api/generate` and `/api/chat` have in common."""
@@ -240,14 +215,12 @@ class OllamaEngine(Engine):
                 if part.done:
                     yield _generation(part, ())
 
-    def _fault(self, error: Exception) -> EngineError:
-        where = f"Ollama at {self._url}"
-        if known := transport_fault(error, where):
-            return known
-        if isinstance(error, ollama.ResponseError):
-            said = str(error.error)
-            return EngineRejected(f"{where}: {said}") if error.status_code < 0 else status_fault(error.status_code, said, where)
-        return EngineProtocolError(f"{where} answered in a way that is not understood: {error!r}")
+
+def _fault(where: str, error: Exception) -> EngineError:
+    if not isinstance(error, ollama.ResponseError):
+        return transport_fault(error, where) or not_understood(error, where)
+    said = str(error.error)
+    return EngineRejected(f"{where}: {said}") if error.status_code < 0 else status_fault(error.status_code, said, where)
 
 
 def _text(prompt: Prompt) -> str:

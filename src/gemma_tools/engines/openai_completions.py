@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -19,28 +18,12 @@ from typing import Any
 
 import openai
 
-from gemma_tools.engines.background import Tasks, aside
 from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
+from gemma_tools.engines.faults import not_understood, status_fault, transport_fault
 from gemma_tools.engines.probe import Ask, adds_bos, inner_marker, shows_markers, turn_marker
-from gemma_tools.engines.remote import (
-    CONNECT_TIMEOUT,
-    Answer,
-    Patience,
-    checked_url,
-    play,
-    status_fault,
-    through_proxy,
-    transport_fault,
-)
+from gemma_tools.engines.remote import CONNECT_TIMEOUT, Answer, Patience, Remote, checked_url, through_proxy
 from gemma_tools.engines.stopping import until
-from gemma_tools.errors import (
-    EngineError,
-    EngineProtocolError,
-    EngineRejected,
-    EngineTimeout,
-    EngineUnavailable,
-    InvalidRequest,
-)
+from gemma_tools.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest
 from gemma_tools.prompt import Prompt
 
 logger = logging.getLogger("gemma_tools")
@@ -160,8 +143,6 @@ class OpenAICompletionsEngine(Engine):
         self._profile = PROFILES[server]
         self._url = checked_url(url)
         self._max_tokens = max_tokens
-        self._patience = Patience(timeout, max_retries)
-        self._tasks = Tasks()
         silence = openai.Timeout(None, connect=CONNECT_TIMEOUT)
         self._client = openai.AsyncOpenAI(
             base_url=self._url,
@@ -170,10 +151,11 @@ class OpenAICompletionsEngine(Engine):
             timeout=silence,
             http_client=openai.DefaultAsyncHttpxClient(timeout=silence, trust_env=through_proxy(self._url)),
         )
+        fault = partial(_fault, f"the server at {self._url}")
+        self._remote = Remote(self.name, Patience(timeout, max_retries), fault, self._client.close)
         self._adds_bos = self._profile.adds_bos
         self._ask_bos = self._ask_markers = probe
         self._probing = Lock()
-        self._finalizer = weakref.finalize(self, aside, partial(self._tasks.close, self._client.close))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -197,7 +179,7 @@ class OpenAICompletionsEngine(Engine):
 
     def close(self) -> None:
         """Stop what this engine runs, and let go of the connections. The server goes on."""
-        self._finalizer()
+        self._remote.close()
 
     def _after_probe(
         self,
@@ -231,14 +213,7 @@ class OpenAICompletionsEngine(Engine):
     ) -> Pieces:
         body = self._body(prompt, sampling, constraint)
         ends = (*prompt.stop, *stop)
-        pieces = play(
-            self._tasks,
-            lambda: self._ask(prompt, body, ends),
-            engine=self.name,
-            patience=self._patience,
-            fault=self._fault,
-            cancel=cancel,
-        )
+        pieces = self._remote.play(lambda: self._ask(prompt, body, ends), cancel)
         # Not every server finds a stop string that begins or ends within a token, so it is looked for here, too.
         ended: list[Generation] = []
         with closing(pieces):
@@ -280,21 +255,15 @@ class OpenAICompletionsEngine(Engine):
         if finish:
             yield Generation(finish="length" if finish == "length" else "stop", usage=usage, logprobs=tuple(logprobs))
 
-    def _fault(self, error: Exception) -> EngineError:
-        where = f"the server at {self._url}"
-        if isinstance(error, openai.APIStatusError):
-            return status_fault(error.status_code, error.message, where)
-        if isinstance(error, openai.APIConnectionError):
-            cause = error.__cause__
-            known = transport_fault(cause, where) if cause else None
-            if known:
-                return known
-            return (EngineTimeout if isinstance(error, openai.APITimeoutError) else EngineUnavailable)(f"{where}: {error}")
-        if isinstance(error, openai.APIError):
-            return EngineRejected(f"{where}: {error.message}")
-        return transport_fault(error, where) or EngineProtocolError(
-            f"{where} answered in a way that is not understood: {error!r}"
-        )
+
+def _fault(where: str, error: Exception) -> EngineError:
+    if isinstance(error, openai.APIStatusError):
+        return status_fault(error.status_code, error.message, where)
+    if isinstance(error, openai.APIConnectionError) and error.__cause__:
+        return transport_fault(error.__cause__, where) or EngineUnavailable(f"{where}: {error}")
+    if isinstance(error, openai.APIError):
+        return EngineRejected(f"{where}: {error.message}")
+    return transport_fault(error, where) or not_understood(error, where)
 
 
 def _keeping(pieces: Pieces, ended: list[Generation]) -> Iterator[str]:

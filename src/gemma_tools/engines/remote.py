@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
+import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from gemma_tools.engines.background import Tasks
+from gemma_tools.engines.background import Tasks, aside
 from gemma_tools.engines.base import Cancellation, ChatPiece, Generation
+from gemma_tools.engines.faults import no_character
 from gemma_tools.errors import (
-    ContextExceeded,
     EngineError,
     EngineProtocolError,
     EngineRejected,
     EngineTimeout,
     EngineUnavailable,
     InvalidRequest,
-    ModelNotFound,
 )
 
 T = TypeVar("T")
@@ -35,9 +35,6 @@ CONNECT_TIMEOUT = 10.0
 """Seconds until a server that does not even accept the connection counts as not there."""
 
 _PAUSE = 0.25
-_TOO_LONG = re.compile(r"(exceed|maximum|longer|too (long|large)).*context|context.*(exceed|longer|only)", re.I | re.S)
-"""How servers say that a prompt is longer than the context; there is no common code for it."""
-
 _TRANSIENT = frozenset({429, 502, 503, 504})
 
 
@@ -90,63 +87,80 @@ def through_proxy(url: str) -> bool:
     return urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1")
 
 
-def play(
-    tasks: Tasks,
-    ask: Callable[[], Answer[P]],
-    *,
-    engine: str,
-    patience: Patience,
-    fault: Callable[[Exception], EngineError],
-    cancel: Cancellation | None,
-) -> Generator[P, None, Generation]:
-    """Yield the pieces of `ask()` and return its `Generation`.
+class Remote:
+    """One engine's work on its server: all HTTP engines play their answers through this.
 
-    `fault` says what an exception of the client means. Each attempt calls `ask` anew. A generation that `cancel` ended
-    counts as stopped.
-
-    Raises:
-        EngineError: with the text that had arrived.
+    `engine` is the engine's name; `fault` says what an exception of its client means; `close` lets go of the client, and what
+    is in `held` goes after it. All of it must not hold the engine itself, which could then not be freed by merely being
+    forgotten.
     """
-    text: list[str] = []
-    try:
-        for item in tasks.stream(lambda: _attempts(ask, patience, fault), cancel):
-            if isinstance(item, Generation):
-                return item
-            text.append(item if isinstance(item, str) else item.content)
-            yield item
-    except EngineError as error:
-        error.engine, error.text = engine, "".join(text)
-        raise
-    return Generation()
 
+    def __init__(
+        self,
+        engine: str,
+        patience: Patience,
+        fault: Callable[[Exception], EngineError],
+        close: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
+        self.held: list[object] = []
+        self._engine = engine
+        self._patience = patience
+        self._fault = fault
+        self._tasks = Tasks()
+        self._finalizer = weakref.finalize(self, aside, partial(_shut, self._tasks, close, self.held))
 
-def call(
-    tasks: Tasks,
-    work: Callable[[], Coroutine[Any, Any, T]],
-    *,
-    engine: str,
-    patience: Patience,
-    fault: Callable[[Exception], EngineError],
-) -> T:
-    """The result of `work()`, a small question to the server; it is not asked again.
+    def play(self, ask: Callable[[], Answer[P]], cancel: Cancellation | None) -> Generator[P, None, Generation]:
+        """Yield the pieces of `ask()` and return its `Generation`; each attempt calls `ask` anew.
 
-    Raises:
-        EngineError: it could not be answered.
-    """
-    seconds = patience.seconds
+        A generation that `cancel` ended counts as stopped.
 
-    async def attempt() -> T:
+        Raises:
+            EngineError: with the text that had arrived.
+        """
+        text: list[str] = []
         try:
-            async with asyncio.timeout(seconds):
-                return await work()
-        except Exception as error:
-            raise _typed(error, seconds, fault) from error
+            with closing(self._tasks.stream(lambda: _attempts(ask, self._patience, self._fault), cancel)) as items:
+                for item in items:
+                    if isinstance(item, Generation):
+                        return item
+                    text.append(item if isinstance(item, str) else item.content)
+                    yield item
+        except EngineError as error:
+            error.engine, error.text = self._engine, "".join(text)
+            raise
+        return Generation()
 
-    try:
-        return tasks.run(attempt)
-    except EngineError as error:
-        error.engine = engine
-        raise
+    def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The result of `work()`, a small question to the server; it is not asked again.
+
+        Raises:
+            EngineError: it could not be answered.
+        """
+        seconds = self._patience.seconds
+
+        async def attempt() -> T:
+            try:
+                async with asyncio.timeout(seconds):
+                    return await work()
+            except EngineError:
+                raise
+            except Exception as error:
+                raise _typed(error, seconds, self._fault) from error
+
+        try:
+            return self._tasks.run(attempt)
+        except EngineError as error:
+            error.engine = self._engine
+            raise
+
+    def close(self) -> None:
+        """Stop what runs, and let go of the client. Safe at any time, in any thread, any number of times."""
+        self._finalizer()
+
+
+def _shut(tasks: Tasks, close: Callable[[], Coroutine[Any, Any, None]], held: list[object]) -> None:
+    tasks.close(close)
+    held.clear()
 
 
 async def _attempts(ask: Callable[[], Answer[P]], patience: Patience, fault: Callable[[Exception], EngineError]) -> Answer[P]:
@@ -167,7 +181,7 @@ async def _attempts(ask: Callable[[], Answer[P]], patience: Patience, fault: Cal
         except InvalidRequest:
             raise
         except UnicodeEncodeError as error:
-            raise InvalidRequest(f"{error.object[error.start]!r} is no character", param="messages") from None
+            raise no_character(error) from None
         except Exception as error:
             typed = _typed(error, seconds, fault)
             if begun or attempt == patience.retries or not _passing(typed):
@@ -187,32 +201,3 @@ def _typed(error: Exception, seconds: float, fault: Callable[[Exception], Engine
 def _passing(error: EngineError) -> bool:
     """Whether the same request may well succeed a little later."""
     return isinstance(error, EngineUnavailable) or (isinstance(error, EngineRejected) and error.status in _TRANSIENT)
-
-
-def transport_fault(error: BaseException, where: str) -> EngineError | None:
-    """What an exception of httpx, or of its successor httpx2, means; None if it is none of theirs.
-
-    The classes of both carry the same names, and only one of the two packages may be installed.
-    """
-    names = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.split(".")[0] in ("httpx", "httpx2")}
-    if "ConnectTimeout" in names or "ConnectError" in names:
-        return EngineUnavailable(f"no connection to {where}: {error}")
-    if "TimeoutException" in names:
-        return EngineTimeout(f"{where} did not answer in time")
-    if "RemoteProtocolError" in names and "disconnected" not in str(error) and "closed" not in str(error):
-        return EngineProtocolError(f"{where} does not speak HTTP: {error}")
-    if "TransportError" in names:
-        return EngineUnavailable(f"the connection to {where} broke: {error}")
-    if names:
-        return EngineProtocolError(f"{where} answered in a way that is not understood: {error}")
-    return None
-
-
-def status_fault(status: int, message: str, where: str) -> EngineError:
-    """What an error status means. `message` is the server's own."""
-    said = f"{where} answered with status {status}: {message.strip()[:500]}"
-    if status == 404:
-        return ModelNotFound(said)
-    if status in (400, 413) and _TOO_LONG.search(message):
-        return ContextExceeded(said)
-    return EngineRejected(said, status=status)

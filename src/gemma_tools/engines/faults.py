@@ -1,0 +1,58 @@
+"""What the failures of HTTP clients and servers mean, in this package's own errors."""
+
+from __future__ import annotations
+
+import re
+
+from gemma_tools.errors import (
+    ContextExceeded,
+    EngineError,
+    EngineProtocolError,
+    EngineRejected,
+    EngineTimeout,
+    EngineUnavailable,
+    InvalidRequest,
+    ModelNotFound,
+)
+
+_TOO_LONG = re.compile(r"(exceed|maximum|longer|too (long|large)).*context|context.*(exceed|longer|only)", re.I | re.S)
+"""How servers say that a prompt is longer than the context; there is no common code for it."""
+
+
+def transport_fault(error: BaseException, where: str) -> EngineError | None:
+    """What an exception of httpx, or of its successor httpx2, means; None if it is none of theirs.
+
+    The classes of both carry the same names, and only one of the two packages may be installed.
+    """
+    names = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.split(".")[0] in ("httpx", "httpx2")}
+    if "ConnectTimeout" in names or "ConnectError" in names:
+        return EngineUnavailable(f"no connection to {where}: {error}")
+    if "TimeoutException" in names:
+        return EngineTimeout(f"{where} did not answer in time")
+    if "RemoteProtocolError" in names and "disconnected" not in str(error) and "closed" not in str(error):
+        return EngineProtocolError(f"{where} does not speak HTTP: {error}")
+    if "TransportError" in names:
+        return EngineUnavailable(f"the connection to {where} broke: {error}")
+    if names:
+        return EngineProtocolError(f"{where} answered in a way that is not understood: {error}")
+    return None
+
+
+def status_fault(status: int, message: str, where: str) -> EngineError:
+    """What an error status means. `message` is the server's own."""
+    said = f"{where} answered with status {status}: {message.strip()[:500]}"
+    if status == 404:
+        return ModelNotFound(said)
+    if status in (400, 413) and _TOO_LONG.search(message):
+        return ContextExceeded(said)
+    return EngineRejected(said, status=status)
+
+
+def not_understood(error: BaseException, where: str) -> EngineProtocolError:
+    """What any other exception of a client means: the answer was not of its protocol."""
+    return EngineProtocolError(f"{where} answered in a way that is not understood: {error!r}")
+
+
+def no_character(error: UnicodeEncodeError) -> InvalidRequest:
+    """What a prompt means that cannot be written as UTF-8: half of a surrogate pair is in some text of the request."""
+    return InvalidRequest(f"{error.object[error.start]!r} is no character", param="messages")
