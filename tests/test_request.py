@@ -118,6 +118,20 @@ def test_objects_of_the_openai_package_and_unknown_keys() -> None:
         assert made[2].called == "act"
 
 
+def test_results_in_the_shape_of_googles_guide() -> None:
+    for response, content in (({"a": 1}, {"a": 1}), ("x", "x"), ([1], {"value": [1]})):
+        message = {"role": "tool", "content": {"name": "act", "response": response}}
+        result = validate([USER, assistant(call(call_id=None)), message]).messages[2]
+        assert (result.name, result.called, result.content) == ("act", "act", content)
+    for name in ("(", ["x"], 5):
+        assert refused({"messages": [{"role": "tool", "content": {"name": name, "response": 1}}]})[0] == "messages[0].name"
+
+
+def test_raw_results_after_validated_calls() -> None:
+    asked = validate([USER, assistant(call(name="f", call_id="a"))]).messages
+    assert validate([*asked, {"role": "tool", "tool_call_id": "a", "content": "x"}]).messages[2].called == "f"
+
+
 def test_what_is_validated_passes_as_it_is() -> None:
     conversation = validate([USER, assistant(call())], [TOOL], "required")
     assert validate(*conversation) == conversation

@@ -46,6 +46,7 @@ def _table() -> dict[str, FieldPolicy]:
         "top_k": "Not OpenAI's. An integer from 0.",
         "min_p": "Not OpenAI's. From 0 to 1.",
         "seed": "An integer.",
+        "n": "From 1 to 128. The answers are generated one after another.",
         "stop": "A text or a list of texts.",
         "reasoning_effort": "`none` and `minimal` turn thinking off, `low`, `medium`, `high` and `xhigh` turn it on.",
         "chat_template_kwargs": "Not OpenAI's. `enable_thinking`; it goes before `reasoning_effort`.",
@@ -61,8 +62,7 @@ def _table() -> dict[str, FieldPolicy]:
         "verbosity": "Gemma was not trained on it.",
     }
     engine = {
-        "n": "More than 1 only where the engine can.",
-        "logprobs": "",
+        "logprobs": "The probabilities of the tokens that were drawn.",
         "top_logprobs": "From 0 to 20, with `logprobs`.",
         "logit_bias": "Token ids are those of the engine's own vocabulary.",
         "frequency_penalty": "From -2 to 2; 0 is no demand.",

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.fields import FIELD_POLICY, FieldPolicy, check_fields, flag, integer, mapping, number, text
-from gemma_tools.jsontext import check_json, read_json
+from gemma_tools.jsontext import check_json, is_mapping, read_json
 
 __all__ = [
     "FIELD_POLICY",
@@ -160,6 +160,8 @@ def _messages(messages: Sequence[RawMessage]) -> tuple[Message, ...]:
         if raw.__class__ is not dict:
             if isinstance(raw, Message):
                 result.append(raw)
+                if raw.tool_calls:
+                    pending = _note_calls(raw.tool_calls, answers)
                 continue
             raw = _object(raw, f"messages[{index}]")
         get = raw.get
@@ -173,13 +175,12 @@ def _messages(messages: Sequence[RawMessage]) -> tuple[Message, ...]:
         elif role == "assistant":
             message = _assistant(get, content, name, index, known)
             if message.tool_calls:
-                pending = {}
-                for i, call in enumerate(message.tool_calls):
-                    pending[i if call.id is None else call.id] = call.name
-                    if call.id is not None:
-                        answers[call.id] = call.name
+                pending = _note_calls(message.tool_calls, answers)
         elif role == "tool" or role == "function":
-            if name is not None and name not in known:
+            if is_mapping(content) and content.keys() == {"name", "response"}:  # the shape of Google's guide
+                name, response = content["name"], content["response"]
+                content = response if isinstance(response, str) or is_mapping(response) else {"value": response}
+            if name is not None and (name.__class__ is not str or name not in known):
                 known.add(_name(name, f"messages[{index}].name"))
             call_id = get("tool_call_id")
             if call_id is not None and not isinstance(call_id, str):
@@ -202,6 +203,12 @@ def _messages(messages: Sequence[RawMessage]) -> tuple[Message, ...]:
 
 _new: Final = tuple.__new__
 """Makes a named tuple of all its fields, in half the time of a call of its class."""
+
+
+def _note_calls(calls: tuple[Call, ...], answers: dict[str, str]) -> dict[str | int, str]:
+    """Note the names of calls by id, and return those that now wait for their results: by id, or by place without one."""
+    answers.update([(call.id, call.name) for call in calls if call.id is not None])
+    return {i if call.id is None else call.id: call.name for i, call in enumerate(calls)}
 
 
 def _next_call(pending: dict[str | int, str], name: str | None) -> str | None:
