@@ -53,6 +53,8 @@ _PLACEHOLDERS: Final = {
 }
 _HEADERS: Final = {"user": "<start_of_turn>user\n", "model": "<start_of_turn>model\n"}
 _END: Final = "<end_of_turn>\n"
+_NEXT: Final = {side: _END + header for side, header in _HEADERS.items()}
+_NAMELESS: Final = "unknown"
 _READABLE_KEY: Final = re.compile(r"[^\s,()\[\]{}<`\"'=:*]+")
 
 
@@ -118,6 +120,8 @@ class Gemma3Format(Format):
         if declared and choice.mode != "none":
             texts = [_declared(tool.key) if tool.key is not None else _declare(tool) for tool in declared]
             lead += (_INSTRUCTION[self.tool_style], "[\n" + ",\n".join(texts) + "\n]")
+        if conversation[start : start + 1] and conversation[start].role == "assistant" and not (start or lead):
+            writer.losses.append("messages[0]: an empty user turn stands before it, because the user begins")
         writer.begin("".join([block + "\n\n" for block in lead if block]))
         writer.write(conversation, start)
         writer.out.append(_END)
@@ -203,19 +207,21 @@ class _Turns:
             if role == "tool":
                 if called is None:
                     self.losses.append(f"messages[{index}] answers no call before it")
-                waiting = max(0, waiting - 1)
+                elif waiting:
+                    waiting -= 1
                 self._result(called or name, content, index)
                 continue
             if waiting:
                 self.losses.append(f"before messages[{index}]: calls without a result: {waiting}")
-            waiting = max(0, len(calls) - len(responses))
-            text = self.body(content, index)
+                waiting = 0
+            text = quote(content.strip()) if content.__class__ is str else self.body(content, index)
             if role != "assistant":
                 self._add("user", text)
             elif not responses:
                 self._add("model", text)
             if calls:
                 self._calls(calls, index, "\n" if text else "\n\n")
+                waiting = max(0, len(calls) - len(responses))
             for response in responses:
                 self._result(response.name, response.response, index)
             if responses and text:  # Gemma's own shape: the text is what the model said after the results
@@ -251,15 +257,15 @@ class _Turns:
 
     def _add(self, side: str, text: str, gap: str = "\n\n") -> None:
         """Add to the turn of `side`, which is opened if it is not open; `gap` stands between what is in it and `text`."""
+        out = self.out
         if side != self._side:
-            if self._side:
-                self.out.append(_END)
-            self.out.append(_HEADERS[side])
-            self._side, self._filled = side, False
+            out.append(_NEXT[side] if self._side else _HEADERS[side])
+            self._side = side
+            self._filled = False
         if text:
             if self._filled:
-                self.out.append(gap)
-            self.out.append(text)
+                out.append(gap)
+            out.append(text)
             self._filled = True
         self._results = False
 
@@ -271,7 +277,7 @@ class _Turns:
                 self.losses.append(f"{place} is no JSON object, and is written as one argument named 'arguments'")
             elif self._call_text is _pythonic_calls:
                 for key in call.arguments:
-                    if not _READABLE_KEY.fullmatch(key):
+                    if not key.isidentifier() and not _READABLE_KEY.fullmatch(key):
                         self.losses.append(f"{place} has the key {key!r}, which cannot be read back")
 
     def _result(self, name: str | None, content: object, index: int) -> None:
@@ -280,16 +286,18 @@ class _Turns:
         text = said if isinstance(said, str) else "" if said is None else json_text(said)
         media = self._parts(content, index, media_only=True) if isinstance(content, tuple) else ""
         results = self._results
-        self._add("user", f"```tool_output\n{name or 'unknown'}: {quote(text)}\n```{media}", "\n" if results else "\n\n")
+        self._add("user", f"```tool_output\n{quote(f'{name or _NAMELESS}: {text}')}\n```{media}", "\n" if results else "\n\n")
         self._results = True
 
 
 def _pythonic_calls(calls: Sequence[Call]) -> str:
     """`[f(a=1, b='x'), g()]`."""
     written = []
-    for call in calls:
-        arguments = ", ".join([f"{key}={python_text(value)}" for key, value in call.arguments.items()])
-        written.append(f"{call.name}({arguments})")
+    for _, name, arguments, _ in calls:
+        said = [
+            f"{key}={value!r}" if value.__class__ is str else f"{key}={python_text(value)}" for key, value in arguments.items()
+        ]
+        written.append(f"{name}({', '.join(said)})")
     return f"[{', '.join(written)}]"
 
 

@@ -48,7 +48,10 @@ _KEY: Final = re.compile(r"[\"'\w]*+")
 _LABEL: Final = re.compile(r"[\w.+#-]*+")
 _ROLE: Final = re.compile(r"(?:model|assistant)\n")
 _IDENTIFIER: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
-_NAMESPACE: Final = re.compile(r"(?:functions?|default_api|api|tools?|tool_code)[.:/]")
+_NAMESPACES: Final = ("function", "functions", "default_api", "api", "tool", "tools", "tool_code")
+_NAMESPACE: Final = re.compile(rf"(?:{'|'.join(_NAMESPACES)})[.:/]")
+_ANY_NAMESPACE: Final = re.compile(r"[A-Za-z0-9_-]*+(?:[.:/]|\Z)")
+_RESULT_LABELS: Final = frozenset(("tool_output", "tool_outputs", "tool_response", "output"))
 _SEPARATOR: Final = re.compile(r"[.:/]")
 _ARGUMENTS: Final = ("parameters", "arguments", "args")
 _LABELS: Final = ("type", "id")
@@ -263,7 +266,7 @@ class Gemma3Parser(LiteralReader):
             if wrapper:
                 return (yield from self._attempt(i, lambda at: self._wrapped(at, wrapper)))
         if line_start and self._declared is not None:
-            return (yield from self._attempt(i, self._list if self._text[i] == "[" else self._object_call, live=True))
+            return (yield from self._attempt(i, self._whole, live=True))
         before = self._text[i - 1] if i > self._said else self._before
         if line_start or before.isspace():
             return (yield from self._attempt(i, self._rest_of_line))
@@ -305,6 +308,12 @@ class Gemma3Parser(LiteralReader):
         self._pass(at)
         return at
 
+    def _whole(self, i: int) -> Step:
+        """A list or an object that begins a line, and what separates it from the next."""
+        i = yield from (self._list(i) if self._text[i] == "[" else self._object_call(i))
+        end = yield from self._run(i, _BETWEEN)
+        return end if self._text[end : end + 1] in ("[", "{") else i
+
     def _rest_of_line(self, i: int) -> Step:
         """Calls that are all that is left of their line."""
         if self._text[i] not in "[{":
@@ -316,14 +325,19 @@ class Gemma3Parser(LiteralReader):
                 return i
             if self._text[end] not in ",;":
                 raise Refused
-            i = yield from self._blank(end + 1)
+            end = yield from self._run(end + 1, _INLINE_BLANK)
+            if end == len(self._text) or self._text[end] == "\n":
+                return end
+            i = end
 
     def _fence(self, i: int, count: int) -> Step:
         """A code fence of `count` backticks that holds nothing but calls; its label does not matter."""
         i += count
         end = yield from self._short_run(i, _LABEL, _LONGEST_LABEL)
-        label_end = self._text[end : end + 1]
-        if label_end in ("[", "{") or label_end.isspace():
+        behind = self._text[end : end + 1]
+        if behind in ("[", "{") or behind.isspace():
+            if self._text[i:end] in _RESULT_LABELS:
+                raise Refused  # a result that the model invents
             i = end
         found = False
         while True:
@@ -427,16 +441,29 @@ class Gemma3Parser(LiteralReader):
 
         With `declared` the name must be that of a tool, or `print`.
         """
-        end = yield from self._short_run(i, _NAME, _LONGEST_NAME)
-        if end - i == _LONGEST_NAME:
-            return None
-        if end == len(self._text):
+        while True:
+            found = _NAME.match(self._text, i, i + _LONGEST_NAME)
+            word = found[0] if found else ""
+            end, found = i + len(word), None
+            if end < len(self._text) or self._ended or not self._may_become_name(word, native=native, declared=declared):
+                break
+            yield from self._wait()
+        if end == len(self._text) and self._ended:
             raise Cut(end)
-        word = self._text[i:end]
         if not word or (declared and word != "print" and self._resolve(word, native=native) is None):
             return None
         end = yield from self._blank(end)
         return (end + 1, word) if self._text[end] == "(" else None
+
+    def _may_become_name(self, begun: str, *, native: bool, declared: bool) -> bool:
+        """Whether a word that begins so may yet be the name of a tool, so that it must be held back."""
+        if len(begun) == _LONGEST_NAME:
+            return False
+        if self._declared is None or not declared:
+            return True
+        if native and _ANY_NAMESPACE.match(begun):
+            return True
+        return any(name.startswith(begun) for name in (*self._declared, "print", *_NAMESPACES)) or bool(_NAMESPACE.match(begun))
 
     def _resolve(self, word: str, *, native: bool = False) -> str | None:
         """The declared name that `word` means: without the namespace in front of it, any one where a list was opened."""
@@ -444,7 +471,7 @@ class Gemma3Parser(LiteralReader):
             return word if _IDENTIFIER.fullmatch(word) else None
         if word in self._declared or self._exact:
             return word if word in self._declared else None
-        separator = (_SEPARATOR.search if native else _NAMESPACE.match)(word)
+        separator = (_ANY_NAMESPACE if native else _NAMESPACE).match(word)
         while separator:
             if word[separator.end() :] in self._declared:
                 return word[separator.end() :]
@@ -623,6 +650,7 @@ class Gemma3Parser(LiteralReader):
 
     def _take_text(self, text: str) -> None:
         """Arguments in a text of their own, without their last bracket."""
+        text = text if text.strip() else "{}"
         try:
             for _ in range(2):
                 reader = _ArgumentText(self._root, exact=self._exact, guarded=self._broken.values())

@@ -38,6 +38,7 @@ _PLAIN: Final = {quote: re.compile(rf"[^{quote}\\]*+") for quote in "\"'"}
 _PLAIN_GUARDED: Final = {quote: re.compile(rf"[^{quote}\\<]*+") for quote in "\"'"}
 _PYTHON_WORDS: Final = {"True": "true", "False": "false", "None": "null"}
 _JSON_WORDS: Final = frozenset(("true", "false", "null"))
+_GROUPED_DIGITS: Final = re.compile(r"[+-]?[0-9]+(?:_[0-9]+)+(?:\.[0-9]+)?")
 _FENCE: Final = "```"
 _LONGEST_KEY: Final = 256
 
@@ -431,6 +432,8 @@ class LiteralReader(GeneratorParser):
         end = yield from self._run(i, _TOKEN)
         follows = (yield from self._ahead(end))[1]
         lexeme = self._text[i:end]
+        if self._python and _GROUPED_DIGITS.fullmatch(lexeme):
+            lexeme = lexeme.replace("_", "")
         if lexeme and follows in ("", ",", ")", "]", "}", "`") and bare(lexeme, None) is not None:
             value = bare(lexeme, types) or f'"{inner_json(lexeme)}"'
             self._note_literal(lexeme, value)
