@@ -245,10 +245,12 @@ class BodyReader(ValueReader):
         self._repair("key_quoted", "a key in quotes or delimiters", pos)
         start = scan = pos + len(quote)
         while True:
-            end = self._text.find(quote, scan)
+            end, tag = self._text.find(quote, scan), self._text.find(self._dialect.end, scan)
+            if tag >= 0 and not 0 <= end < tag:
+                raise Unreadable(tag, "a key that is not closed")
             if end >= 0:
                 break
-            scan = max(start, len(self._text) - len(quote) + 1)
+            scan = max(start, len(self._text) - self._dialect.longest)
             yield from self._more()
         at, ahead = yield from self._ahead(end + len(quote))
         if ahead == "=":

@@ -34,6 +34,8 @@ _NAME_HEAD: Final = re.compile(rf"[ \t]*({_NAME})\s*(\{{)")
 _NAME_HEAD_BEGUN: Final = re.compile(rf"[ \t]*({_NAME})(\s*)")
 _TAG_LIKE: Final = r"<[/|]{0,2}(?i:start_?)?(?i:tool|function)?_?(?i:calls?)\|?>"
 _TAG_LIKE_BEGUN: Final = re.compile(r"<[/|]{0,2}[A-Za-z_]{0,24}\|?")
+_END_LIKE: Final = re.compile(r"</?\|?[A-Za-z_]{1,24}\|?>")
+_END_LIKE_BEGUN: Final = re.compile(r"(?:</?\|?[A-Za-z_]{0,24}\|?)?")
 _CODE_END: Final = re.compile("\n|`+")
 _CLOSERS: Final = re.compile(r"[\s}\])]*")
 _ROLE: Final = re.compile(r"(?:model|assistant)\n")
@@ -439,7 +441,7 @@ class BraceParser(BodyReader):
             self._pinned = False
         self._finish_call()
         self._pos = pos
-        yield from self._bare_end_tag()
+        yield from self._bare_end_tag(tagged=tag > 0)
         return True
 
     def _bare_head(self, pos: int, *, tagged: bool) -> re.Match[str] | None:
@@ -457,13 +459,20 @@ class BraceParser(BodyReader):
             return False
         return name[1] in self._declared if name[2] else any(known.startswith(name[1]) for known in self._declared)
 
-    def _bare_end_tag(self) -> Reading:
+    def _bare_end_tag(self, *, tagged: bool) -> Reading:
+        """Pass over the end tag at `_pos`, or what is like one where something like a start tag stood in front."""
         end = self._dialect.end
         while True:
             at = _behind_closers(self._text, self._pos)
             if self._text.startswith(end, at):
                 self._pos = at + len(end)
                 return
-            if self._ended or not end.startswith(self._text[at : at + len(end)]):
+            like = _END_LIKE.match(self._text, at) if tagged else None
+            if like:
+                self._emit_problem("stray_end_tag", "something like an end tag", like[0])
+                self._pos = like.end()
+                return
+            begun = end.startswith(self._text[at : at + len(end)]) or (tagged and _END_LIKE_BEGUN.fullmatch(self._text, at))
+            if self._ended or not begun:
                 return
             yield

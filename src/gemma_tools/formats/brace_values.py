@@ -34,6 +34,8 @@ Position: TypeAlias = Generator[None, None, int]
 """A reader that yields for more text and returns the position behind what it read."""
 
 QUOTES: Final = "\"'`"
+_ESCAPING: Final = ('"', "'")
+"""Quotes in which a backslash is an escape."""
 STRING: Final = frozenset(("string",))
 SCALAR: Final = re.compile(rf"{NUMERAL}|true|false|null")
 _KEY_AHEAD: Final = re.compile(r"[^:=,{}\[\]()\"'`<]{1,128}")
@@ -66,9 +68,9 @@ def _as_json(match: re.Match[str]) -> str:
 
 
 @lru_cache(maxsize=16)
-def _string_end(quote: str, end: str) -> re.Pattern[str]:
-    escaped = r"|\\(?s:.)" if quote in ('"', "'") else ""
-    return re.compile(f"{re.escape(quote)}|{re.escape(end)}{escaped}")
+def _string_end(quote: str, delimiter: str, end: str) -> re.Pattern[str]:
+    escaped = r"|\\(?s:.)" if quote in _ESCAPING else ""
+    return re.compile("|".join(map(re.escape, dict.fromkeys((quote, delimiter, end)))) + escaped)
 
 
 @lru_cache(maxsize=64)
@@ -209,14 +211,14 @@ class ValueReader(GeneratorParser):
     def _string(self, pos: int, quote: str, types: frozenset[str] | None) -> Position:
         """Read a string from behind its opening `quote`.
 
-        A quote closes it when what follows shows so, else it is text. An end tag inside a string that is closed later is
-        text; a string that is never closed ends at its last end tag, or at the first behind which a new call begins, and
-        the brackets before that tag are not part of it.
+        A quote, or a delimiter, closes it when what follows shows so, else it is text. An end tag inside a string that is
+        closed later is text; a string that is never closed ends at its last end tag, or at the first behind which a new call
+        begins, and the brackets before that tag are not part of it.
         """
         dialect, end_tag = self._dialect, self._dialect.end
-        delimited = quote == dialect.delimiter
-        streams = delimited and (types is None or "string" in types)
-        pattern = _string_end(quote, end_tag)
+        streams = quote == dialect.delimiter and (types is None or "string" in types)
+        escapes = quote in _ESCAPING
+        pattern = _string_end(quote, dialect.delimiter, end_tag)
         pieces: list[str] = []
         said = scan = pos
         first_tag = last_tag = split = -1
@@ -236,24 +238,34 @@ class ValueReader(GeneratorParser):
                 yield from self._more()
                 continue
             at, scan = found.start(), found.end()
+            begun = at - max(0, dialect.delimiter.find(found[0]))
+            if (
+                begun < at
+                and not self._ended
+                and dialect.delimiter.startswith(self._text[begun : begun + len(dialect.delimiter)])
+            ):
+                # A quotation mark that may turn out to be the middle of a delimiter.
+                scan = begun
+                yield from self._more()
+                continue
             if found[0] == end_tag:
                 first_tag = at if first_tag < 0 else first_tag
                 last_tag = at
                 if split < 0 and (yield from self._new_call(scan)):
                     split = at
-            elif found[0] == quote:
-                closed = yield from self._closes(scan, quote)
+            elif found[0] in (quote, dialect.delimiter):
+                closed = yield from self._closes(scan, found[0])
                 if closed:
                     break
                 if split >= 0:
                     break
                 self._repair("delimiter_in_string", "a delimiter inside a string that goes on", at)
                 self._say_string(pieces, said, at, streams)
-                literal = dialect.literal_delimiter if delimited else quote
+                literal = found[0] if found[0] in QUOTES else dialect.literal_delimiter
                 if streams:
                     self._out.append(coerce.quote_json(literal)[1:-1])
                 else:
-                    pieces.append(literal if quote not in ('"', "'") else "\\" + literal)
+                    pieces.append("\\" + literal if escapes and literal in _ESCAPING else literal)
                 said, first_tag = scan, -1
         if closed:
             stop, behind = at, scan
@@ -268,7 +280,7 @@ class ValueReader(GeneratorParser):
             self._out.append('"')
         else:
             text = "".join(pieces)
-            self._out.append(self._typed(unescape(text) if quote in ('"', "'") else text, types, stop))
+            self._out.append(self._typed(unescape(text) if escapes else text, types, stop))
         return behind
 
     def _say_string(self, pieces: list[str], start: int, end: int, streams: bool) -> None:
@@ -357,6 +369,9 @@ class ValueReader(GeneratorParser):
         text = written.strip()
         if text != written:
             self._repair("white_space", "white space between the tokens", pos)
+        if textual and text.endswith('"') and text.count('"') == 1:
+            self._repair("delimiter_missing", "a string that lost its opening delimiter", pos)
+            text = text[:-1]
         value = coerce.bare(text, types)
         if not text:
             if not textual:
