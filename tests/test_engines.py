@@ -43,6 +43,11 @@ class TestNames:
     def test_the_built_in_names(self) -> None:
         assert {"llama.cpp", "llama-server", "ollama", "openai", "transformers"} <= set(engine_names())
 
+    @pytest.mark.parametrize("name", ["vllm", "sglang", "lm-studio", "mlx-lm"])
+    def test_a_servers_name_chooses_its_profile(self, name: str) -> None:
+        with create_engine(name, model="m", url="http://localhost:1") as engine:
+            assert engine.capabilities.settings == frozenset(PROFILES[name].settings)
+
     def test_an_unknown_name_lists_the_known(self) -> None:
         with pytest.raises(UnknownName, match=r"'lama'.*llama-server.*ollama"):
             create_engine("lama")
@@ -142,7 +147,7 @@ class TestOpenAI:
         event = b'data: {"choices": [{"index": 0, "text": "hi", "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
         with (
             Faulty([chunked(event)]) as stub,
-            create_engine("openai", model="m", url=f"{stub.url}/v1", server=server, probe=False) as engine,
+            create_engine(server, model="m", url=f"{stub.url}/v1", probe=False) as engine,
         ):
             play(engine.generate(small_talk(), Sampling(repeat_penalty=1.1)))
         assert b'"skip_special_tokens":false' in stub.requests[0]
@@ -326,3 +331,33 @@ class TestCancellation:
         cancel.cancel()
         cancel.cancel()
         assert not called.is_set()
+
+
+class TestDocs:
+    def test_the_table_says_what_the_engines_say(self) -> None:
+        from gemma_tools.engines import llama_server, ollama, transformers
+
+        page = (Path(__file__).parents[1] / "docs" / "engines.md").read_text(encoding="utf-8")
+        table = page.partition("## What each can do\n\n")[2].partition("\n\n")[0]
+        heads, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
+        told = {row[0]: dict(zip(heads[1:], row[1:], strict=True)) for row in rows}
+        real = {
+            "llama.cpp": llama_server._CAPABILITIES,
+            "llama-server": llama_server._CAPABILITIES,
+            "ollama": ollama._CAPABILITIES,
+            "transformers": transformers._CAPABILITIES,
+        }
+        for name in ("vllm", "sglang", "lm-studio", "mlx-lm"):
+            with create_engine(name, model="m", url="http://localhost:1") as engine:
+                real[name] = engine.capabilities
+        asked = {
+            "temperature, top_p, max_tokens, seed": "temperature",
+            "presence, frequency penalty": "presence_penalty",
+            "JSON schema": "json_schema",
+            "GBNF, Lark, triggers": "gbnf",
+            **{name: name for name in ("top_k", "min_p", "repeat_penalty", "logit_bias", "logprobs")},
+        }
+        for row, name in asked.items():
+            for engine_name, can in real.items():
+                assert (told[row][engine_name] == "yes") is (name in can.settings | can.constraints), (row, engine_name)
+        assert {name for name, cell in told["images"].items() if cell == "yes"} == {n for n, can in real.items() if can.images}

@@ -44,6 +44,10 @@ _BUILT_IN = {
     "llama-server": "gemma_tools.engines.llama_server:LlamaServerEngine",
     "ollama": "gemma_tools.engines.ollama:OllamaEngine",
     "openai": "gemma_tools.engines.openai_completions:OpenAICompletionsEngine",
+    "vllm": "gemma_tools.engines.openai_completions:vllm",
+    "sglang": "gemma_tools.engines.openai_completions:sglang",
+    "lm-studio": "gemma_tools.engines.openai_completions:lm_studio",
+    "mlx-lm": "gemma_tools.engines.openai_completions:mlx_lm",
     "transformers": "gemma_tools.engines.transformers:TransformersEngine",
 }
 

@@ -94,7 +94,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             },
             finds_stop=False,
         ),
-        "transformers": Profile(settings={name: name for name in ("max_tokens", "temperature", "top_p", "seed")}),
+        "transformers-serve": Profile(settings={name: name for name in ("max_tokens", "temperature", "top_p", "seed")}),
         "llama-server": Profile(
             settings={**_COMMON, "top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repeat_penalty"},
             body={"cache_prompt": True},
@@ -301,3 +301,9 @@ def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _scored(token: str, logprob: float) -> dict[str, Any]:
     return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
+
+
+vllm = partial(OpenAICompletionsEngine, server="vllm")
+sglang = partial(OpenAICompletionsEngine, server="sglang")
+lm_studio = partial(OpenAICompletionsEngine, server="lm-studio")
+mlx_lm = partial(OpenAICompletionsEngine, server="mlx-lm")
