@@ -207,8 +207,13 @@ _new: Final = tuple.__new__
 
 def _note_calls(calls: tuple[Call, ...], answers: dict[str, str]) -> dict[str | int, str]:
     """Note the names of calls by id, and return those that now wait for their results: by id, or by place without one."""
-    answers.update([(call.id, call.name) for call in calls if call.id is not None])
-    return {i if call.id is None else call.id: call.name for i, call in enumerate(calls)}
+    pending: dict[str | int, str] = {}
+    for place, (call_id, name, _, _) in enumerate(calls):
+        if call_id is None:
+            pending[place] = name
+        else:
+            pending[call_id] = answers[call_id] = name
+    return pending
 
 
 def _next_call(pending: dict[str | int, str], name: str | None) -> str | None:
@@ -224,7 +229,7 @@ def _assistant(get: Callable[[str], Any], content: Content, name: str | None, in
         calls = _calls(given, index, known)
     elif given := get("function_call"):
         where = f"messages[{index}].function_call"
-        calls = (_call(None, _object(given, where), where, known),)
+        calls = (_call(None, given, where, known),)
     reasoning = get("reasoning") or get("reasoning_content") or None
     if reasoning is not None and not isinstance(reasoning, str):
         field = "reasoning" if get("reasoning") else "reasoning_content"
@@ -239,24 +244,32 @@ def _calls(given: object, index: int, known: set[str]) -> tuple[Call, ...]:
     if not isinstance(given, (list, tuple)):
         raise InvalidRequest("a list of calls is needed", param=where, code="invalid_type")
     calls = []
-    for i, raw in enumerate(given):
-        if raw.__class__ is not dict:
-            raw = _object(raw, f"{where}[{i}]")
-        function, call_id = raw.get("function"), raw.get("id")
-        if function is None:
-            raise InvalidRequest("the called function is missing", param=f"{where}[{i}].function", code="missing")
-        if function.__class__ is not dict:
-            function = _object(function, f"{where}[{i}].function")
-        if call_id is not None and not isinstance(call_id, str):
-            raise InvalidRequest("the id must be text", param=f"{where}[{i}].id", code="invalid_type")
-        calls.append(_call(call_id, function, f"{where}[{i}].function", known))
+    for raw in given:
+        try:
+            if raw.__class__ is not dict:
+                raw = _object(raw, "")
+            function, call_id = raw.get("function"), raw.get("id")
+            if function is None:
+                raise InvalidRequest("the called function is missing", param=".function", code="missing")
+            if call_id is not None and not isinstance(call_id, str):
+                raise InvalidRequest("the id must be text", param=".id", code="invalid_type")
+            calls.append(_call(call_id, function, ".function", known))
+        except InvalidRequest as wrong:
+            raise _placed(wrong, f"{where}[{len(calls)}]") from None
     return tuple(calls)
 
 
-def _call(call_id: str | None, function: Mapping[str, Any], where: str, known: set[str]) -> Call:
+def _placed(wrong: InvalidRequest, where: str) -> InvalidRequest:
+    """The same fault, with `where` in front of its place."""
+    return InvalidRequest(wrong.message, param=where + (wrong.param or ""), code=wrong.code)
+
+
+def _call(call_id: str | None, function: object, where: str, known: set[str]) -> Call:
+    if not is_mapping(function):
+        function = _object(function, where)
     name, arguments = function.get("name"), function.get("arguments")
     if name.__class__ is not str or name not in known:
-        known.add(_name(name, f"{where}.name"))
+        known.add(_name(name, where + ".name"))
     readable = True
     if isinstance(arguments, str):
         try:
@@ -268,8 +281,8 @@ def _call(call_id: str | None, function: Mapping[str, Any], where: str, known: s
     elif arguments is None:
         value = {}
     else:
-        value = _object(arguments, f"{where}.arguments")
-        check_json(value, f"{where}.arguments")
+        value = _object(arguments, where + ".arguments")
+        check_json(value, where + ".arguments")
     return _new(Call, (call_id, name, value, readable))
 
 
@@ -374,7 +387,7 @@ def validate_tools(tools: Sequence[RawTool] | None) -> tuple[Tool, ...]:
         try:
             result.append(_tool(raw))
         except InvalidRequest as wrong:
-            raise InvalidRequest(wrong.message, param=f"tools[{index}]{wrong.param or ''}", code=wrong.code) from None
+            raise _placed(wrong, f"tools[{index}]") from None
     if len({tool.name for tool in result}) < len(result):
         names = [tool.name for tool in result]
         index = next(i for i, name in enumerate(names) if name in names[:i])
