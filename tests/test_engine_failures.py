@@ -97,6 +97,14 @@ def test_a_good_answer_is_no_error(wire: Wire) -> None:
     assert (pieces, error) == (["a", "b"], None)
 
 
+def test_no_connection_is_used_twice(wire: Wire) -> None:
+    good = chunked(wire.piece("a"), wire.last, kind=wire.kind).replace(b"Connection: close", b"Connection: keep-alive")
+    first = [[TOKENIZED.replace(b"Connection: close", b"Connection: keep-alive")]] if wire.asks_first else []
+    with Faulty(*first, [good]) as server, wire.make(server.url, max_retries=0) as engine:
+        for _ in range(3):
+            assert play(engine.generate(small_talk(), GREEDY))[0] == ["a"]
+
+
 def test_nobody_listens(wire: Wire) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"

@@ -12,7 +12,7 @@ import httpx
 
 from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
 from gemma_tools.engines.faults import not_understood, status_fault, transport_fault
-from gemma_tools.engines.remote import CONNECT_TIMEOUT, Answer, Patience, Remote, checked_url, through_proxy
+from gemma_tools.engines.remote import CONNECT_TIMEOUT, FRESH, Answer, Patience, Remote, checked_url, through_proxy
 from gemma_tools.errors import ContextExceeded, EngineError, EngineProtocolError, InvalidRequest
 from gemma_tools.prompt import Prompt
 
@@ -90,7 +90,7 @@ class LlamaServerEngine(Engine):
         self._url = checked_url(url)
         self._client = httpx.AsyncClient(
             base_url=self._url,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
+            headers={**FRESH, "Authorization": f"Bearer {api_key}"} if api_key else FRESH,
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
             trust_env=through_proxy(self._url),
         )

@@ -21,7 +21,7 @@ import openai
 from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
 from gemma_tools.engines.faults import not_understood, status_fault, transport_fault
 from gemma_tools.engines.probe import Ask, adds_bos, inner_marker, shows_markers, turn_marker
-from gemma_tools.engines.remote import CONNECT_TIMEOUT, Answer, Patience, Remote, checked_url, through_proxy
+from gemma_tools.engines.remote import CONNECT_TIMEOUT, FRESH, Answer, Patience, Remote, checked_url, through_proxy
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest
 from gemma_tools.prompt import Prompt
@@ -148,6 +148,7 @@ class OpenAICompletionsEngine(Engine):
             base_url=self._url,
             api_key=api_key or "none",
             max_retries=0,
+            default_headers=FRESH,
             timeout=silence,
             http_client=openai.DefaultAsyncHttpxClient(timeout=silence, trust_env=through_proxy(self._url)),
         )

@@ -34,6 +34,13 @@ Answer: TypeAlias = AsyncGenerator[P | Generation, None]
 CONNECT_TIMEOUT = 10.0
 """Seconds until a server that does not even accept the connection counts as not there."""
 
+FRESH = {"Connection": "close"}
+"""A header for every request: no connection is used twice.
+
+Servers close idle connections after a few seconds (uvicorn and llama-server after 5), and a request sent in that moment is
+lost. Against what a model needs, a new connection costs nothing.
+"""
+
 _PAUSE = 0.25
 _TRANSIENT = frozenset({429, 502, 503, 504})
 
