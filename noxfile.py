@@ -1,6 +1,10 @@
 """Every check of the project: `nox -l` lists them, `nox -s tests` runs the fast suite."""
 
+import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nox
 
@@ -60,6 +64,22 @@ def docs(session: nox.Session) -> None:
     """The documentation, with warnings as errors."""
     session.install(*nox.project.dependency_groups(GROUPS, "docs"))
     session.run("mkdocs", "build", "--strict", *session.posargs)
+
+
+def environments() -> Iterator[Any]:
+    """A framework's page, and the packages that one of its lines installs: each is an environment to run the page's code in."""
+    for page in sorted(Path("docs/frameworks").glob("*.md")):
+        for line in re.findall(r"^pip install (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            project, *packages = shlex.split(line)
+            yield nox.param(page, [project.replace("gemma-tools", "."), *packages], id=" ".join(packages))
+
+
+@nox.session
+@nox.parametrize(("page", "packages"), list(environments()))
+def frameworks(session: nox.Session, page: Path, packages: list[str]) -> None:
+    """The code of each framework's page, in an environment with the framework's current version; `-k NAME` picks one."""
+    session.install("-e", *packages)
+    session.run("python", "tests/frameworks/run_page.py", str(page))
 
 
 @nox.session
