@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
+import httpx
 import pytest
 from servers.llama import TINY_CONTROL, llama_server
 from servers.ollama import ollama_server
@@ -276,3 +277,18 @@ def test_closing_is_safe_at_any_time(name: str, servers: dict[str, str]) -> None
     assert caught.value.text.startswith(first)
     with pytest.raises(EngineUnavailable):
         play(engine.generate(weather(), GREEDY))
+
+
+@pytest.mark.parametrize("name", ["llama-server", "ollama", "openai"])
+@pytest.mark.parametrize("leave", ["close", "cancel"])
+def test_a_server_works_no_longer_for_a_reader_who_left(name: str, leave: str) -> None:
+    with llama_server(tiny_path(), slots=1) as llama, ollama_server(llama) as ollama:
+        with make(name, {"plain": llama, "ollama": ollama}) as engine:
+            cancel = Cancellation()
+            pieces = engine.generate(endless(), replace(GREEDY, max_tokens=3900), cancel=cancel)
+            next(pieces)
+            pieces.close() if leave == "close" else cancel.cancel()
+            while httpx.get(f"{llama}/slots").json()[0]["is_processing"]:
+                pass
+        metrics = dict(line.split(" ") for line in httpx.get(f"{llama}/metrics").text.splitlines() if line[0] != "#")
+        assert 0 < float(metrics["llamacpp:tokens_predicted_total"]) < 3000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -50,22 +51,22 @@ class Patience:
     """How long to wait, and how often to try.
 
     `timeout` is the longest silence in seconds: until the first piece, and between pieces; None stands for MODEL_TIMEOUT
-    from the environment, or 180. `retries` more attempts follow a lost connection or a busy server (429, 502, 503, 504)
-    while no piece has been seen, after a pause that doubles each time.
+    from the environment, or 180, and infinity for no limit. `retries` more attempts follow a lost connection or a busy
+    server (429, 502, 503, 504) while no piece has been seen, after a pause that doubles each time.
     """
 
     timeout: float | None
     retries: int
 
     @property
-    def seconds(self) -> float:
-        """The longest silence.
+    def seconds(self) -> float | None:
+        """The longest silence; None: any.
 
         Raises:
             InvalidRequest: MODEL_TIMEOUT is no number.
         """
         if self.timeout is not None:
-            return self.timeout
+            return None if math.isinf(self.timeout) else self.timeout
         try:
             return float(os.environ.get("MODEL_TIMEOUT", "180"))
         except ValueError:
@@ -197,7 +198,7 @@ async def _attempts(ask: Callable[[], Answer[P]], patience: Patience, fault: Cal
         attempt += 1
 
 
-def _typed(error: Exception, seconds: float, fault: Callable[[Exception], EngineError]) -> EngineError:
+def _typed(error: Exception, seconds: float | None, fault: Callable[[Exception], EngineError]) -> EngineError:
     if isinstance(error, EngineError):
         return error
     if isinstance(error, TimeoutError):
