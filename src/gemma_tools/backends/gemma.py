@@ -6,27 +6,28 @@ all drive that generator, so they cannot differ.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.backends.config import ModelConfig
 from gemma_tools.backends.media import MediaPolicy, load_media, refuse_media
 from gemma_tools.backends.names import model_file, ollama_name
+from gemma_tools.backends.native_chat import LOSS, ChatReader, NativeChat, native_messages, needs_chat, one_call_each, text_of
 from gemma_tools.backends.plan import OnInvalid, Plan, make_plan
 from gemma_tools.backends.verdict import judge
 from gemma_tools.completion import Answer, Heading, TokenUse, Turn, chunks, completion, drain
 from gemma_tools.engines import create_engine, engine_options
-from gemma_tools.engines.base import Cancellation, Engine, Generation, Pieces, Sampling, Usage
+from gemma_tools.engines.base import Cancellation, ChatPiece, Engine, Generation, Pieces, Sampling, Usage
 from gemma_tools.engines.drive import acall, adrive
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import UnusableAnswer
 from gemma_tools.formats import get_format
-from gemma_tools.formats.base import Format, Recovery, ReplyParser
+from gemma_tools.formats.base import Format, Recovery
 from gemma_tools.log import log_content, logger
 from gemma_tools.prompt import Prompt
 from gemma_tools.reply import ContentDelta, Event, ReasoningDelta, Reply, ToolCallEnded, ToolCallStarted
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
     from gemma_tools.backends.base import AsyncResponse, Response
 
+
+P = TypeVar("P")
 
 _DRAWING = ("temperature", "top_p", "top_k", "min_p", "seed")
 _PENALTIES = ("presence_penalty", "frequency_penalty")
@@ -210,19 +213,56 @@ class GemmaBackend(BaseModelBackend):
 
     def _attempt(self, plan: Plan, sampling: Sampling, stop: tuple[str, ...], cancel: Cancellation) -> Turn:
         """Ask the model once and read what it writes."""
+        if plan.needs_markers and not plan.forced and plan.thought_end is None:
+            chat = needs_chat(self.engine, plan.prompt)
+            if chat is not None:
+                return (yield from self._chat_attempt(chat, plan, sampling, stop, cancel))
         prompt = plan.prompt
         log_content("prompt", prompt.text)
         parser = self.format.parser(plan.tools, opens=prompt.opens, guarded=prompt.guarded)
-        written = [prompt.prefill]
-        yield from parser.feed(prompt.prefill)
-        with closing(self._pieces(plan, sampling, stop, cancel)) as pieces:
-            generation = yield from _read(pieces, parser, written, single=plan.single)
-        text = "".join(written)
+        written: list[str] = []
+
+        def take(text: str) -> list[Event]:
+            written.append(text)
+            return parser.feed(text)
+
+        yield from take(prompt.prefill)
+        pieces = self._pieces(plan, sampling, stop, cancel)
+        # Character by character, so that nothing of a second call in the same piece is read.
+        parts = _characters(pieces) if plan.single else pieces
+        generation = yield from _read(parts, take, parser.close, single=plan.single)
+        return self._answer(plan, parser.reply, "".join(written), generation)
+
+    def _chat_attempt(
+        self, chat: NativeChat, plan: Plan, sampling: Sampling, stop: tuple[str, ...], cancel: Cancellation
+    ) -> Turn:
+        """Ask the engine's own chat endpoint once."""
+        reader = ChatReader({tool.name for tool in plan.tools})
+        written: list[str] = []
+
+        def take(piece: ChatPiece) -> list[Event]:
+            written.append(text_of(piece))
+            return reader.take(piece)
+
+        pieces = chat.chat(
+            native_messages(plan.messages, plan.prompt.media),
+            [{"type": "function", "function": tool.function} for tool in plan.declared],
+            sampling,
+            stop=stop,
+            constraint=plan.constraint,
+            think=plan.thinking if self.format.thought else None,
+            cancel=cancel,
+        )
+        generation = yield from _read(one_call_each(pieces), take, reader.close, single=plan.single)
+        plan = replace(plan, losses=(*plan.losses, LOSS))
+        return self._answer(plan, reader.reply, "".join(written), generation)
+
+    def _answer(self, plan: Plan, reply: Reply, text: str, generation: Generation) -> Answer:
         log_content("output", text)
         return Answer(
-            reply=parser.reply,
+            reply=reply,
             text=text,
-            tokens=self._tokens(prompt, text, parser.reply, generation.usage),
+            tokens=self._tokens(plan.prompt, text, reply, generation.usage),
             logprobs=generation.logprobs,
             losses=plan.losses,
         )
@@ -284,22 +324,37 @@ class GemmaBackend(BaseModelBackend):
         return token_counter(self.format, self.engine)
 
 
-def _read(pieces: Pieces, parser: ReplyParser, written: list[str], *, single: bool) -> Generator[Event, None, Generation]:
-    """Feed `pieces` to `parser` and keep them in `written`; with `single`, leave at the end of the first call."""
-    while True:
-        try:
-            piece = next(pieces)
-        except StopIteration as end:
-            generation: Generation = end.value
-            yield from parser.close(generation.finish)
-            return generation
-        # Character by character, so that nothing of a second call in the same piece is read.
-        for part in piece if single else (piece,):
-            written.append(part)
-            events = parser.feed(part)
+def _read(
+    parts: Generator[P, None, Generation],
+    take: Callable[[P], list[Event]],
+    close: Callable[[Literal["stop", "length"]], list[Event]],
+    *,
+    single: bool,
+) -> Generator[Event, None, Generation]:
+    """The events that `take` makes of `parts`, and `close` of their end; with `single`, leave at the end of the first call."""
+    with closing(parts):
+        while True:
+            try:
+                part = next(parts)
+            except StopIteration as end:
+                generation: Generation = end.value
+                yield from close(generation.finish)
+                return generation
+            events = take(part)
             yield from events
             if single and any(isinstance(event, ToolCallEnded) for event in events):
                 return Generation()
+
+
+def _characters(pieces: Pieces) -> Pieces:
+    """`pieces` one character at a time."""
+    with closing(pieces):
+        while True:
+            try:
+                yield from next(pieces)
+            except StopIteration as end:
+                generation: Generation = end.value
+                return generation
 
 
 def _returning(pieces: Pieces, into: list[Generation]) -> Generator[str, None, None]:

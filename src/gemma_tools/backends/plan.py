@@ -29,8 +29,14 @@ class Plan:
     """How one request is put to the model, and what its answer is held to."""
 
     prompt: Prompt
+    messages: tuple[Message, ...]
+    """What the prompt was made of, for an engine that writes its own."""
+    declared: tuple[Tool, ...]
+    """The tools that the model is told of."""
     tools: tuple[Tool, ...]
     """The tools whose calls count: those that the tool choice allows."""
+    thinking: bool = False
+    """The model is to think first."""
     constraint: Constraint | None = None
     thought_end: str | None = None
     """What ends the thought that comes before the constraint holds; None where it holds from the start."""
@@ -46,6 +52,11 @@ class Plan:
     """What of the request neither the prompt nor the constraint can say."""
     on_invalid: OnInvalid | None = None
     """What becomes of calls whose arguments break their schema; None: they are not checked."""
+
+    @property
+    def needs_markers(self) -> bool:
+        """Whether the answer cannot be read without the control tokens in it."""
+        return bool(self.tools) or self.thinking
 
     @property
     def rounds(self) -> int:
@@ -81,13 +92,11 @@ def make_plan(
         message = "this engine takes neither a grammar nor a begun answer, so no call can be forced"
         raise InvalidRequest(message, param="tool_choice", code="unsupported_parameter")
 
-    prompt = format.render(
-        _instructed(request.messages, answer) if answer is not None and told else request.messages,
-        request.tools,
-        tool_choice="none" if choice.mode == "none" else "auto",
-        # A call that is begun for the model leaves no room for a thought before it.
-        enable_thinking=thinking and begin is None,
-    )
+    # A call that is begun for the model leaves no room for a thought before it.
+    thinking = thinking and begin is None
+    messages = _instructed(request.messages, answer) if answer is not None and told else request.messages
+    declared = () if choice.mode == "none" else request.tools
+    prompt = format.render(messages, declared, enable_thinking=thinking)
     grammar: Grammar | None = None
     constraint: Constraint | None = None
     thought_end: str | None = None
@@ -109,7 +118,10 @@ def make_plan(
         constraint = Constraint(gbnf=grammar.gbnf) if "gbnf" in engine.constraints else Constraint(lark=grammar.lark)
     return Plan(
         prompt=prompt,
+        messages=messages,
+        declared=declared,
         tools=tools,
+        thinking=thinking,
         constraint=constraint,
         thought_end=thought_end,
         single=single,
