@@ -6,6 +6,7 @@ A control token matches by its text, as in llama.cpp; there a token literal take
 from __future__ import annotations
 
 import re
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -56,7 +57,7 @@ class Gbnf:
             if kind == "text":
                 out.append(value)
             elif kind == "set":
-                out.append(random.choice([c for c in _SAMPLE if value.match(c)] or _members(value)))
+                out.append(random.choice(_members(value)))
             elif kind == "name":
                 stack.append((self._rules[value], depth + 1))
             elif kind == "seq":
@@ -164,5 +165,7 @@ def _python_set(lexeme: str) -> str:
     return f"[{'^' if negated else ''}{''.join(piece if piece == '-' else re.escape(_plain(piece)) for piece in pieces)}]"
 
 
+@cache
 def _members(pattern: re.Pattern[str]) -> list[str]:
-    return [chr(i) for i in range(0x3000) if pattern.match(chr(i))]
+    """Some characters of a set."""
+    return [c for c in _SAMPLE if pattern.match(c)] or [chr(i) for i in range(0x3000) if pattern.match(chr(i))]

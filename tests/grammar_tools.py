@@ -15,6 +15,13 @@ from gemma_tools.formats.grammar import Grammar
 from gemma_tools.formats.grammars.nodes import Alt, Chars, Free, Lit, Node, Ref, Repeat, Seq, Token
 
 BRACES = ("functiongemma", "gemma4")
+ALL = {
+    "functiongemma": ("functiongemma", {}),
+    "gemma4": ("gemma4", {}),
+    "gemma3-pythonic": ("gemma3", {"tool_style": "pythonic"}),
+    "gemma3-json": ("gemma3", {"tool_style": "json"}),
+}
+"""Every notation: a format and its options."""
 
 
 def tool(name: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -28,14 +35,13 @@ def properties(*required: str, **schemas: Any) -> dict[str, Any]:
     return {"type": "object", "properties": schemas, "required": list(required)}
 
 
-def write(family: str, name: str, arguments: Mapping[str, Any]) -> str:
+def write(family: str, name: str, arguments: Mapping[str, Any], **options: Any) -> str:
     """A call as the format itself writes it."""
-    format = get_format(family)
-    start, end = {
-        "functiongemma": ("<start_function_call>", "<end_function_call>"),
-        "gemma4": ("<|tool_call>", "<tool_call|>"),
-    }[family]
-    return f"{start}call:{name}{format.value(arguments)}{end}"
+    format = get_format(family, **options)
+    call = {"id": "1", "type": "function", "function": {"name": name, "arguments": dict(arguments)}}
+    text = format.turn({"role": "assistant", "content": None, "tool_calls": [call]}).split("model\n", 1)[1]
+    closing = {"functiongemma": "<end_function_call>", "gemma4": "<tool_call|>", "gemma3": ""}[family]
+    return text.rpartition(closing)[0] + closing if closing else text.removesuffix("<end_of_turn>\n")
 
 
 class _Vocabulary:

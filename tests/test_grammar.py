@@ -315,25 +315,25 @@ def test_strings_and_arrays_end_by_themselves(family: str) -> None:
 
 def test_hostile_schemas_cost_a_report_and_no_more() -> None:
     deep: dict[str, Any] = {"type": "integer"}
-    wide: dict[str, Any] = {"type": "integer"}
-    for _ in range(5000):
-        deep = {"type": "array", "items": deep}
-    for _ in range(40):
-        wide = properties(a=wide, b=wide)
     union: dict[str, Any] = {"type": "null"}
-    for _ in range(3000):
-        union = {"anyOf": [union]}
     merged: dict[str, Any] = {"type": "null"}
     for _ in range(3000):
-        merged = {"allOf": [merged, merged]}
-    double = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}, {"$ref": f"#/$defs/d{i + 1}"}]} for i in range(60)}
-    for schema in (deep, wide, union, merged, {"$ref": "#/$defs/d0"}):
-        grammar = FG.grammar([tool("put", properties("v", v=schema) | {"$defs": double})], tool_choice="required")
+        deep, union, merged = {"type": "array", "items": deep}, {"anyOf": [union]}, {"allOf": [merged]}
+    doubled = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}, {"$ref": f"#/$defs/d{i + 1}"}]} for i in range(60)}
+    for schema, value in ((deep, []), (union, None), (merged, None), ({"$ref": "#/$defs/d0"}, None)):
+        grammar = FG.grammar([tool("put", properties("v", v=schema) | {"$defs": doubled})], tool_choice="required")
         assert grammar.losses
         assert grammar.gbnf
-        assert takes(
-            grammar, write("functiongemma", "put", {"v": {"a": 1} if schema is wide else [] if schema is deep else None})
-        )
+        assert takes(grammar, write("functiongemma", "put", {"v": value}))
+
+
+def test_references_used_twice_do_not_double_the_grammar() -> None:
+    defs = {f"d{i}": properties(a={"$ref": f"#/$defs/d{i + 1}"}, b={"$ref": f"#/$defs/d{i + 1}"}) for i in range(20)}
+    defs["d20"] = {"type": "integer"}
+    grammar = FG.grammar([tool("put", properties(v={"$ref": "#/$defs/d0"}) | {"$defs": defs})], tool_choice="required")
+    assert grammar.losses == ()
+    assert len(grammar.rules) < 200
+    assert both(grammar, write("functiongemma", "put", {"v": {"a": {"b": {}}, "b": {}}}))
 
 
 def test_many_properties_stay_linear_in_size() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 from gbnf import Gbnf
-from grammar_tools import BRACES, random_text, takes, tool, without_controls
+from grammar_tools import ALL, random_text, takes, tool, without_controls
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,18 +99,18 @@ schemas = st.recursive(
 )
 
 
-@pytest.mark.parametrize("family", BRACES)
+@pytest.mark.parametrize("notation", ALL)
 @given(parameters=_objects(schemas), seed=st.integers(0, 2**32))
-@settings(max_examples=80, deadline=None)
-def test_what_a_grammar_takes_reads_back_as_valid_arguments(family: str, parameters: dict[str, Any], seed: int) -> None:
-    tools = [tool("put", parameters)]
-    grammar = get_format(family).grammar(tools, tool_choice="required", parallel=False)
+@settings(max_examples=40, deadline=None)
+def test_what_a_grammar_takes_reads_back_as_valid_arguments(notation: str, parameters: dict[str, Any], seed: int) -> None:
+    tools, format = [tool("put", parameters)], get_format(ALL[notation][0], **ALL[notation][1])
+    grammar = format.grammar(tools, tool_choice="required", parallel=False)
     text = random_text(grammar, Random(seed))
-    reply = get_format(family).parse(text, tools)
+    reply = format.parse(text, tools)
     assert [call.name for call in reply.tool_calls] == ["put"], text
     assert reply.content is None
     # Keys that no schema names may be drawn twice; then the last value counts.
-    assert {problem.kind for problem in reply.problems} <= {"key_twice"}
+    assert {problem.kind for problem in reply.problems} <= {"key_twice", "duplicate"}
     if not grammar.losses:
         jsonschema.validate(reply.tool_calls[0].arguments, parameters)
     assert takes(grammar, text), text
@@ -119,14 +119,14 @@ def test_what_a_grammar_takes_reads_back_as_valid_arguments(family: str, paramet
     assert angled or Gbnf(grammar.gbnf).takes(text), text
 
 
-@pytest.mark.parametrize("family", BRACES)
+@pytest.mark.parametrize("notation", ALL)
 @given(parameters=_objects(schemas), seed=st.integers(0, 2**32))
-@settings(max_examples=80, deadline=None)
-def test_what_is_drawn_from_the_printed_gbnf_is_a_valid_call_too(family: str, parameters: dict[str, Any], seed: int) -> None:
-    tools = [tool("put", parameters)]
-    grammar = get_format(family).grammar(tools, tool_choice="required", parallel=False)
+@settings(max_examples=40, deadline=None)
+def test_what_is_drawn_from_the_printed_gbnf_is_a_valid_call_too(notation: str, parameters: dict[str, Any], seed: int) -> None:
+    tools, format = [tool("put", parameters)], get_format(ALL[notation][0], **ALL[notation][1])
+    grammar = format.grammar(tools, tool_choice="required", parallel=False)
     text = Gbnf(grammar.gbnf).draw(Random(seed))
-    reply = get_format(family).parse(text, tools)
+    reply = format.parse(text, tools)
     assert [call.name for call in reply.tool_calls] == ["put"], text
     if not grammar.losses:
         jsonschema.validate(reply.tool_calls[0].arguments, parameters)

@@ -18,7 +18,7 @@ from gemma_tools.formats.grammars.charset import ALL, Ranges, each, minus
 from gemma_tools.formats.grammars.gbnf import print_gbnf
 from gemma_tools.formats.grammars.lark import print_lark
 from gemma_tools.formats.grammars.nodes import EMPTY, Chars, Free, Lit, Node, Rules, Token, alt, optional, repeat, seq
-from gemma_tools.formats.grammars.notation import Brace, Json, Keywords, Notation
+from gemma_tools.formats.grammars.notation import Brace, Json, Keywords, Notation, Python
 from gemma_tools.formats.grammars.schema import Bounds, Brackets, SchemaReader
 from gemma_tools.request import RawChoice, RawTool, Tool, validate_choice, validate_tools
 
@@ -75,7 +75,7 @@ def brace_grammar(
     notation = Brace(draft.rules, (dialect.delimiter, *dialect.stop), dialect.delimiter)
     text = draft.text()
     calls = [
-        seq(Token(dialect.start), draft.call(tool, notation, f"call:{tool.name}{{", "}", bounds), Token(dialect.end))
+        seq(Token(dialect.start), draft.call(tool, notation, notation, f"call:{tool.name}{{", "}", bounds), Token(dialect.end))
         for tool in draft.tools
     ]
     call = draft.rules.add("call", alt(*calls)) if calls else EMPTY
@@ -113,14 +113,14 @@ def gemma3_grammar(
     draft = _Draft(controls, tools, tool_choice)
     most = MOST_CALLS - 1 if parallel else 0
     if style == "pythonic":
-        keys: Notation = Keywords(draft.rules, controls)
-        calls = [draft.call(tool, keys, f"{tool.name}(", ")", bounds) for tool in draft.tools]
+        values, keys = Python(draft.rules, controls), Keywords(draft.rules, controls)
+        calls = [draft.call(tool, values, keys, f"{tool.name}(", ")", bounds) for tool in draft.tools]
         call = draft.rules.add("call", alt(*calls)) if calls else EMPTY
         written = seq(Lit("["), call, repeat(seq(Lit(", "), call), 0, most), Lit("]"))
     else:
-        keys = Json(draft.rules, controls)
+        json = Json(draft.rules, controls)
         opening = '{{"name": {}, "parameters": {{'
-        calls = [draft.call(tool, keys, opening.format(quote_json(tool.name)), "}}", bounds) for tool in draft.tools]
+        calls = [draft.call(tool, json, json, opening.format(quote_json(tool.name)), "}}", bounds) for tool in draft.tools]
         call = draft.rules.add("call", alt(*calls)) if calls else EMPTY
         several = seq(Lit("["), call, repeat(seq(Lit(", "), call), 1, most), Lit("]")) if most else EMPTY
         written = alt(call, several) if most else call
@@ -159,10 +159,9 @@ class _Draft:
         self._controls = controls
         self._losses: dict[str, None] = {}
 
-    def call(self, tool: Tool, keys: Notation, opening: str, closing: str, bounds: Bounds) -> Node:
-        """One tool's name and arguments."""
-        schema = tool.parameters or {}
-        reader = SchemaReader(schema, keys, bounds, self._losses)
+    def call(self, tool: Tool, values: Notation, keys: Notation, opening: str, closing: str, bounds: Bounds) -> Node:
+        """One tool's name and arguments; `keys` writes the names of the arguments."""
+        reader = SchemaReader(tool.parameters or {}, values, bounds, self._losses)
         return reader.arguments(tool.name, Brackets(Lit(opening), Lit(closing), keys))
 
     def value(self, schema: Mapping[str, Any], bounds: Bounds) -> Node:

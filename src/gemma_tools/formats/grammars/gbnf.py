@@ -151,16 +151,17 @@ class _Lowering:
         token, and a text that has one is at most half as long.
         """
         plain = minus(free.plain, _ANGLE)
-        unit = alt(Chars(plain), *free.escapes)
+        escapes = (self._rule("escape", _expression(alt(*free.escapes))),) if free.escapes else ()
+        unit = alt(Chars(plain), *escapes)
         if plain == free.plain:
             return repeat(unit, free.low, free.high)
         if free.exact and free.high is not None:
-            harmless = alt(Chars(minus(plain, each("".join(control[1] for control in self._controls)))), *free.escapes)
+            harmless = alt(Chars(minus(plain, each("".join(control[1] for control in self._controls)))), *escapes)
             ways = [repeat(unit, free.low, free.high)]
             if free.low <= free.high // 2:
                 ways.append(repeat(alt(unit, seq(Lit("<"), harmless)), free.low, free.high // 2))
             return alt(*ways)
-        stray, begun = map(self._rule, ("stray", "begun"), _angles(free.plain, free.escapes, self._controls))
+        stray, begun = map(self._rule, ("stray", "begun"), _angles(plain, escapes, self._controls))
         run = self._rule("run", _expression(repeat(unit, 0, free.high)))
         angle = self._rule("angle", _expression(seq(Lit("<"), alt(seq(stray, run), begun))))
         if not free.low:
@@ -178,18 +179,17 @@ _Tree: TypeAlias = "dict[str, _Tree]"
 
 
 @lru_cache(maxsize=64)
-def _angles(plain: Ranges, escapes: tuple[Node, ...], controls: tuple[str, ...]) -> tuple[str, str]:
+def _angles(plain: Ranges, escapes: tuple[Ref, ...], controls: tuple[str, ...]) -> tuple[str, str]:
     """What may follow a `<` in text, printed: all that goes on unlike a control token, and what only begins like one."""
     tree: _Tree = {}
     for spelling in controls:
         branch = tree
         for character in spelling[1:]:
             branch = branch.setdefault(character, {})
-    inside = minus(plain, _ANGLE)
-    return _expression(_stray(tree, inside, escapes)), _expression(_begun(tree, inside))
+    return _expression(_stray(tree, plain, escapes)), _expression(_begun(tree, plain))
 
 
-def _stray(tree: _Tree, plain: Ranges, escapes: tuple[Node, ...]) -> Node:
+def _stray(tree: _Tree, plain: Ranges, escapes: tuple[Ref, ...]) -> Node:
     """Any part of a control token, then a character that does not go on with it."""
     ways: list[Node] = [Chars(minus(plain, each("".join(tree)))), *escapes]
     ways += [seq(Lit(c), _stray(branch, plain, escapes)) for c, branch in tree.items() if branch and holds(plain, c)]

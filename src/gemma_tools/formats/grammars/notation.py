@@ -7,7 +7,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from keyword import iskeyword, kwlist
 from typing import Any, ClassVar, Final, TypeAlias
 
 from gemma_tools.formats.grammars.charset import ALL, SPACES, Ranges, chars, each, holds, minus, union
@@ -245,18 +244,21 @@ class Python(_Quoted):
         return None if _spells(self.forbidden, text) else alt(Lit(repr(text)), Lit(json.dumps(text, ensure_ascii=False)))
 
 
+_KEYWORD: Final = re.compile(r"[^\s,()\[\]{}<`\"'=:*]+")
+
+
 @dataclass(frozen=True)
 class Keywords(Python):
-    """The arguments of a Python call: `name=value`. Those that no schema names are letters and underscores."""
+    """The arguments of a call: `name=value`. Those that no schema names are letters and underscores."""
 
     key_characters = chars("az", "AZ", "_")
     key_space = EMPTY
 
     def key(self, name: str) -> str | None:
-        return f"{name}=" if name.isidentifier() and not iskeyword(name) else None
+        return f"{name}=" if _KEYWORD.fullmatch(name) else None
 
     def other_key(self, taken: Collection[str]) -> Node:
-        return seq(self._unnamed({*taken, *kwlist}), Lit("="))
+        return seq(self._unnamed(taken), Lit("="))
 
 
 def _spells(forbidden: tuple[str, ...], text: str) -> bool:
