@@ -73,6 +73,8 @@ _CAPABILITIES = Capabilities(
 class LlamaServerEngine(Engine):
     """Runs prompts on a llama-server that somebody else started, at `url`; `api_key` where it was started with one.
 
+    A `/v1` at the end of `url`, which other clients need, does no harm.
+
     Any number of threads may use it; the server works on as many prompts at once as it has slots. `timeout` is the longest
     silence in seconds, `max_retries` how often a request is sent again while nothing has come of it.
     """
@@ -87,7 +89,7 @@ class LlamaServerEngine(Engine):
         timeout: float | None = None,
         max_retries: int = 3,
     ) -> None:
-        self._url = checked_url(url)
+        self._url = checked_url(url).removesuffix("/v1")
         self._client = httpx.AsyncClient(
             base_url=self._url,
             headers={**FRESH, "Authorization": f"Bearer {api_key}"} if api_key else FRESH,
