@@ -214,9 +214,7 @@ class Gemma3Parser(LiteralReader):
             if self._said > i:
                 return behind
             end = max(end, behind)
-        line = self._text[i:end].rpartition("\n")
-        self._code, self._code_line = count, not line[1]
-        self._line_start = bool(line[1]) and not line[2].strip()
+        self._code, self._code_line = count, "\n" not in self._text[i:end]
         return end
 
     def _token(self, i: int) -> Step:
@@ -283,15 +281,22 @@ class Gemma3Parser(LiteralReader):
             self._pass(i)
             self._line_start = True
         except Refused:
-            i = max(start + 1, self._seen)
+            i = self._not_calls(start)
         except Cut as cut:
-            i = self._cut_short(cut.at) if self._begun or self._complete > start else max(start + 1, self._seen)
+            i = self._cut_short(cut.at) if self._begun or self._complete > start else self._not_calls(start)
         self._live = self._begun = self._muted = False
         self._fault = ""
         self._repairs, self._extra = {}, []
         self._pieces.clear()
         self._todo.clear()
         self._complete_todo = 0
+        return i
+
+    def _not_calls(self, start: int) -> int:
+        """What was read from `start` on is text: go on behind it, for looking at it again would take ever longer."""
+        i = max(start + 1, self._seen)
+        _, line_break, line = self._text[start:i].rpartition("\n")
+        self._line_start = bool(line_break) and not line.strip()
         return i
 
     def _cut_short(self, at: int) -> int:
@@ -304,7 +309,7 @@ class Gemma3Parser(LiteralReader):
             self._emit_problem("cut", "the text ended inside a call", rest, index=self._opened - 1 if self._open else None)
             self._drop_call(cut=True)
         else:
-            self._emit_problem("bracket", "closing brackets are missing", rest)
+            self._emit_problem("bracket_missing", "closing brackets are missing", rest)
         self._pass(at)
         return at
 
@@ -345,7 +350,7 @@ class Gemma3Parser(LiteralReader):
             if i == len(self._text) or (yield from self._is_stop(i)):
                 if not found:
                     raise Refused
-                self._note("fence", "the code fence around the calls was not closed")
+                self._note("fence_open", "the code fence around the calls was not closed")
                 return i
             if self._text[i] == "`":
                 end = yield from self._run(i, _TICKS)
@@ -429,11 +434,11 @@ class Gemma3Parser(LiteralReader):
                         i = end
                         continue
                 else:
-                    self._note("comma", "a comma with nothing behind it")
+                    self._note("comma_surplus", "a comma with nothing behind it")
             self._listed = False
             if self._text[end] == "]":
                 return end + 1
-            self._note("bracket", "closing brackets are missing")
+            self._note("bracket_missing", "closing brackets are missing")
             return i
 
     def _head(self, i: int, *, native: bool = False, declared: bool = True) -> Generator[None, None, tuple[int, str] | None]:
@@ -488,7 +493,7 @@ class Gemma3Parser(LiteralReader):
         self._root = (self._declared or {}).get(name) or {}
         self._todo.append((self._start_call, (name,)))
         if name != word:
-            self._repair("name", f"{word!r} was taken for {name!r}")
+            self._repair("head", f"{word!r} was taken for {name!r}")
 
     def _finish_call(self, i: int) -> None:
         """The call that ends at `i` is complete, or could not be read."""
@@ -552,7 +557,7 @@ class Gemma3Parser(LiteralReader):
             if mark == "}" or (started and ((mark == "]" and self._listed) or (yield from self._is_end(i)))):
                 break
             if filled and not comma:
-                self._repair("comma", "a comma is missing")
+                self._repair("comma_missing", "a comma is missing")
             start = i
             i, key = yield from self._object_key(i)
             filled, comma = True, False
@@ -560,7 +565,7 @@ class Gemma3Parser(LiteralReader):
                 i, word = yield from self._tool_name(i)
             elif key in _ARGUMENTS and not started and early is None:
                 if key != _ARGUMENTS[0]:
-                    self._repair("key", f"{key!r} in place of {_ARGUMENTS[0]!r}")
+                    self._repair("argument_key", f"{key!r} in place of {_ARGUMENTS[0]!r}")
                 if word is None:
                     end = yield from self._unwanted(i)
                     early, i = self._text[i:end], end
@@ -575,11 +580,11 @@ class Gemma3Parser(LiteralReader):
                 if key not in _LABELS:
                     self._extra.append(self._text[start:i])
         if comma:
-            self._repair("comma", "a comma with nothing behind it")
+            self._repair("comma_surplus", "a comma with nothing behind it")
         if mark == "}":
             i += 1
         else:
-            self._repair("bracket", "closing brackets are missing")
+            self._repair("bracket_missing", "closing brackets are missing")
         if not started:
             if word is None or (early is None and self._has_properties(word)):
                 self._spoil("an object that is no call")
@@ -605,7 +610,7 @@ class Gemma3Parser(LiteralReader):
         if key not in ("name", *_ARGUMENTS, *_LABELS) and not self._begun:
             self._spoil("an object that is no call")
         if quote != '"':
-            self._repair("key", "a key in another notation")
+            self._repair("quotes" if quote else "key_bare", "a key without double quotes")
         end = yield from self._blank(end)
         if self._text[end] != ":":
             self._spoil("a key without a value")
@@ -626,7 +631,7 @@ class Gemma3Parser(LiteralReader):
         if self._text[end] != quote or self._resolve(word, native=True) is None:
             self._spoil(f"no tool named {word!r} is declared")
         if quote == "'":
-            self._repair("quote", "a string in Python's notation")
+            self._repair("quotes", "a string in Python's notation")
         self._begun = True
         return end + 1, word
 

@@ -24,7 +24,7 @@ Question: TypeAlias = Generator[None, None, bool]
 
 _PLAIN_TEXT: Final = r"\x00-\x1f\u2060\ud800-\udfff"
 _TEXT: Final = rf"\"([^\"\\{_PLAIN_TEXT}]*+)\"|'([^'\"\\{_PLAIN_TEXT}]*+)'"
-_NUMBER: Final = r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
+_NUMBER: Final = r"-?(?:0|[1-9][0-9]{0,99}+)(?:\.[0-9]{1,99}+)?(?:[eE][+-]?[0-9]{1,2}+)?"  # no more than a float can hold
 _VALUE: Final = rf"(?:(?:{_TEXT}|({_NUMBER})|(True|False|None|true|false|null))\s*+([,)\]}}])|([\[{{]))"
 _ARGUMENT: Final = re.compile(rf"\s*+([^\W\d]\w*+)()\s*+=\s*+{_VALUE}")
 _MEMBER: Final = re.compile(rf"\s*+(?:{_TEXT})\s*+:\s*+{_VALUE}")
@@ -218,35 +218,36 @@ class LiteralReader(GeneratorParser):
             mark = self._text[i]
             if mark == ",":
                 if frame.comma or not frame.filled:
-                    self._repair("comma", "a comma with nothing before it")
+                    self._repair("comma_surplus", "a comma with nothing before it")
                 frame.comma = True
                 i += 1
             elif mark in ")]}":
                 i = yield from self._close(i, frames)
             elif frame.filled and not frame.comma and (yield from self._is_end(i)):
-                self._repair("bracket", "closing brackets are missing")
+                self._repair("bracket_missing", "closing brackets are missing")
                 self._close_down(frames, 0)
             elif mark == "<" and (yield from self._is_stop(i)):
                 raise Cut(i)
             else:
                 if frame.filled and not frame.comma:
-                    self._repair("comma", "a comma is missing")
+                    self._repair("comma_missing", "a comma is missing")
                 i = yield from self._entry(i, frames)
+        self._seen = i
         return i
 
     def _close(self, i: int, frames: list[_Frame]) -> Step:
         """Act on the closing bracket at `i`."""
         mark = self._text[i]
         if frames[-1].comma:
-            self._repair("comma", "a comma with nothing behind it")
+            self._repair("comma_surplus", "a comma with nothing behind it")
         level = len(frames) - 1
         while level >= 0 and frames[level].close != mark:
             level -= 1
         if level < len(frames) - 1:
             if level < 0 and not (self._listed and mark == "]" and (yield from self._ahead(i + 1))[1] not in (",", ")", "}")):
-                self._repair("bracket", "a closing bracket that closes nothing")
+                self._repair("bracket_surplus", "a closing bracket that closes nothing")
                 return i + 1
-            self._repair("bracket", "closing brackets are missing")
+            self._repair("bracket_missing", "closing brackets are missing")
         self._close_down(frames, max(level, 0))
         return i if level < 0 else i + 1
 
@@ -340,7 +341,7 @@ class LiteralReader(GeneratorParser):
                 return inside
             key = self._place(frame)
         if key in frame.keys:
-            self._repair("duplicate", f"{key!r} was given twice: the last one counts")
+            self._repair("key_twice", f"{key!r} was given twice: the last one counts")
         frame.keys.add(key)
         self._pieces.append(f'{", " if frame.filled else ""}"{inner_json(key)}": ')
         node = member(frame.node, key, self._root)
@@ -359,8 +360,11 @@ class LiteralReader(GeneratorParser):
         behind, sign = yield from self._ahead(end)
         if sign not in (":", "=") or (text is None and end == i):
             return (i if text is None else end), None, text
-        if (sign == "=") is not (frame.entry is _ARGUMENT) or (text is None) is not (frame.entry is _ARGUMENT):
-            self._repair("key", "a key in another notation")
+        argument = frame.entry is _ARGUMENT
+        if argument is not (sign == "="):
+            self._repair("equals", f"{sign!r} behind a key")
+        if argument is not (text is None):
+            self._repair("key_quoted" if argument else "key_bare", f"a key with{'' if argument else 'out'} quotes")
         return behind + 1, self._text[i:end] if text is None else text, None
 
     def _place(self, frame: _Frame) -> str:
@@ -447,7 +451,7 @@ class LiteralReader(GeneratorParser):
         text = self._text[i:end].rstrip()
         if not text:
             self._spoil("a value is missing")
-        self._repair("quote", "a string without quotes")
+        self._repair("string_bare", "a string without quotes")
         self._pieces.append(bare(text, types) or f'"{inner_json(text)}"')
         return end
 
@@ -457,7 +461,7 @@ class LiteralReader(GeneratorParser):
         elif lexeme in (_JSON_WORDS if self._python else _PYTHON_WORDS):
             self._repair("literal", "a constant of another notation")
         elif lexeme != value and lexeme not in _PYTHON_WORDS:
-            self._repair("number", "a number in a spelling that JSON does not have")
+            self._repair("literal", "a number in a spelling that JSON does not have")
 
     def _bare_end(self, i: int, frame: _Frame) -> Step:
         """Where a string without quotes ends: at the comma before the next key, or at the closing bracket."""
@@ -519,7 +523,7 @@ class LiteralReader(GeneratorParser):
         yield from self._have(i, 3)
         closer = quote * 3 if self._text.startswith(quote * 3, i) else quote
         if not self._python and (raw or len(closer) > 1 or quote == "'"):
-            self._repair("quote", "a string in Python's notation")
+            self._repair("quotes", "a string in Python's notation")
         i += len(closer)
         plain = self._plain[quote]
         while True:
@@ -556,7 +560,7 @@ class LiteralReader(GeneratorParser):
                 i += 1
                 if (yield from self._closes(i, frame, value=inner)):
                     return i
-                self._repair("quote", "a quote inside a string was not escaped")
+                self._repair("quote_in_string", "a quote inside a string was not escaped")
             if piece:
                 out.append(inner_json(piece) if inner else piece)
 
