@@ -22,7 +22,8 @@ class LlamaCppEngine(LlamaServerEngine):
 
     `model` is the path of a .gguf file, "tiny" (the model that ships with this package), or "hf:owner/repo/file.gguf", which
     is fetched from the Hugging Face Hub once. `context` is how many tokens each of the `parallel` prompts worked on at once
-    may take (the model's own limit where that is lower). `threads` and `gpu_layers` are llama.cpp's; None leaves them to it.
+    may take (the model's own limit where that is lower). `threads` and `gpu_layers` are llama.cpp's; None leaves them to it,
+    except that "tiny" runs on one thread.
 
     Loading takes as long as reading the file does, so make the engine outside an event loop, or in a thread.
 
@@ -45,6 +46,9 @@ class LlamaCppEngine(LlamaServerEngine):
         for name, value in (("context", context), ("parallel", parallel)):
             if value < 1:
                 raise InvalidRequest("give a number of at least 1", param=name)
+        if model == "tiny" and threads is None:
+            # llama.cpp's threads wait for each other by spinning, which on a busy machine costs far more than they save here.
+            threads = 1
         key = secrets.token_urlsafe()
         server = _open(_locate(model), key, context=context, parallel=parallel, threads=threads, gpu_layers=gpu_layers)
         super().__init__(server.listening_address, api_key=key, timeout=math.inf, max_retries=0)
