@@ -61,9 +61,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation, with warnings as errors."""
-    session.install(*nox.project.dependency_groups(GROUPS, "docs"))
-    session.run("mkdocs", "build", "--strict", *session.posargs)
+    """The documentation, with warnings as errors, and the notebook run in a kernel."""
+    install(session, "docs")
+    session.run("mkdocs", "build", "--strict")
+    session.run("jupyter", "nbconvert", "--execute", "--to", "html", "--output-dir", "site", "docs/quickstart.ipynb")
 
 
 def environments() -> Iterator[Any]:
@@ -77,7 +78,7 @@ def environments() -> Iterator[Any]:
 @nox.session
 @nox.parametrize(("page", "packages"), list(environments()))
 def frameworks(session: nox.Session, page: Path, packages: list[str]) -> None:
-    """The code of each framework's page, in an environment with the framework's current version; `-k NAME` picks one."""
+    """The code of each framework's page, in an environment with the framework's current version: `nox -s "frameworks(dspy)"`."""
     session.install("-e", *packages)
     session.run("python", "tests/frameworks/run_page.py", str(page))
 

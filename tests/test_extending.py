@@ -24,7 +24,7 @@ def page() -> dict[str, Any]:
     """The names that the page defines."""
     names: dict[str, Any] = {}
     for block in BLOCKS:
-        exec(compile(block, PAGE.name, "exec"), names)
+        exec(compile(block, PAGE.name, "exec", dont_inherit=True), names)
     return names
 
 

@@ -44,7 +44,7 @@ def test_the_first_command_prints_a_completion_with_the_right_call() -> None:
 def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, object] = {}
     for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), names)
+        exec(compile(block, "README.md", "exec", dont_inherit=True), names)
     printed = capsys.readouterr().out
     assert printed.startswith('get_weather {"city": "Lisbon"}\n')
     assert printed.endswith("get_weather {'city': 'Lisbon'}\n")
