@@ -574,7 +574,7 @@ class Gemma3Parser(LiteralReader):
                     started = True
                     i = yield from self._argument_value(i)
             else:
-                if key not in _LABELS and not started:
+                if self._exact or (key not in _LABELS and not started):
                     self._spoil("an object that is no call")
                 i = max((yield from self._unwanted(i)), start + 1)  # past what can be no value, in a call given up
                 if key not in _LABELS:
