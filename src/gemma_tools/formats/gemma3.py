@@ -201,7 +201,7 @@ class _Turns:
 
     def write(self, messages: tuple[Message, ...], start: int) -> None:
         """The messages from `start` on; the last turn stays open."""
-        waiting = 0  # calls of the last model turn that have no result yet
+        waiting = 0  # calls that have no result yet
         for index in range(start, len(messages)):
             role, content, calls, _, name, called, reasoning, responses = messages[index]
             if role == "tool":
@@ -211,7 +211,7 @@ class _Turns:
                     waiting -= 1
                 self._result(called or name, content, index)
                 continue
-            if waiting:
+            if waiting and role != "assistant":
                 self.losses.append(f"before messages[{index}]: calls without a result: {waiting}")
                 waiting = 0
             text = quote(content.strip()) if content.__class__ is str else self.body(content, index)
@@ -221,7 +221,7 @@ class _Turns:
                 self._add("model", text)
             if calls:
                 self._calls(calls, index, "\n" if text else "\n\n")
-                waiting = max(0, len(calls) - len(responses))
+                waiting += max(0, len(calls) - len(responses))
             for response in responses:
                 self._result(response.name, response.response, index)
             if responses and text:  # Gemma's own shape: the text is what the model said after the results
