@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from gemma_tools import request as requests
-from gemma_tools.formats import functiongemma, gemma4, get_format, notation, turns
+from gemma_tools.formats import functiongemma, gemma3, gemma4, get_format, notation, turns
 from gemma_tools.formats.base import Format
 
 SIZES = ((20, 10), (100, 200))
@@ -69,6 +69,7 @@ def forget() -> None:
     for cached in (
         requests.cached_tool,
         functiongemma._declared,
+        gemma3._declared,
         gemma4._declared,
         notation._remembered_call,
         turns._remembered_result,
@@ -106,7 +107,7 @@ def ratios(format: Format, body: dict[str, Any], rounds: int = 60) -> dict[str, 
 def main() -> None:
     """Print the table."""
     print(f"{'format':14} {'tools':>5} {'turns':>5} {'same':>6} {'copied':>7} {'cold':>6}")
-    for name in ("functiongemma", "gemma4"):
+    for name in ("functiongemma", "gemma4", "gemma3"):
         for tool_count, turn_count in SIZES:
             row = ratios(get_format(name), make_request(tool_count, turn_count))
             print(f"{name:14} {tool_count:5} {turn_count:5} {row['same']:6.2f} {row['copied']:7.2f} {row['cold']:6.2f}")
