@@ -63,10 +63,18 @@ def _tokenizer(controls: tuple[str, ...]) -> llguidance.LLTokenizer:
     return llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Vocabulary(controls)))
 
 
+ANGLE = "\ue000"
+"""Stands for a `<` that is text, also where it begins the spelling of a control token."""
+
+
 def tokens(text: str, controls: tuple[str, ...]) -> list[int]:
     """The ids of `text`: control tokens where they are spelt, bytes elsewhere."""
     pieces = re.split("(" + "|".join(map(re.escape, controls)) + ")", text)
-    return [i for piece in pieces for i in ([256 + controls.index(piece)] if piece in controls else piece.encode())]
+    return [
+        i
+        for piece in pieces
+        for i in ([256 + controls.index(piece)] if piece in controls else piece.replace(ANGLE, "<").encode())
+    ]
 
 
 def guided(lark: str, ids: Sequence[int], controls: tuple[str, ...]) -> bool:

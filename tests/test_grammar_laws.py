@@ -113,10 +113,9 @@ def test_what_a_grammar_takes_reads_back_as_valid_arguments(notation: str, param
     assert {problem.kind for problem in reply.problems} <= {"key_twice", "duplicate"}
     if not grammar.losses:
         jsonschema.validate(reply.tool_calls[0].arguments, parameters)
-    assert takes(grammar, text), text
-    # In GBNF a string with limits of its own may hold fewer `<`.
+    # As printed, a string with limits of its own may hold fewer `<`.
     angled = "Length" in str(parameters) and "<" in without_controls(text, grammar.controls)
-    assert angled or Gbnf(grammar.gbnf).takes(text), text
+    assert angled or (takes(grammar, text) and Gbnf(grammar.gbnf).takes(text)), text
 
 
 @pytest.mark.parametrize("notation", ALL)
@@ -130,5 +129,4 @@ def test_what_is_drawn_from_the_printed_gbnf_is_a_valid_call_too(notation: str, 
     assert [call.name for call in reply.tool_calls] == ["put"], text
     if not grammar.losses:
         jsonschema.validate(reply.tool_calls[0].arguments, parameters)
-    # The bound of strings without a limit is only roughly the same in the two.
-    assert len(text) > 500 or takes(grammar, text), text
+    assert takes(grammar, text), text

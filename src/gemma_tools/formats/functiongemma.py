@@ -193,9 +193,9 @@ class FunctionGemmaFormat(Format):
         opens: Opens = "content",
     ) -> Grammar:
         """See `Format.grammar`."""
-        from gemma_tools.formats.grammar import brace_grammar
+        from gemma_tools.formats.grammar import SHORT, brace_grammar
 
-        return brace_grammar(_dialect(), tools, tool_choice=tool_choice, parallel=parallel, opens=opens)
+        return brace_grammar(_dialect(), tools, tool_choice=tool_choice, parallel=parallel, opens=opens, bounds=SHORT)
 
     def declaration(self, tool: RawTool) -> str:
         """One tool as the developer turn declares it, control tokens around it included."""

@@ -274,9 +274,9 @@ class Gemma4Format(Format):
         opens: Opens = "content",
     ) -> Grammar:
         """See `Format.grammar`."""
-        from gemma_tools.formats.grammar import brace_grammar
+        from gemma_tools.formats.grammar import LONG, brace_grammar
 
-        return brace_grammar(_dialect(), tools, tool_choice=tool_choice, parallel=parallel, opens=opens)
+        return brace_grammar(_dialect(), tools, tool_choice=tool_choice, parallel=parallel, opens=opens, bounds=LONG)
 
     def declaration(self, tool: RawTool) -> str:
         """One tool as the system turn declares it, control tokens around it included."""

@@ -25,8 +25,10 @@ from gemma_tools.request import RawChoice, RawTool, Tool, validate_choice, valid
 MOST_CALLS: Final = 64
 """Calls in one reply, so that a model cannot go on calling for ever."""
 
-BOUNDS: Final = Bounds()
-"""The bounds of values to which a schema sets none."""
+SHORT: Final = Bounds(string=512)
+"""The bounds for FunctionGemma, which is small and runs on easily."""
+LONG: Final = Bounds(string=4096)
+"""The bounds for Gemma 3 and 4, which write letters and programs into arguments."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Grammar:
 
     @cached_property
     def lark(self) -> str:
-        """The grammar for llguidance; llama.cpp takes it behind a first line `%llguidance {}`."""
+        """The grammar for llguidance; its first line tells llama.cpp what it is. Its start rule is `start`."""
         return print_lark(self.rules)
 
 
@@ -60,7 +62,7 @@ def brace_grammar(
     tool_choice: RawChoice = "auto",
     parallel: bool = True,
     opens: Opens = "content",
-    bounds: Bounds = BOUNDS,
+    bounds: Bounds,
 ) -> Grammar:
     """The grammar of FunctionGemma's or Gemma 4's replies.
 
@@ -100,7 +102,7 @@ def gemma3_grammar(
     *,
     tool_choice: RawChoice = "auto",
     parallel: bool = True,
-    bounds: Bounds = BOUNDS,
+    bounds: Bounds = LONG,
 ) -> Grammar:
     """The grammar of Gemma 3's replies in one tool style; `controls` are the spellings of its control tokens.
 

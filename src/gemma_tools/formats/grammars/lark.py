@@ -11,15 +11,17 @@ from collections.abc import Mapping
 from typing import Final
 
 from gemma_tools.formats.grammars.charset import ALL, Ranges, minus
-from gemma_tools.formats.grammars.nodes import Alt, Chars, Free, Lit, Node, Ref, Repeat, Seq, Token, walk
+from gemma_tools.formats.grammars.free import without_free
+from gemma_tools.formats.grammars.nodes import Alt, Chars, Lit, Node, Ref, Repeat, Seq, Token, walk
 
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_ ,:;=!@%<>'\"")
 
 
 def print_lark(bodies: Mapping[str, Node]) -> str:
     """The rules as Lark; the rule `root` is printed as `start`."""
-    lines = [f"{_name(name)}: {_terminal(body) if name.isupper() else _expression(body)}" for name, body in bodies.items()]
-    return "\n".join(lines) + "\n"
+    plain = without_free(bodies, lambda free: free.forbidden)
+    rules = [f"{_name(name)}: {_terminal(body) if name.isupper() else _expression(body)}\n" for name, body in plain.items()]
+    return "".join(["%llguidance {}\n", *rules])
 
 
 def _name(name: str) -> str:
@@ -27,8 +29,6 @@ def _name(name: str) -> str:
 
 
 def _terminal(node: Node) -> str:
-    if isinstance(node, Free):
-        return _free(node)
     return _expression(node) if any(isinstance(part, Ref) for part in walk(node)) else f"/{_regex(node)}/"
 
 
@@ -54,18 +54,8 @@ def _factor(node: Node) -> str:
             return _name(name)
         case Repeat(item, low, high):
             return _factor(item) + _times(low, high)
-        case Free():
-            return f"({_free(node)})"
         case _:
             return f"({_expression(node)})"
-
-
-def _free(free: Free) -> str:
-    unit = "|".join(map(_regex, (Chars(free.plain), *free.escapes)))
-    text = f"/({unit}){_times(free.low, free.high)}/"
-    if not free.forbidden:
-        return text
-    return f"{text} & ~/(?s:.*)({'|'.join(_regex(Lit(spelling)) for spelling in free.forbidden)})(?s:.*)/"
 
 
 def _times(low: int, high: int | None) -> str:

@@ -24,7 +24,7 @@ from gemma_tools.formats.grammars.pattern import FORMATS, LONGEST_REPEAT, Unsaid
 class Bounds:
     """What ends values to which the schema sets no end, so that a small model cannot run on. A schema's own limits go first."""
 
-    string: int = 512
+    string: int
     """Characters of a string."""
     items: int = 64
     """Items of an array, and pairs of an object without declared properties."""
