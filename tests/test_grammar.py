@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -277,6 +278,47 @@ def test_a_thought_may_come_first_where_the_family_thinks() -> None:
     assert both(begun, "<channel|>" + call)
     assert not both(begun, call)
     assert both(G4.grammar([], tool_choice="none"), thought + "Hello.")
+
+
+@pytest.mark.parametrize("style", ["pythonic", "json"])
+def test_gemma_3_writes_calls_as_text(style: str) -> None:
+    format = get_format("gemma3", tool_style=style)
+    tools = [tool("put", properties("v", v={"type": "string"}, w={"type": ["boolean", "null"]})), tool("ping")]
+    put, ping = (
+        write("gemma3", name, args, tool_style=style)
+        for name, args in (("put", {"v": 'it\'s "<b>"\n', "w": None}), ("ping", {}))
+    )
+    several = "[" + ", ".join(call.strip("[]") for call in (put, ping)) + "]"
+
+    required = format.grammar(tools, tool_choice="required")
+    assert both(required, put)
+    assert both(required, several)
+    assert not both(required, put + " Done.")
+    assert not both(required, put.replace("put", "pot"))
+    assert not both(required, write("gemma3", "put", {"w": True}, tool_style=style))
+    assert not both(required, write("gemma3", "put", {"v": "<end_of_turn>"}, tool_style=style))
+
+    single = format.grammar(tools, tool_choice="required", parallel=False)
+    assert both(single, put)
+    assert not both(single, several)
+
+    auto = format.grammar(tools)
+    assert both(auto, put)
+    assert both(auto, "See [1] and {2}, 3 < 4.")
+    assert both(auto, "<b>Yes</b>")
+    assert not both(auto, "[put(")
+    assert not both(auto, '[{"name": "pot", "parameters": {}}]')
+
+    none = format.grammar(tools, tool_choice="none")
+    assert both(none, "[1, 2]")
+    assert not both(none, "<end_of_turn>")
+
+
+def test_the_example_of_the_documentation_is_true(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "grammar.md").read_text(encoding="utf-8")
+    _, code, _, output, *_ = page.split("```")
+    exec(code.removeprefix("python"), {})
+    assert capsys.readouterr().out.strip() == output.strip()
 
 
 @pytest.mark.parametrize("family", BRACES)
