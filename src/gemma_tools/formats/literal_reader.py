@@ -38,6 +38,10 @@ _PLAIN: Final = {quote: re.compile(rf"[^{quote}\\]*+") for quote in "\"'"}
 _PLAIN_GUARDED: Final = {quote: re.compile(rf"[^{quote}\\<]*+") for quote in "\"'"}
 _PYTHON_WORDS: Final = {"True": "true", "False": "false", "None": "null"}
 _JSON_WORDS: Final = frozenset(("true", "false", "null"))
+_ANY: Final[frozenset[str]] = frozenset()
+_STRING: Final = frozenset(("string",))
+_NUMBERS: Final = frozenset(("integer", "number"))
+_TYPE_OF_WORD: Final = {"true": frozenset(("boolean",)), "false": frozenset(("boolean",)), "null": frozenset(("null",))}
 _GROUPED_DIGITS: Final = re.compile(r"[+-]?[0-9]+(?:_[0-9]+)+(?:\.[0-9]+)?")
 _FENCE: Final = "```"
 _LONGEST_KEY: Final = 256
@@ -204,16 +208,11 @@ class LiteralReader(GeneratorParser):
         return (yield from self._whole_string(i, _Frame("", _ELEMENT, None)))
 
     def _read_frames(self, i: int, frames: list[_Frame]) -> Step:
-        while frames:
-            self._seen = i
+        while True:
+            self._seen = i = self._plain_entries(i, frames)
+            if not frames:
+                return i
             frame = frames[-1]
-            plain = frame.entry.match(self._text, i)
-            if plain is not None:
-                behind = self._plain_entry(plain, frames)
-                plain = None  # it would keep the text alive while more is appended
-                if behind:
-                    i = behind
-                    continue
             i = yield from self._blank(i)
             mark = self._text[i]
             if mark == ",":
@@ -232,8 +231,6 @@ class LiteralReader(GeneratorParser):
                 if frame.filled and not frame.comma:
                     self._repair("comma_missing", "a comma is missing")
                 i = yield from self._entry(i, frames)
-        self._seen = i
-        return i
 
     def _close(self, i: int, frames: list[_Frame]) -> Step:
         """Act on the closing bracket at `i`."""
@@ -263,56 +260,67 @@ class LiteralReader(GeneratorParser):
 
     # Entries
 
-    def _plain_entry(self, plain: re.Match[str], frames: list[_Frame]) -> int:
-        """Take an entry that needs no second look, and return the position behind it; 0 for any other."""
-        key, single_key, text, single, digits, word, mark, opening = plain.groups()
-        frame = frames[-1]
-        if key is None:
-            key = single_key
-        if key in frame.keys or (frame.filled and not frame.comma):
-            return 0
-        if not self._python and (single is not None or single_key):
-            return 0
-        if opening:
-            value = opening
-        elif text is not None or single is not None:
-            value = f'"{text}"' if single is None else f'"{single}"'
-            if not self._fits(frame, key, "string"):
-                return 0
-        elif digits is not None:
-            value = digits
-            if not self._fits(frame, key, "number") and not self._fits(frame, key, "integer"):
-                return 0
-        else:
-            value = _PYTHON_WORDS.get(word, word)
-            if (value is word) is self._python or not self._fits(frame, key, _TYPE_OF_WORD[value]):
-                return 0
-        separator = ", " if frame.filled else ""
-        if frame.entry is _ELEMENT:
-            self._pieces.append(separator + value)
-        else:
-            frame.keys.add(key)
-            self._pieces.append(f'{separator}"{key}": {value}')
-        frame.filled, frame.comma = True, mark == ","
-        if opening:
-            node = frame.node if frame.entry is _ELEMENT else member(frame.node, key, self._root)
-            self._open_frame(frames, opening, node)
-        elif mark == frame.close:
-            self._close_down(frames, len(frames) - 1)
-        elif mark != ",":
-            return plain.end() - 1
-        return plain.end()
+    def _plain_entries(self, i: int, frames: list[_Frame]) -> int:
+        """Take the entries at `i` that need no second look, and return the position behind them."""
+        text, python, put = self._text, self._python, self._pieces.append
+        while frames:
+            frame = frames[-1]
+            plain = frame.entry.match(text, i)
+            if plain is None:
+                return i
+            key, single_key, double, single, digits, word, mark, opening = plain.groups()
+            if key is None:
+                key = single_key
+            if key in frame.keys or (frame.filled and not frame.comma):
+                return i
+            if not python and (single is not None or single_key):
+                return i
+            kinds = _ANY
+            if double is not None:
+                value, kinds = f'"{double}"', _STRING
+            elif single is not None:
+                value, kinds = f'"{single}"', _STRING
+            elif digits is not None:
+                value, kinds = digits, _NUMBERS
+            elif opening:
+                value = opening
+            else:
+                value = _PYTHON_WORDS.get(word, word)
+                kinds = _TYPE_OF_WORD[value]
+                if (value is word) is python:
+                    return i
+            if kinds and not self._allows(frame, key, kinds):
+                return i
+            separator = ", " if frame.filled else ""
+            if frame.entry is _ELEMENT:
+                put(separator + value)
+            else:
+                frame.keys.add(key)
+                put(f'{separator}"{key}": {value}')
+            frame.filled = True
+            frame.comma = mark == ","
+            i = plain.end()
+            if opening:
+                node = frame.node if frame.entry is _ELEMENT else member(frame.node, key, self._root)
+                self._open_frame(frames, opening, node)
+            elif mark == frame.close:
+                self._close_down(frames, len(frames) - 1)
+            elif mark != ",":
+                return i - 1
+        return i
 
-    def _fits(self, frame: _Frame, key: str, kind: str) -> bool:
-        """Whether the schema allows a value of type `kind` for `key`."""
+    def _allows(self, frame: _Frame, key: str, kinds: frozenset[str]) -> bool:
+        """Whether the schema allows a value of one of `kinds` for `key`."""
         if frame.entry is _ELEMENT:
             types = frame.types
         else:
             node = frame.properties.get(key)
-            if node.__class__ is dict and node.get("type") == kind and "$ref" not in node:  # type: ignore[attr-defined]
-                return True
+            if isinstance(node, dict) and "$ref" not in node:
+                named = node.get("type")
+                if named.__class__ is str and named in kinds:
+                    return True
             types = types_of(member(frame.node, key, self._root), self._root)
-        return types is None or kind in types
+        return types is None or not types.isdisjoint(kinds)
 
     def _open_frame(self, frames: list[_Frame], opening: str, node: Schema | None) -> None:
         if opening == "{":
@@ -583,9 +591,6 @@ class LiteralReader(GeneratorParser):
         if frame.entry is _ELEMENT or not frame.node:
             return False
         return (yield from self._is_key(i, frame, declared=True))
-
-
-_TYPE_OF_WORD: Final = {"true": "boolean", "false": "boolean", "null": "null"}
 
 
 def _end(run: re.Pattern[str], text: str, *span: int) -> int:
