@@ -78,9 +78,9 @@ def environments() -> Iterator[Any]:
 @nox.session
 @nox.parametrize(("page", "packages"), list(environments()))
 def frameworks(session: nox.Session, page: Path, packages: list[str]) -> None:
-    """The code of each framework's page, in an environment with the framework's current version: `nox -s "frameworks(dspy)"`."""
+    """The code of each framework's page, with the framework's current version; one is `nox -s "frameworks(dspy)"`."""
     session.install("-e", *packages)
-    session.run("python", "tests/frameworks/run_page.py", str(page))
+    session.run("python", "tests/frameworks/run_page.py", str(page), env={"LITELLM_LOCAL_MODEL_COST_MAP": "True"})
 
 
 @nox.session
