@@ -40,7 +40,7 @@ def json_lines(value: object, level: int = 0) -> str:
     return _write(value, _encode, level)
 
 
-def _write(value: object, scalar: Callable[[object], str], level: int | None = None) -> str:
+def _write(value: Any, scalar: Callable[[object], str], level: int | None = None) -> str:
     out: list[str] = []
     open_containers: list[tuple[Iterator[Any], bool]] = []
     item = value
@@ -49,13 +49,13 @@ def _write(value: object, scalar: Callable[[object], str], level: int | None = N
         keyed = is_mapping(item)
         if keyed or isinstance(item, (list, tuple)):
             out.append("{" if keyed else "[")
-            open_containers.append((iter(item.items() if keyed else item), keyed))  # type: ignore[attr-defined, call-overload]
+            open_containers.append((iter(item.items() if keyed else item), keyed))
             fresh = True
         else:
             out.append(scalar(item))
         while open_containers:
             entries, keyed = open_containers[-1]
-            entry = next(entries, _END)
+            entry: Any = next(entries, _END)
             depth = len(open_containers)
             lines = level is not None and depth <= MOST_INDENTED
             if entry is not _END:
