@@ -14,6 +14,7 @@ from gemma_tools.errors import (
     InvalidRequest,
     ModelNotFound,
 )
+from gemma_tools.prompt import Prompt
 
 _TOO_LONG = re.compile(r"(exceed|maximum|longer|too (long|large)).*context|context.*(exceed|longer|only)", re.I | re.S)
 """How servers say that a prompt is longer than the context; there is no common code for it."""
@@ -54,5 +55,17 @@ def not_understood(error: BaseException, where: str) -> EngineProtocolError:
 
 
 def no_character(error: UnicodeEncodeError) -> InvalidRequest:
-    """What a prompt means that cannot be written as UTF-8: half of a surrogate pair is in some text of the request."""
+    """What a text means that cannot be written as UTF-8: half of a surrogate pair is in it."""
     return InvalidRequest(f"{error.object[error.start]!r} is no character", param="messages")
+
+
+def refuse_half_characters(prompt: Prompt) -> None:
+    """Raise for a prompt that cannot be written as UTF-8; some clients would send it in pieces that no server understands.
+
+    Raises:
+        InvalidRequest: half of a surrogate pair is in some text of the request.
+    """
+    try:
+        prompt.text.encode()
+    except UnicodeEncodeError as error:
+        raise no_character(error) from None

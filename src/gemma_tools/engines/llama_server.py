@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
-from gemma_tools.engines.faults import not_understood, status_fault, transport_fault
+from gemma_tools.engines.faults import not_understood, refuse_half_characters, status_fault, transport_fault
 from gemma_tools.engines.remote import CONNECT_TIMEOUT, FRESH, Answer, Patience, Remote, checked_url, through_proxy
 from gemma_tools.errors import ContextExceeded, EngineError, EngineProtocolError, InvalidRequest
 from gemma_tools.prompt import Prompt
@@ -115,6 +115,7 @@ class LlamaServerEngine(Engine):
         cancel: Cancellation | None = None,
     ) -> Pieces:
         """See `Engine.generate`."""
+        refuse_half_characters(prompt)
         self.refuse_unsupported(sampling, constraint)
         body = {
             "stream": True,

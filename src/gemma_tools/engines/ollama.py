@@ -23,7 +23,7 @@ from gemma_tools.engines.base import (
     Sampling,
     Usage,
 )
-from gemma_tools.engines.faults import not_understood, status_fault, transport_fault
+from gemma_tools.engines.faults import not_understood, refuse_half_characters, status_fault, transport_fault
 from gemma_tools.engines.probe import inner_marker, shows_markers
 from gemma_tools.engines.remote import CONNECT_TIMEOUT, FRESH, Answer, Patience, Remote, checked_url, through_proxy
 from gemma_tools.errors import EngineError, EngineRejected, InvalidRequest
@@ -123,6 +123,7 @@ class OllamaEngine(Engine):
         cancel: Cancellation | None = None,
     ) -> Pieces:
         """See `Engine.generate`."""
+        refuse_half_characters(prompt)
         self.refuse_unsupported(sampling, constraint)
         request = {
             "prompt": _text(prompt),

@@ -19,7 +19,7 @@ from typing import Any
 import openai
 
 from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
-from gemma_tools.engines.faults import not_understood, status_fault, transport_fault
+from gemma_tools.engines.faults import not_understood, refuse_half_characters, status_fault, transport_fault
 from gemma_tools.engines.probe import Ask, adds_bos, inner_marker, shows_markers, turn_marker
 from gemma_tools.engines.remote import CONNECT_TIMEOUT, FRESH, Answer, Patience, Remote, checked_url, through_proxy
 from gemma_tools.engines.stopping import until
@@ -175,6 +175,7 @@ class OpenAICompletionsEngine(Engine):
         cancel: Cancellation | None = None,
     ) -> Pieces:
         """See `Engine.generate`."""
+        refuse_half_characters(prompt)
         self.refuse_unsupported(sampling, constraint)
         return self._after_probe(prompt, sampling, stop, constraint, cancel)
 

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
-from gemma_tools.engines.faults import no_character
+from gemma_tools.engines.faults import refuse_half_characters
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import (
     ContextExceeded,
@@ -106,13 +106,10 @@ class TransformersEngine(Engine):
         cancel: Cancellation | None = None,
     ) -> Pieces:
         """See `Engine.generate`."""
+        refuse_half_characters(prompt)
         self.refuse_unsupported(sampling, constraint)
         if sampling.extra:
             raise InvalidRequest("not a setting of this engine", param=next(iter(sampling.extra)))
-        try:
-            prompt.text.encode()
-        except UnicodeEncodeError as error:
-            raise no_character(error) from None
         ids = self._encode(prompt)
         run = _Run(self, ids, sampling, self._ends(prompt), cancel or Cancellation())
         try:
