@@ -45,7 +45,7 @@ def ways(page: str) -> set[bool]:
     """The values of `stream` with which the framework of `page` gives a tool's result back."""
     if "has no tool loop" in page:
         return set()
-    return {True} if "always streams" in page else {False, True}
+    return {streamed for streamed, denial in ((False, "always streams"), (True, "never streams")) if denial not in page}
 
 
 def refuse_network(event: str, args: tuple[Any, ...]) -> None:
