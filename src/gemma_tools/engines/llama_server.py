@@ -73,9 +73,7 @@ _CAPABILITIES = Capabilities(
 class LlamaServerEngine(Engine):
     """Runs prompts on a llama-server that somebody else started, at `url`; `api_key` where it was started with one.
 
-    A `/v1` at the end of `url`, which other clients need, does no harm.
-
-    Any number of threads may use it; the server works on as many prompts at once as it has slots. `timeout` is the longest
+    A `/v1` at the end of `url`, which other clients need, does no harm. Any number of threads may use it; the server works on as many prompts at once as it has slots. `timeout` is the longest
     silence in seconds, `max_retries` how often a request is sent again while nothing has come of it.
     """
 
@@ -175,8 +173,8 @@ class LlamaServerEngine(Engine):
         is split.)
         """
         if prompt.plain:
-            first = prompt.segments[0].text if prompt.segments else ""
-            return [ids[first], prompt.text[len(first) :]] if first in ids else prompt.text
+            first = next(filter(prompt.text.startswith, ids), None)
+            return prompt.text if first is None else [ids[first], prompt.text.removeprefix(first)]
         mixed = [ids.get(s.text, s.text) if s.control else prompt.guard(s.text) for s in prompt.segments]
         return [*await self._tokenize(mixed, parse_special=False, add_special=True)]
 
