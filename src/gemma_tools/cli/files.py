@@ -112,7 +112,7 @@ def _load(text: str, where: str | None = None) -> Any:
     try:
         return jsontext.read_json(text)
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
+        place = f"line {error.lineno}, column {error.colno}"
         raise InvalidRequest(f"not JSON: {error.msg} ({place})", param=where, code="invalid_json") from None
     except ValueError as error:
         raise InvalidRequest(f"not JSON that can be read: {error}", param=where, code="invalid_json") from None
