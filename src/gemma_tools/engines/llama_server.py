@@ -73,8 +73,9 @@ _CAPABILITIES = Capabilities(
 class LlamaServerEngine(Engine):
     """Runs prompts on a llama-server that somebody else started, at `url`; `api_key` where it was started with one.
 
-    A `/v1` at the end of `url`, which other clients need, does no harm. Any number of threads may use it; the server works on as many prompts at once as it has slots. `timeout` is the longest
-    silence in seconds, `max_retries` how often a request is sent again while nothing has come of it.
+    A `/v1` at the end of `url`, which other clients need, does no harm. Any number of threads may use the engine; the server
+    works on as many prompts at once as it has slots. `timeout` is the longest silence in seconds, `max_retries` how often a
+    request is sent again while nothing has come of it.
     """
 
     name = "llama-server"
