@@ -40,6 +40,7 @@ _INTERESTING: Final = re.compile(r"[\n\[{`<]")
 _BLANK: Final = re.compile(r"\s*+")
 _INLINE_BLANK: Final = re.compile(r"[^\S\n]*+")
 _BETWEEN: Final = re.compile(r"[\s,;]*+")
+_CLOSERS: Final = re.compile(r"[)\]}]*+")
 _TICKS: Final = re.compile(r"`*+")
 _NAME: Final = re.compile(r"[^\s()\[\]{}\"'`,<>]*+")
 _PLAIN_HEAD: Final = re.compile(r"\[([^\s()\[\]{}\"'`,<>]{1,191}+)\(")
@@ -316,15 +317,19 @@ class Gemma3Parser(LiteralReader):
     def _whole(self, i: int) -> Step:
         """A list or an object that begins a line, and what separates it from the next."""
         i = yield from (self._list(i) if self._text[i] == "[" else self._object_call(i))
+        i = yield from self._surplus(i)
         end = yield from self._run(i, _BETWEEN)
         return end if self._text[end : end + 1] in ("[", "{") else i
 
     def _rest_of_line(self, i: int) -> Step:
         """Calls that are all that is left of their line."""
-        if self._text[i] not in "[{":
+        bare = self._text[i] not in "[{"
+        if bare:
             self._note("bare_call", "a call without the brackets of a list")
         while True:
             i = yield from self._item(i)
+            if bare:
+                i = yield from self._surplus(i)
             end = yield from self._run(i, _INLINE_BLANK)
             if end == len(self._text) or self._text[end] == "\n" or (yield from self._is_stop(end)):
                 return i
@@ -357,7 +362,7 @@ class Gemma3Parser(LiteralReader):
                 if not found or end - i < count:
                     raise Refused
                 return end
-            i = yield from self._item(i)
+            i = yield from self._surplus((yield from self._item(i)))
             found = True
 
     def _wrapped(self, i: int, opener: str) -> Step:
@@ -421,25 +426,34 @@ class Gemma3Parser(LiteralReader):
             raise Refused
         while True:
             self._listed = True
-            if head:
-                i = yield from self._call(*head, native=True)
-            else:
-                i = yield from self._object_call(i)
-            end = yield from self._blank(i)
-            if self._text[end] == ",":
-                end = yield from self._blank(end + 1)
-                if self._text[end] != "]":
-                    head = None if objects else (yield from self._head(end, native=True, declared=False))
-                    if head or (objects and self._text[end] == "{"):
-                        i = end
-                        continue
-                else:
-                    self._note("comma_surplus", "a comma with nothing behind it")
+            i = yield from (self._call(*head, native=True) if head else self._object_call(i))
             self._listed = False
+            end = yield from self._blank(i)
+            while self._text[end] in ")}":
+                self._note("bracket_surplus", "a closing bracket that closes nothing")
+                end = yield from self._blank(end + 1)
+            comma = self._text[end] == ","
+            if comma:
+                end = yield from self._blank(end + 1)
             if self._text[end] == "]":
+                if comma:
+                    self._note("comma_surplus", "a comma with nothing behind it")
                 return end + 1
-            self._note("bracket_missing", "closing brackets are missing")
-            return i
+            if not objects:
+                head = yield from self._head(end, native=comma, declared=not comma)
+            if not (self._text[end] == "{" if objects else head):
+                self._note("bracket_missing", "closing brackets are missing")
+                return i
+            if not comma:
+                self._note("comma_missing", "a comma is missing")
+            i = end
+
+    def _surplus(self, i: int) -> Step:
+        """Pass over closing brackets that close nothing."""
+        end = yield from self._run(i, _CLOSERS)
+        if end > i:
+            self._note("bracket_surplus", "a closing bracket that closes nothing")
+        return end
 
     def _head(self, i: int, *, native: bool = False, declared: bool = True) -> Generator[None, None, tuple[int, str] | None]:
         """The name at `i` and the position behind its opening bracket; None if no call begins there.
@@ -453,7 +467,7 @@ class Gemma3Parser(LiteralReader):
             if end < len(self._text) or self._ended or not self._may_become_name(word, native=native, declared=declared):
                 break
             yield from self._wait()
-        if end == len(self._text) and self._ended:
+        if end == len(self._text) and self._may_become_name(word, native=native, declared=declared):
             raise Cut(end)
         if not word or (declared and word != "print" and self._resolve(word, native=native) is None):
             return None
