@@ -73,10 +73,10 @@ class _ArgumentText(LiteralReader):
     def _read(self) -> Reading:
         i = yield from self._blank(0)
         if self._text[i] == "{":
-            yield from self._object(i + 1, self._root)
+            i = yield from self._object(i + 1, self._root)
         elif self._text[i] in "\"'":
-            self.quoted = (yield from self._json_text(i))[1]
-        else:
+            i, self.quoted = yield from self._json_text(i)
+        if (yield from self._run(i, _BLANK)) < len(self._text):
             raise Refused
 
     def read(self, text: str) -> tuple[str, Mapping[str, str]]:
