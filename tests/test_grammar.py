@@ -11,7 +11,7 @@ from grammar_tools import BRACES, guided, properties, takes, tokens, tool, write
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats import get_format
-from gemma_tools.formats.grammar import MOST_CALLS, Grammar
+from gemma_tools.formats.grammar import MOST_CALLS, Grammar, answer_grammar
 
 FG = get_format("functiongemma")
 G4 = get_format("gemma4")
@@ -194,10 +194,44 @@ def test_what_is_not_held_is_reported(schema: Any, word: str) -> None:
     assert any(word in loss and loss.startswith("put") for loss in losses(schema))
 
 
+def test_arguments_may_be_a_union() -> None:
+    ways = [properties("a", a={"type": "integer"}), {"$ref": "#/$defs/b"}]
+    parameters = {
+        "type": "object",
+        "properties": {"id": True},
+        "anyOf": ways,
+        "$defs": {"b": properties("b", b={"type": "null"})},
+    }
+    grammar = FG.grammar([tool("put", parameters)], tool_choice="required")
+    assert grammar.losses == ()
+    for arguments, right in (
+        ({"a": 1}, True),
+        ({"b": None, "id": 2}, True),
+        ({}, False),
+        ({"id": 1}, False),
+        ({"b": 1}, False),
+    ):
+        assert both(grammar, write("functiongemma", "put", arguments)) == right
+
+
+def test_answers_that_are_json() -> None:
+    schema = properties("ok", ok={"type": "boolean"}, tags={"type": "array", "items": {"enum": ["a", "b"]}})
+    grammar = answer_grammar(schema, G4.controls)
+    assert both(grammar, '{"ok": true, "tags": ["a", "b"]}')
+    assert not both(grammar, '{"tags": ["a"]}')
+    assert not both(grammar, 'Sure: {"ok": true}')
+    scalar = answer_grammar({"type": "string"}, G4.controls)
+    assert both(scalar, '"a \\u00e9 < <b>"')
+    assert not both(scalar, '"<turn|>"')
+    assert answer_grammar({"enum": []}, G4.controls).losses
+
+
 def test_what_nothing_satisfies_is_reported_and_anything_is_taken() -> None:
     grammar = FG.grammar([tool("put", properties("v", v={"type": "string", "enum": [1]}))], tool_choice="required")
     assert any("no arguments can satisfy" in loss for loss in grammar.losses)
     assert both(grammar, write("functiongemma", "put", {"v": "x"}))
+    closed = {"type": "object", "properties": {}, "required": ["v"], "additionalProperties": False}
+    assert FG.grammar([tool("put", closed)], tool_choice="required").losses
     optional = FG.grammar([tool("put", properties(v=False, w=True))], tool_choice="required")
     assert both(optional, write("functiongemma", "put", {"w": 1}))
     assert not both(optional, write("functiongemma", "put", {"v": 1}))

@@ -130,3 +130,43 @@ def test_what_is_drawn_from_the_printed_gbnf_is_a_valid_call_too(notation: str, 
     if not grammar.losses:
         jsonschema.validate(reply.tool_calls[0].arguments, parameters)
     assert takes(grammar, text), text
+
+
+words = st.sampled_from(
+    ["type", "properties", "required", "additionalProperties", "items", "prefixItems", "enum", "const", "anyOf", "oneOf",
+     "allOf", "$ref", "$defs", "not", "nullable", "minLength", "maxLength", "pattern", "format", "minimum", "maximum",
+     "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minItems", "maxItems", "minProperties", "maxProperties",
+     "propertyNames", "title"]
+)  # fmt: skip
+leaves = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**30), 10**30),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=8),
+    words,
+    st.sampled_from(
+        ["string", "integer", "number", "object", "array", "null", "#", "#/$defs/a", "#/properties/a", "date", "^a(b|c)*$"]
+    ),
+)
+anything = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(words | st.sampled_from(["a", "b"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    parameters=st.dictionaries(words, anything, max_size=6), notation=st.sampled_from(sorted(ALL)), seed=st.integers(0, 2**32)
+)
+@settings(max_examples=120, deadline=None)
+def test_any_json_for_a_schema_gives_a_grammar_that_can_be_left(parameters: dict[str, Any], notation: str, seed: int) -> None:
+    format = get_format(ALL[notation][0], **ALL[notation][1])
+    tools = [tool("put", parameters)]
+    grammar = format.grammar(tools, tool_choice="required", parallel=False)
+    text = random_text(grammar, Random(seed))
+    assert [call.name for call in format.parse(text, tools).tool_calls] == ["put"]
+    Gbnf(grammar.gbnf)
+    assert "<" in text or takes(grammar, text)

@@ -103,10 +103,7 @@ class SchemaReader:
     def arguments(self, name: str, brackets: Brackets) -> Node:
         """The arguments of a call: an object of the schema's properties; none, where it has no properties and says no more."""
         place = _Place(name)
-        flat = self._flat(self._root, place)
-        if flat is not None and ("anyOf" in flat or "oneOf" in flat or members(flat) is not None):
-            self._lose(place, "anyOf, oneOf, enum and const of all arguments together are not enforced")
-        node = None if flat is None else self._object(flat, place, brackets, closed=True)
+        node = self._arguments(self._root, place, brackets)
         if node is None:
             self._lose(place, "no arguments can satisfy it; any are taken")
             more = self._more(self._any(self._bounds.depth), {}, brackets.keys)
@@ -125,6 +122,20 @@ class SchemaReader:
         return node
 
     # Every function below gives None where no value satisfies the schema.
+
+    def _arguments(self, schema: object, place: _Place, brackets: Brackets) -> Node | None:
+        flat = self._flat(schema, place)
+        branches = None if flat is None or place.depth > DEEPEST else self._branches(flat, place)
+        if branches is not None:
+            ways = [self._arguments(branch, replace(place, depth=place.depth + 1), brackets) for branch in branches]
+            known = [way for way in ways if way is not None]
+            return alt(*known) if known else None
+        if flat is None:
+            return None
+        self._report(flat, place)
+        if members(flat) is not None:
+            self._lose(place, "enum and const of all arguments together are not enforced")
+        return self._object(flat, place, brackets, closed=True)
 
     def _value(self, schema: object, place: _Place) -> Node | None:
         if schema is False:
@@ -189,18 +200,24 @@ class SchemaReader:
         return merged
 
     def _union(self, schema: Schema, place: _Place) -> Node | None:
-        kind = next((key for key in ("anyOf", "oneOf") if isinstance(schema.get(key), list | tuple) and schema[key]), None)
-        if kind is None:
+        branches = self._branches(schema, place)
+        if branches is None:
             return self._plain(schema, place)
-        branches = schema[kind]
-        if kind == "anyOf" and "oneOf" in schema:
-            self._lose(place, "oneOf beside anyOf is not enforced")
-        elif kind == "oneOf" and not self._apart(branches):
-            self._lose(place, "oneOf is read as anyOf: a value may satisfy more than one")
-        base = {key: value for key, value in schema.items() if key not in ("anyOf", "oneOf") and key not in ANNOTATIONS}
-        ways = [self._value({"allOf": [base, b]} if base else b, replace(place, depth=place.depth + 1)) for b in branches]
+        ways = [self._value(branch, replace(place, depth=place.depth + 1)) for branch in branches]
         known = [way for way in ways if way is not None]
         return alt(*known) if known else None
+
+    def _branches(self, schema: Schema, place: _Place) -> list[object] | None:
+        """The branches of a union, each with what stands beside it; None where there is no union."""
+        kind = next((key for key in ("anyOf", "oneOf") if isinstance(schema.get(key), list | tuple) and schema[key]), None)
+        if kind is None:
+            return None
+        if kind == "anyOf" and "oneOf" in schema:
+            self._lose(place, "oneOf beside anyOf is not enforced")
+        elif kind == "oneOf" and not self._apart(schema[kind]):
+            self._lose(place, "oneOf is read as anyOf: a value may satisfy more than one")
+        base = {key: value for key, value in schema.items() if key not in ("anyOf", "oneOf") and key not in ANNOTATIONS}
+        return [{"allOf": [base, branch]} if base else branch for branch in schema[kind]]
 
     def _apart(self, branches: list[object]) -> bool:
         """Whether no value can satisfy two of the branches, as far as their types tell."""
@@ -215,9 +232,7 @@ class SchemaReader:
 
     def _plain(self, schema: Schema, place: _Place) -> Node | None:
         """A schema without references and unions of schemas."""
-        for key in schema:
-            if key not in _KNOWN and not key.startswith("x-"):
-                self._lose(place, f"{key} is not enforced")
+        self._report(schema, place)
         values = members(schema)
         if values is not None:
             return self._values(values, schema, place)
@@ -231,13 +246,15 @@ class SchemaReader:
         if not named <= readers.keys():
             self._lose(place, f"type {', '.join(sorted(named - readers.keys()))} is not known; any value is taken")
             return self._any(self._bounds.depth)
-        for kind in named:
-            for key in sorted(_KEYWORDS.get(kind, frozenset()) & _UNHELD & schema.keys()):
-                if schema[key] is not False:
-                    self._lose(place, f"{key} is not enforced")
         kinds = sorted(named - {"integer"} if "number" in named else named)
         ways = [way for kind in kinds if (way := readers[kind]({**schema, "type": kind}, place)) is not None]
         return alt(*ways) if ways else None
+
+    def _report(self, schema: Schema, place: _Place) -> None:
+        """Report the keywords that nothing is done with."""
+        for key, value in schema.items():
+            if (key in _UNHELD and value is not False) or (key not in _KNOWN and not key.startswith("x-")):
+                self._lose(place, f"{key} is not enforced")
 
     def _values(self, values: list[Any], schema: Schema, place: _Place) -> Node | None:
         named = types(schema)
@@ -308,12 +325,11 @@ class SchemaReader:
                     if key in schema:
                         self._lose(place, f"{key} is not enforced beside pattern or format")
                 return self._notation.string(self._rules.add("PATTERN", body))
-        return self._notation.text(low, high, exact="maxLength" in schema)
+        return self._notation.text(low, high, exact=_count_of(schema, "maxLength") is not None)
 
     def _counts(self, schema: Schema, place: _Place, least: str, most: str, bound: int) -> tuple[int, int]:
         """How many at least and at most; where the schema sets no end, `bound` more than it needs."""
-        low, high = (n if type(n := schema.get(key)) is int and n >= 0 else None for key in (least, most))
-        low = low or 0
+        low, high = _count_of(schema, least) or 0, _count_of(schema, most)
         if low > LONGEST_REPEAT:
             self._lose(place, f"{least} is enforced up to {LONGEST_REPEAT}")
             low = LONGEST_REPEAT
@@ -366,8 +382,9 @@ class SchemaReader:
         declared: dict[str, Any] = dict(properties) if isinstance(properties, Mapping) else {}
         other = schema.get("additionalProperties", not declared and not closed)
         wanted = schema.get("required")
-        required = {name: other for name in wanted if isinstance(name, str)} if isinstance(wanted, list | tuple) else {}
-        declared = {**declared, **{name: True for name in required if name not in declared}}
+        required = [name for name in wanted if isinstance(name, str)] if isinstance(wanted, list | tuple) else []
+        undeclared = schema.get("additionalProperties", True)
+        declared = {**declared, **{name: undeclared for name in required if name not in declared}}
         pairs: list[_Pair] = []
         for name in brackets.keys.order(declared):
             node, key = self._value(declared[name], place.inside(f".{name}")), brackets.keys.key(name)
@@ -381,8 +398,8 @@ class SchemaReader:
         if others is None or pairs:
             self._count(schema, place, pairs, others is not None)
         if others is None:
-            may_be_empty = not schema.get("minProperties")
-            return self._pairs(pairs, None, brackets, may_be_empty=may_be_empty)
+            may_be_empty = not _count_of(schema, "minProperties")
+            return self._pairs(pairs, None, brackets, may_be_empty=may_be_empty) if pairs or may_be_empty else None
         more = self._more(others, declared, brackets.keys)
         if pairs:
             return self._pairs(pairs, more, brackets)
@@ -391,7 +408,7 @@ class SchemaReader:
 
     def _count(self, schema: Schema, place: _Place, pairs: list[_Pair], unlimited: bool) -> None:
         """Report limits on the number of properties that declared ones do not hold of themselves."""
-        low, high = schema.get("minProperties", 0), schema.get("maxProperties")
+        low, high = _count_of(schema, "minProperties") or 0, _count_of(schema, "maxProperties")
         if low > max(1, sum(pair.required for pair in pairs)) or (low and unlimited):
             self._lose(place, "minProperties is not enforced beside properties")
         if high is not None and (unlimited or high < len(pairs)):
@@ -479,11 +496,18 @@ def _ends(node: Node, ending: set[str]) -> bool:
             return True
 
 
+def _count_of(schema: Schema, key: str) -> int | None:
+    """A number of characters, items or properties; None where there is none."""
+    count = schema.get(key)
+    return max(0, int(count)) if isinstance(count, int | float) and not isinstance(count, bool) else None
+
+
 def _types_of(value: object) -> frozenset[str]:
-    """The types that a value has, as JSON Schema counts them."""
+    """The types that a JSON value has, as JSON Schema counts them."""
     if isinstance(value, bool):
         return frozenset(("boolean",))
     if isinstance(value, int | float):
         return frozenset(("number", "integer") if value == floor(value) else ("number",))
-    names: dict[type, str] = {str: "string", list: "array", dict: "object", type(None): "null"}
-    return frozenset((names[type(value)],))
+    if value is None:
+        return frozenset(("null",))
+    return frozenset(("string" if isinstance(value, str) else "object" if isinstance(value, Mapping) else "array",))
