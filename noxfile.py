@@ -13,6 +13,8 @@ nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["tests", "lint", "types"]
 
 GROUPS = nox.project.load_toml("pyproject.toml")
+QUIET = {"CREWAI_DISABLE_TELEMETRY": "true", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+"""Frameworks that would otherwise use the network."""
 
 
 def install(session: nox.Session, group: str, *packages: str) -> None:
@@ -80,7 +82,7 @@ def environments() -> Iterator[Any]:
 def frameworks(session: nox.Session, page: Path, packages: list[str]) -> None:
     """The code of each framework's page, with the framework's current version; one is `nox -s "frameworks(dspy)"`."""
     session.install("-e", *packages)
-    session.run("python", "tests/frameworks/run_page.py", str(page), env={"LITELLM_LOCAL_MODEL_COST_MAP": "True"})
+    session.run("python", "tests/frameworks/run_page.py", str(page), env=QUIET)
 
 
 @nox.session
