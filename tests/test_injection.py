@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gemma_tools.formats import get_format
 from gemma_tools.prompt import WORD_JOINER, Prompt
 
-FORMATS = ("functiongemma", "gemma4")
+FORMATS = ("functiongemma", "gemma3", "gemma4")
 
 
 def spellings(name: str) -> tuple[str, ...]:
