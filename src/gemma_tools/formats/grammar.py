@@ -15,11 +15,12 @@ from gemma_tools.coerce import quote_json
 from gemma_tools.formats.base import Opens
 from gemma_tools.formats.dialect import Dialect
 from gemma_tools.formats.grammars.charset import ALL, Ranges, each, minus
+from gemma_tools.formats.grammars.containers import Brackets
 from gemma_tools.formats.grammars.gbnf import print_gbnf
 from gemma_tools.formats.grammars.lark import print_lark
 from gemma_tools.formats.grammars.nodes import EMPTY, Chars, Free, Lit, Node, Rules, Token, alt, optional, repeat, seq
 from gemma_tools.formats.grammars.notation import Brace, Json, Keywords, Notation, Python
-from gemma_tools.formats.grammars.schema import Bounds, Brackets, SchemaReader
+from gemma_tools.formats.grammars.schema import Bounds, SchemaReader
 from gemma_tools.request import RawChoice, RawTool, Tool, validate_choice, validate_tools
 
 MOST_CALLS: Final = 64

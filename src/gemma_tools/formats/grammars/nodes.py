@@ -160,10 +160,10 @@ class Rules:
             self.bodies[name] = node
         return Ref(name)
 
-    def reachable(self, name: str) -> dict[str, Node]:
-        """The rules that rule `name` stands on, itself first."""
-        names = [name]
-        known = {name}
+    def reachable(self, *roots: str) -> dict[str, Node]:
+        """These rules, and then those that they stand on."""
+        names = list(roots)
+        known = set(roots)
         for found in names:
             new = {part.name: None for part in walk(self.bodies[found]) if isinstance(part, Ref) and part.name not in known}
             known.update(new)

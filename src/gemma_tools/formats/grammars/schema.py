@@ -1,8 +1,8 @@
 """From a JSON Schema to the grammar of its values in one notation.
 
-What the grammar cannot hold is reported, never dropped in silence: the values it allows may then be too many, and never too
-few, with these exceptions that keep a model from going on for ever and are no losses: `Bounds`, and objects with declared
-properties take others only if `additionalProperties` says so.
+What the grammar does not hold is reported, never dropped in silence. It may then take too much. Too little it takes only
+where docs/grammar.md says so: within `Bounds`, and of objects with declared properties, which take others only if
+`additionalProperties` says so.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from gemma_tools.coerce import resolve
 from gemma_tools.formats.grammars import numbers
+from gemma_tools.formats.grammars.containers import Brackets, Pair, write_array, write_map, write_pairs
 from gemma_tools.formats.grammars.merge import ANNOTATIONS, Schema, members, merge, types
-from gemma_tools.formats.grammars.nodes import EMPTY, Alt, Lit, Node, Ref, Repeat, Seq, alt, optional, repeat, seq
+from gemma_tools.formats.grammars.nodes import Alt, Lit, Node, Ref, Repeat, Seq, alt, seq
 from gemma_tools.formats.grammars.notation import Notation
 from gemma_tools.formats.grammars.pattern import FORMATS, LONGEST_REPEAT, Unsaid, read_pattern
 
@@ -71,22 +72,6 @@ class _Place:
         return _Place(self.name + step, self.depth + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Brackets:
-    """What stands around the pairs of an object, and how their keys are written."""
-
-    opening: Node
-    closing: Node
-    keys: Notation
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    key: str
-    value: Node
-    required: bool
-
-
 class SchemaReader:
     """Reads the parameters of one tool; `root` is their schema, which references point into."""
 
@@ -94,6 +79,7 @@ class SchemaReader:
         self._root = root
         self._notation = notation
         self._rules = notation.rules
+        self._braces = Brackets(Lit("{"), Lit("}"), notation)
         self._bounds = bounds
         self._losses = losses
         self._references: dict[str, Ref] = {}
@@ -107,7 +93,7 @@ class SchemaReader:
         if node is None:
             self._lose(place, "no arguments can satisfy it; any are taken")
             more = self._more(self._any(self._bounds.depth), {}, brackets.keys)
-            return self._map(more, 0, self._bounds.items, brackets)
+            return write_map(more, 0, self._bounds.items, brackets)
         self._end()
         return node
 
@@ -349,31 +335,17 @@ class SchemaReader:
         heads = heads[: heads.index(None)] if unending else heads
         if unending or tail is None:
             high = min(high, len(heads))
-        return None if low > high else self._items([head for head in heads if head is not None], tail, low, high)
+        if low > high:
+            return None
+        array = write_array([head for head in heads if head is not None], tail, low, high, self._notation.separator)
+        return self._rules.add("array", array)
 
     def _item(self, schema: object, place: _Place) -> Node | None:
         node = self._value(schema, place)
         return None if node is None else self._rules.add("item", node)
 
-    def _items(self, heads: list[Node], tail: Node | None, low: int, high: int) -> Node:
-        """An array: `heads` in order, then `tail` again and again."""
-        comma = Lit(self._notation.separator)
-        end: Node = EMPTY
-        if tail is not None and high > len(heads):
-            more = max(low - len(heads), 0)
-            again = seq(comma, tail)
-            if heads:
-                end = repeat(again, more, high - len(heads))
-            else:
-                end = seq(tail, repeat(again, max(more - 1, 0), high - 1))
-                end = end if low else optional(end)
-        for i in range(len(heads) - 1, -1, -1):
-            end = seq(comma, heads[i], end) if i else seq(heads[i], end)
-            end = end if i < low else optional(end)
-        return self._rules.add("array", seq(Lit("["), end, Lit("]")))
-
     def _nested(self, schema: Schema, place: _Place) -> Node | None:
-        node = self._object(schema, place, Brackets(Lit("{"), Lit("}"), self._notation), closed=False)
+        node = self._object(schema, place, self._braces, closed=False)
         return None if node is None else self._rules.add("object", node)
 
     def _object(self, schema: Schema, place: _Place, brackets: Brackets, *, closed: bool) -> Node | None:
@@ -385,7 +357,7 @@ class SchemaReader:
         required = [name for name in wanted if isinstance(name, str)] if isinstance(wanted, list | tuple) else []
         undeclared = schema.get("additionalProperties", True)
         declared = {**declared, **{name: undeclared for name in required if name not in declared}}
-        pairs: list[_Pair] = []
+        pairs: list[Pair] = []
         for name in brackets.keys.order(declared):
             node, key = self._value(declared[name], place.inside(f".{name}")), brackets.keys.key(name)
             if node is None and name in required:
@@ -393,20 +365,20 @@ class SchemaReader:
             if key is None:
                 self._lose(place, f"a property named {name!r} cannot be written, and is left out")
             elif node is not None:
-                pairs.append(_Pair(key, node, name in required))
+                pairs.append(Pair(key, node, name in required))
         others = None if other is False else self._value(other, place.inside(".*"))
         if others is None or pairs:
             self._count(schema, place, pairs, others is not None)
         if others is None:
             may_be_empty = not _count_of(schema, "minProperties")
-            return self._pairs(pairs, None, brackets, may_be_empty=may_be_empty) if pairs or may_be_empty else None
+            return write_pairs(pairs, brackets, self._rules, may_be_empty=may_be_empty) if pairs or may_be_empty else None
         more = self._more(others, declared, brackets.keys)
         if pairs:
-            return self._pairs(pairs, more, brackets)
+            return write_pairs(pairs, brackets, self._rules, more, self._bounds.items)
         low, high = self._counts(schema, place, "minProperties", "maxProperties", self._bounds.items)
-        return self._map(more, low, high, brackets) if low <= high else None
+        return write_map(more, low, high, brackets) if low <= high else None
 
-    def _count(self, schema: Schema, place: _Place, pairs: list[_Pair], unlimited: bool) -> None:
+    def _count(self, schema: Schema, place: _Place, pairs: list[Pair], unlimited: bool) -> None:
         """Report limits on the number of properties that declared ones do not hold of themselves."""
         low, high = _count_of(schema, "minProperties") or 0, _count_of(schema, "maxProperties")
         if low > max(1, sum(pair.required for pair in pairs)) or (low and unlimited):
@@ -420,38 +392,6 @@ class SchemaReader:
         after = seq(Lit(keys.separator), key)
         return seq(self._rules.add("KEY", key), value), seq(self._rules.add("KEY", after), value)
 
-    def _map(self, more: tuple[Node, Node], low: int, high: int, brackets: Brackets) -> Node:
-        first, following = more
-        inside = seq(first, repeat(following, max(low - 1, 0), high - 1)) if high else EMPTY
-        return seq(brackets.opening, inside if low else optional(inside), brackets.closing)
-
-    def _pairs(
-        self, pairs: list[_Pair], more: tuple[Node, Node] | None, brackets: Brackets, *, may_be_empty: bool = True
-    ) -> Node:
-        """Declared pairs in order, optional ones or not, and between them any number of `more`.
-
-        The first pair that is written has no comma before it: up to the first required pair, each may be that one.
-        """
-        comma = Lit(brackets.keys.separator)
-        gap = self._rules.add("more", repeat(more[1], 0, self._bounds.items)) if more else EMPTY
-        lead = next((i for i, pair in enumerate(pairs) if pair.required), len(pairs))
-        behind: list[Node] = [gap]
-        for pair in pairs[lead + 1 :]:
-            following = seq(comma, Lit(pair.key), pair.value)
-            behind += [following if pair.required else optional(following), gap]
-        rest = seq(*behind, brackets.closing)
-        ways = [brackets.closing] if lead == len(pairs) and may_be_empty else []
-        for pair in reversed(pairs[: lead + 1]):
-            if isinstance(rest, Seq) and (ways or pair is not pairs[0]):
-                rest = self._rules.add("rest", rest)
-            here = seq(Lit(pair.key), pair.value)
-            ways.append(seq(here, rest))
-            following = seq(comma, here)
-            rest = seq(gap, following if pair.required else optional(following), rest)
-        if more:
-            ways.append(seq(more[0], rest))
-        return seq(brackets.opening, alt(*reversed(ways)))
-
     def _any(self, depth: int) -> Node:
         """Any value, with at most `depth` arrays and objects in one another."""
         if depth not in self._anything:
@@ -460,9 +400,9 @@ class SchemaReader:
             ways = [read({"type": "number"}, place) for read in scalars]
             if depth > 0:
                 inner = self._any(depth - 1)
-                ways.append(self._items([], inner, 0, self._bounds.items))
-                more = self._more(inner, {}, self._notation)
-                ways.append(self._map(more, 0, self._bounds.items, Brackets(Lit("{"), Lit("}"), self._notation)))
+                most = self._bounds.items
+                ways.append(self._rules.add("array", write_array([], inner, 0, most, self._notation.separator)))
+                ways.append(write_map(self._more(inner, {}, self._notation), 0, most, self._braces))
             self._anything[depth] = self._rules.add("any", alt(*(way for way in ways if way is not None)))
         return self._anything[depth]
 
@@ -472,7 +412,7 @@ class SchemaReader:
     def _end(self) -> None:
         """Give an end to the references that have none: schemas that require themselves."""
         ending: set[str] = set()
-        bodies = {name: body for rule in self._references.values() for name, body in self._rules.reachable(rule.name).items()}
+        bodies = self._rules.reachable(*(rule.name for rule in self._references.values()))
         while new := {name for name, body in bodies.items() if name not in ending and _ends(body, ending)}:
             ending |= new
         for reference, rule in self._references.items():
