@@ -6,23 +6,21 @@ https://ai.google.dev/gemma/docs/functiongemma. docs/formats.md lists where this
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING, ClassVar, Final
+from functools import lru_cache
+from typing import ClassVar, Final
 
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
+from gemma_tools.formats.base import Recovery, ToolChoice
+from gemma_tools.formats.brace_format import BraceFormat
+from gemma_tools.formats.dialect import Dialect
 from gemma_tools.formats.notation import Declaration, Notation, Piece
 from gemma_tools.formats.turns import Declared, ToolContent, check_option, declare_all, result_of, write_calls, write_result
 from gemma_tools.jsontext import check_json, is_mapping
 from gemma_tools.prompt import Prompt, quote, unquote
 from gemma_tools.request import Content, Message, RawMessage, RawTool, Tool, cached_tool, validate, validate_tools
 from gemma_tools.schema import Path, Schema
-
-if TYPE_CHECKING:
-    from gemma_tools.formats.dialect import Dialect
-    from gemma_tools.formats.grammar import Grammar
 
 INSTRUCTION: Final = "You are a model that can do function calling with the following functions"
 """The developer text that the model was trained with; Google's guide calls it essential."""
@@ -38,7 +36,7 @@ _NOTATION_EXACT: Final = Notation(_NOTATION.delimiter, _NOTATION.call, _NOTATION
 
 
 @dataclass(frozen=True)
-class FunctionGemmaFormat(Format):
+class FunctionGemmaFormat(BraceFormat):
     """The format of FunctionGemma (270M). docs/formats.md says what the options do."""
 
     exact: bool = False
@@ -63,12 +61,13 @@ class FunctionGemmaFormat(Format):
         "<end_of_image>",
         "<image_soft_token>",
     )
+    long_answers: ClassVar[bool] = False
     stop: ClassVar[tuple[str, ...]] = ("<end_of_turn>", "<eos>", "<start_function_response>")
 
     @property
-    def call_opening(self) -> tuple[str, str]:
-        """See `Format.call_opening`."""
-        return _NOTATION.call[0] + "call:", "{"
+    def dialect(self) -> Dialect:
+        """See `BraceFormat.dialect`."""
+        return _DIALECT
 
     def __post_init__(self) -> None:
         check_option("exact", self.exact, (False, True))
@@ -172,31 +171,6 @@ class FunctionGemmaFormat(Format):
         if add_generation_prompt and (not state or (exact and state == "calls")):
             out.append("<start_of_turn>model\n")
 
-    def parser(
-        self, tools: Sequence[RawTool] | None = None, *, opens: Opens = "content", guarded: Collection[str] = ()
-    ) -> ReplyParser:
-        """See `Format.parser`."""
-        from gemma_tools.formats.brace_parser import BraceParser
-        from gemma_tools.formats.recovery import with_recovery
-
-        def native(tools: Sequence[RawTool] | None) -> ReplyParser:
-            return BraceParser(_dialect(), tools, opens=opens, guarded=guarded, strict=self.recovery == "strict")
-
-        return with_recovery(native, tools, self.recovery)
-
-    def grammar(
-        self,
-        tools: Sequence[RawTool],
-        *,
-        tool_choice: ToolChoice = "auto",
-        parallel: bool = True,
-        opens: Opens = "content",
-    ) -> Grammar:
-        """See `Format.grammar`."""
-        from gemma_tools.formats.grammar import SHORT, brace_grammar
-
-        return brace_grammar(_dialect(), tools, tool_choice=tool_choice, parallel=parallel, opens=opens, bounds=SHORT)
-
     def declaration(self, tool: RawTool) -> str:
         """One tool as the developer turn declares it, control tokens around it included."""
         texts, _ = declare_all(validate_tools([tool]), _declared, _declare, self.exact)
@@ -276,16 +250,12 @@ def _declared(key: bytes, exact: bool) -> Declared:
     return _declare(cached_tool(key), exact)
 
 
-@cache
-def _dialect() -> Dialect:
-    from gemma_tools.formats.dialect import Dialect
-
-    return Dialect(
-        controls=FunctionGemmaFormat.controls,
-        start=_NOTATION.call[0],
-        end=_NOTATION.call[1],
-        delimiter=_NOTATION.delimiter,
-        turn_start="<start_of_turn>",
-        stop=FunctionGemmaFormat.stop,
-        literal_delimiter=_NOTATION.delimiter,
-    )
+_DIALECT: Final = Dialect(
+    controls=FunctionGemmaFormat.controls,
+    start=_NOTATION.call[0],
+    end=_NOTATION.call[1],
+    delimiter=_NOTATION.delimiter,
+    turn_start="<start_of_turn>",
+    stop=FunctionGemmaFormat.stop,
+    literal_delimiter=_NOTATION.delimiter,
+)

@@ -7,12 +7,14 @@ departs from the template, and why.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from functools import lru_cache
+from typing import ClassVar, Final, Literal
 
-from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
+from gemma_tools.formats.base import Opens, Recovery, ToolChoice
+from gemma_tools.formats.brace_format import BraceFormat
+from gemma_tools.formats.dialect import Dialect
 from gemma_tools.formats.notation import Declaration, Notation, Piece
 from gemma_tools.formats.turns import Declared, ToolContent, check_option, declare_all, write_calls, write_result
 from gemma_tools.jsontext import check_json, is_mapping
@@ -31,10 +33,6 @@ from gemma_tools.request import (
 )
 from gemma_tools.schema import Path, Schema
 
-if TYPE_CHECKING:
-    from gemma_tools.formats.dialect import Dialect
-    from gemma_tools.formats.grammar import Grammar
-
 _DECLARE: Final = ("<|tool>", "<tool|>")
 _CHANNEL: Final = ("<|channel>", "<channel|>")
 _OPENER_AS_TEXT: Final = quote(_CHANNEL[0])
@@ -47,7 +45,7 @@ _HEADERS: Final = {
 
 
 @dataclass(frozen=True)
-class Gemma4Format(Format):
+class Gemma4Format(BraceFormat):
     """The format of Gemma 4. docs/formats.md says what the options do."""
 
     exact: bool = False
@@ -80,12 +78,13 @@ class Gemma4Format(Format):
         "<audio|>",
     )
     thought: ClassVar[tuple[str, str] | None] = ("<|channel>thought\n", "<channel|>")
+    long_answers: ClassVar[bool] = True
     stop: ClassVar[tuple[str, ...]] = ("<turn|>", "<eos>", "<|tool_response>")
 
     @property
-    def call_opening(self) -> tuple[str, str]:
-        """See `Format.call_opening`."""
-        return _NOTATION.call[0] + "call:", "{"
+    def dialect(self) -> Dialect:
+        """See `BraceFormat.dialect`."""
+        return _DIALECT
 
     def __post_init__(self) -> None:
         check_option("exact", self.exact, (False, True))
@@ -253,31 +252,6 @@ class Gemma4Format(Format):
         kept = [span.split(opener, 1)[0] for span in spans]
         return "".join([*kept, rest.split(opener, 1)[0] if self.exact else rest])
 
-    def parser(
-        self, tools: Sequence[RawTool] | None = None, *, opens: Opens = "content", guarded: Collection[str] = ()
-    ) -> ReplyParser:
-        """See `Format.parser`."""
-        from gemma_tools.formats.brace_parser import BraceParser
-        from gemma_tools.formats.recovery import with_recovery
-
-        def native(tools: Sequence[RawTool] | None) -> ReplyParser:
-            return BraceParser(_dialect(), tools, opens=opens, guarded=guarded, strict=self.recovery == "strict")
-
-        return with_recovery(native, tools, self.recovery)
-
-    def grammar(
-        self,
-        tools: Sequence[RawTool],
-        *,
-        tool_choice: ToolChoice = "auto",
-        parallel: bool = True,
-        opens: Opens = "content",
-    ) -> Grammar:
-        """See `Format.grammar`."""
-        from gemma_tools.formats.grammar import LONG, brace_grammar
-
-        return brace_grammar(_dialect(), tools, tool_choice=tool_choice, parallel=parallel, opens=opens, bounds=LONG)
-
     def declaration(self, tool: RawTool) -> str:
         """One tool as the system turn declares it, control tokens around it included."""
         texts, _ = declare_all(validate_tools([tool]), _declared, _declare, self.exact)
@@ -339,17 +313,13 @@ def _declared(key: bytes, exact: bool) -> Declared:
     return _declare(cached_tool(key), exact)
 
 
-@cache
-def _dialect() -> Dialect:
-    from gemma_tools.formats.dialect import Dialect
-
-    return Dialect(
-        controls=Gemma4Format.controls,
-        start=_NOTATION.call[0],
-        end=_NOTATION.call[1],
-        delimiter=_NOTATION.delimiter,
-        turn_start="<|turn>",
-        stop=Gemma4Format.stop,
-        literal_delimiter='"',
-        channel=_CHANNEL,
-    )
+_DIALECT: Final = Dialect(
+    controls=Gemma4Format.controls,
+    start=_NOTATION.call[0],
+    end=_NOTATION.call[1],
+    delimiter=_NOTATION.delimiter,
+    turn_start="<|turn>",
+    stop=Gemma4Format.stop,
+    literal_delimiter='"',
+    channel=_CHANNEL,
+)
