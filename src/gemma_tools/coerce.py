@@ -86,11 +86,8 @@ def member(node: Schema | None, key: str, root: Schema) -> Schema | None:
     if isinstance(properties, dict) and key in properties:
         child = properties[key]
         return child if isinstance(child, dict) and "$ref" not in child else resolve(child, root)
-    for branch in _branches(node):
-        found = member(_flat(branch, root), key, root)
-        if found is not None:
-            return found
-    return resolve(node.get("additionalProperties"), root)
+    found = _any_of([member(_flat(branch, root), key, root) for branch in _branches(node)])
+    return found if found is not None else resolve(node.get("additionalProperties"), root)
 
 
 def element(node: Schema | None, root: Schema) -> Schema | None:
@@ -99,11 +96,13 @@ def element(node: Schema | None, root: Schema) -> Schema | None:
         return None
     if isinstance(node.get("items"), dict):
         return resolve(node["items"], root)
-    for branch in _branches(node):
-        found = element(_flat(branch, root), root)
-        if found is not None:
-            return found
-    return None
+    return _any_of([element(_flat(branch, root), root) for branch in _branches(node)])
+
+
+def _any_of(nodes: list[Schema | None]) -> Schema | None:
+    """What a value may be of which each branch of a union says something, or nothing."""
+    said = [node for node in nodes if node is not None]
+    return {"anyOf": said} if len(said) > 1 else said[0] if said else None
 
 
 def declares(node: Schema | None, key: str, root: Schema) -> bool:
