@@ -181,6 +181,13 @@ def test_a_bad_line_does_not_stop_a_batch(run: Callable[..., Ran]) -> None:
     assert ran.err.count("\n") == 1
 
 
+def test_nesting_of_any_depth_is_printed(run: Callable[..., Ran]) -> None:
+    deep = "[" * 5000 + "]" * 5000
+    raw = f"<start_function_call>call:f{{a:{deep}}}<end_function_call>"
+    assert f'"arguments": {{"a": {deep}}}' in run("parse", "--jsonl", "-f", "functiongemma", stdin=json.dumps({"raw": raw})).out
+    assert run("parse", "-f", "functiongemma", stdin=raw).status == 0
+
+
 def test_text_without_utf8_comes_out_as_its_escape(run: Callable[..., Ran]) -> None:
     ran = run("parse", "--jsonl", "-f", "gemma4", stdin=r'{"raw": "\ud83d \ud83d\ude00"}')
     assert r"\ud83d 😀" in ran.out

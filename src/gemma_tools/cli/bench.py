@@ -38,7 +38,7 @@ def parse(
     for where, line in read_lines(file, "Parsing"):
         parser.parse(_text(line, where), _names(line, where))
     if json:
-        write_json(parser.benchmark.to_dict(), indent=2)
+        write_json(parser.benchmark.to_dict(), indented=True)
     else:
         print(parser.benchmark.format_report())
 

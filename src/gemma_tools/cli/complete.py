@@ -39,7 +39,7 @@ def complete(
         if isinstance(answer, Iterator):
             _print_chunks(answer)
         else:
-            write_json(answer.model_dump(exclude_unset=True), indent=2)
+            write_json(answer.model_dump(exclude_unset=True), indented=True)
 
 
 def _print_chunks(chunks: Iterator[ChatCompletionChunk]) -> None:

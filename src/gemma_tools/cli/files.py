@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from gemma_tools import jsontext
 from gemma_tools.errors import GemmaToolsError, InvalidRequest
+from gemma_tools.formats.literal_writer import json_lines, json_text
 
 
 @contextmanager
@@ -44,9 +45,9 @@ def read_request(path: str) -> dict[str, Any]:
     return _object(read_json(path), path)
 
 
-def write_json(value: object, *, indent: int | None = None) -> None:
-    """Print a JSON value at once, on one line unless indented."""
-    print(json.dumps(value, ensure_ascii=False, indent=indent), flush=True)
+def write_json(value: object, *, indented: bool = False) -> None:
+    """Print a JSON value of any depth at once, on one line unless indented."""
+    print(json_lines(value) if indented else json_text(value), flush=True)
 
 
 def map_lines(path: str, answer: Callable[[dict[str, Any]], Mapping[str, Any]], what: str) -> None:

@@ -51,7 +51,7 @@ def parse(
     if jsonl:
         map_lines(raw, lambda line: {"result": _parse({**defaults, **line}, format, given)}, "Parsing")
     else:
-        write_json(_parse({**defaults, "raw": read_text(raw)}, format, given), indent=2)
+        write_json(_parse({**defaults, "raw": read_text(raw)}, format, given), indented=True)
 
 
 def _parse(item: Mapping[str, Any], name: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
