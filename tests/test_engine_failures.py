@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any
@@ -103,6 +104,18 @@ def test_no_connection_is_used_twice(wire: Wire) -> None:
     with Faulty(*first, [good]) as server, wire.make(server.url, max_retries=0) as engine:
         for _ in range(3):
             assert play(engine.generate(small_talk(), GREEDY))[0] == ["a"]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["read to the end", "left at the first piece"])
+def test_connections_are_given_back(wire: Wire, whole: bool) -> None:
+    """httpx opens a hundred at once; with one lost by each answer, the next would wait for ever."""
+    good = chunked(wire.piece("a"), wire.last, kind=wire.kind)
+    first = [[TOKENIZED]] if wire.asks_first else []
+    with Faulty(*first, [good]) as server, wire.make(server.url, max_retries=0, timeout=30) as engine:
+        for _ in range(120):
+            with closing(engine.generate(small_talk(), GREEDY)) as pieces:
+                assert next(pieces) == "a"
+                assert not whole or list(pieces) == []
 
 
 def test_nobody_listens(wire: Wire) -> None:

@@ -12,7 +12,7 @@ import httpx
 
 from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
 from gemma_tools.engines.faults import not_understood, refuse_half_characters, status_fault, transport_fault
-from gemma_tools.engines.remote import CONNECT_TIMEOUT, FRESH, Answer, Patience, Remote, checked_url, through_proxy
+from gemma_tools.engines.remote import ANY_NUMBER, CONNECT_TIMEOUT, FRESH, Answer, Patience, Remote, checked_url, through_proxy
 from gemma_tools.errors import ContextExceeded, EngineError, EngineProtocolError, InvalidRequest
 from gemma_tools.prompt import Prompt
 
@@ -93,6 +93,7 @@ class LlamaServerEngine(Engine):
             base_url=self._url,
             headers={**FRESH, "Authorization": f"Bearer {api_key}"} if api_key else FRESH,
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
+            limits=ANY_NUMBER,
             trust_env=through_proxy(self._url),
         )
         fault = partial(_fault, f"{self.name} at {self._url}")

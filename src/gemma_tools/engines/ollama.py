@@ -25,7 +25,7 @@ from gemma_tools.engines.base import (
 )
 from gemma_tools.engines.faults import not_understood, refuse_half_characters, status_fault, transport_fault
 from gemma_tools.engines.probe import inner_marker, shows_markers
-from gemma_tools.engines.remote import CONNECT_TIMEOUT, FRESH, Answer, Patience, Remote, checked_url, through_proxy
+from gemma_tools.engines.remote import ANY_NUMBER, CONNECT_TIMEOUT, FRESH, Answer, Patience, Remote, checked_url, through_proxy
 from gemma_tools.errors import EngineError, EngineRejected, InvalidRequest
 from gemma_tools.prompt import WORD_JOINER, Prompt
 
@@ -97,6 +97,7 @@ class OllamaEngine(Engine):
             host=self._url,
             headers=FRESH,
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
+            limits=ANY_NUMBER,
             trust_env=through_proxy(checked_url(self._url)),
         )
         fault = partial(_fault, f"Ollama at {self._url}")

@@ -7,11 +7,13 @@ import math
 import os
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import aclosing, closing
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
+
+import httpx
 
 from gemma_tools.engines.background import Tasks, aside
 from gemma_tools.engines.base import Cancellation, ChatPiece, Generation
@@ -41,6 +43,9 @@ FRESH = {"Connection": "close"}
 Servers close idle connections after a few seconds (uvicorn and llama-server after 5), and a request sent in that moment is
 lost. Against what a model needs, a new connection costs nothing.
 """
+
+ANY_NUMBER = httpx.Limits(max_connections=None)
+"""As many connections at once as there are callers: it is the server that lets them wait."""
 
 _PAUSE = 0.25
 _TRANSIENT = frozenset({429, 502, 503, 504})
@@ -126,17 +131,19 @@ class Remote:
             EngineError: with the text that had arrived.
         """
         text: list[str] = []
+        ended = Generation()
         try:
             with closing(self._tasks.stream(lambda: _attempts(ask, self._patience, self._fault), cancel)) as items:
                 for item in items:
                     if isinstance(item, Generation):
-                        return item
+                        ended = item  # the stream ends once the connection is given back
+                        continue
                     text.append(item if isinstance(item, str) else item.content)
                     yield item
         except EngineError as error:
             error.engine, error.text = self._engine, "".join(text)
             raise
-        return Generation()
+        return ended
 
     def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of `work()`, a small question to the server; it is not asked again.
@@ -175,7 +182,7 @@ async def _attempts(ask: Callable[[], Answer[P]], patience: Patience, fault: Cal
     begun, attempt, seconds = False, 0, patience.seconds
     while True:
         try:
-            async with aclosing(ask()) as answer:
+            async with _leaving(ask()) as answer:
                 while True:
                     async with asyncio.timeout(seconds):
                         item = await anext(answer, None)
@@ -196,6 +203,15 @@ async def _attempts(ask: Callable[[], Answer[P]], patience: Patience, fault: Cal
                 raise typed from (None if typed is error else error)
         await asyncio.sleep(_PAUSE * 2**attempt)
         attempt += 1
+
+
+@asynccontextmanager
+async def _leaving(answer: Answer[P]) -> AsyncGenerator[Answer[P], None]:
+    """`answer`, closed at the end, whatever happens: httpx keeps a connection for ever whose closing was cancelled."""
+    try:
+        yield answer
+    finally:
+        await asyncio.shield(asyncio.ensure_future(answer.aclose()))
 
 
 def _typed(error: Exception, seconds: float | None, fault: Callable[[Exception], EngineError]) -> EngineError:
