@@ -194,6 +194,16 @@ def test_text_without_utf8_comes_out_as_its_escape(run: Callable[..., Ran]) -> N
     assert json.loads(ran.out)["result"]["content"] == "\ud83d 😀"
 
 
+@pytest.mark.parametrize("member", ["raw", "tools", "context", "options", "format"])
+@pytest.mark.parametrize("value", [3, [1], True])
+def test_a_line_with_a_wrong_member_is_told_by_its_name(run: Callable[..., Ran], member: str, value: object) -> None:
+    ran = run("parse", "--jsonl", "-f", "gemma4", stdin=json.dumps({"raw": "hello", member: value}))
+    assert ran.status == 1
+    [line] = lines(ran.out)
+    assert line.keys() == {"raw", member, "error"}
+    assert line["error"]["param"].startswith(member)
+
+
 @pytest.fixture
 def garbage() -> Any:
     """A port that answers, but not in HTTP."""

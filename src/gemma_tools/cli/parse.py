@@ -12,6 +12,7 @@ import typer
 from gemma_tools.cli.files import map_lines, read_json, read_text, write_json
 from gemma_tools.cli.options import FormatName, Options, format_and_options, parse_options
 from gemma_tools.errors import InvalidRequest
+from gemma_tools.request import validate_tools
 
 if TYPE_CHECKING:
     from gemma_tools.reply import Reply
@@ -56,14 +57,16 @@ def parse(
 
 def _parse(item: Mapping[str, Any], name: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
     format, _ = format_and_options(item, name, given)
-    context = item.get("context") or {}
-    if not isinstance(item.get("raw"), str):
+    raw, tools, context = item.get("raw"), item.get("tools"), item.get("context") or {}
+    if not isinstance(raw, str):
         raise InvalidRequest("must be the model's text", param="raw", code="invalid_type")
+    if not isinstance(context, dict):
+        raise InvalidRequest("must be an object", param="context", code="invalid_type")
     cut = context.get("finish") == "length" or item.get("kind") == "truncated"
     return _as_json(
         format.parse(
-            item["raw"],
-            item.get("tools"),
+            raw,
+            None if tools is None else validate_tools(tools),  # None is not the same as none
             opens="reasoning" if context.get("reasoning_open") else "content",
             finish="length" if cut else "stop",
         )
