@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint, EntryPoints
 from typing import Any
 
 import pytest
+from openai.types.chat import ChatCompletionFunctionTool
 
 import gemma_tools.formats as formats
 from gemma_tools.errors import InvalidRequest, UnknownName
@@ -43,3 +44,29 @@ def test_a_format_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert get_format("theirs") == FunctionGemmaFormat()
     with pytest.raises(UnknownName, match="theirs"):
         get_format("yours")
+
+
+@pytest.mark.parametrize("name", ["functiongemma", "gemma3", "gemma4"])
+@pytest.mark.parametrize("recovery", ["schema", "eager"])
+@pytest.mark.parametrize(
+    ("tools", "param"),
+    [
+        ([{"type": "function", "function": {}}], "tools[0].function.name"),
+        ([{"type": "function", "function": {"name": "f", "parameters": "none"}}], "tools[0].function.parameters"),
+        ([{"type": "function"}], "tools[0].function"),
+        (["f"], "tools[0]"),
+        ("f", "tools"),
+        ({"name": "f"}, "tools"),
+    ],
+)
+def test_a_parser_refuses_what_is_no_list_of_tools(name: str, recovery: str, tools: Any, param: str) -> None:
+    with pytest.raises(InvalidRequest) as wrong:
+        get_format(name, recovery=recovery).parse("text", tools)
+    assert wrong.value.param == param
+
+
+def test_a_parser_takes_the_openai_packages_own_tools() -> None:
+    function = {"name": "ping", "parameters": {"type": "object", "properties": {"host": {"type": "string"}}}}
+    tool = ChatCompletionFunctionTool.model_validate({"type": "function", "function": function})
+    reply = get_format("gemma4").parse("<|tool_call>call:ping{host:007}<tool_call|>", [tool])
+    assert [(call.name, call.arguments) for call in reply.tool_calls] == [("ping", {"host": "007"})]

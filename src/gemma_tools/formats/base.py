@@ -78,6 +78,9 @@ class Format(ABC):
 
         `tools=None`: unknown, any name in the exact notation is a call; `[]`: none, never a call. `opens` and `guarded`
         come from the `Prompt`: what the first character belongs to, and which spellings were broken in it.
+
+        Raises:
+            InvalidRequest: the tools are not OpenAI's.
         """
 
     def parse(
@@ -89,7 +92,7 @@ class Format(ABC):
         finish: Literal["stop", "length"] = "stop",
         guarded: Collection[str] = (),
     ) -> Reply:
-        """Read a whole generation: feeding a parser once."""
+        """Read a whole generation: feeding a parser once. Raises what `parser` raises; no text is an error."""
         parser = self.parser(tools, opens=opens, guarded=guarded)
         parser.feed(text)
         parser.close(finish)

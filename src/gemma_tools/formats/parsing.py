@@ -28,6 +28,7 @@ from gemma_tools.reply import (
     ToolCallStarted,
     new_call_id,
 )
+from gemma_tools.request import validate_tools
 
 Reading: TypeAlias = Generator[None, None, None]
 Declared: TypeAlias = Mapping[str, Mapping[str, Any]] | None
@@ -35,17 +36,30 @@ Declared: TypeAlias = Mapping[str, Mapping[str, Any]] | None
 
 
 def declared_tools(tools: Sequence[Any] | None) -> Declared:
-    """The parameters' schema of every tool by name; None if any name goes."""
+    """The parameters' schema of every tool by name; None if any name goes.
+
+    Raises:
+        InvalidRequest: the tools are not OpenAI's.
+    """
     if tools is None:
         return None
+    if not isinstance(tools, list):
+        return _validated(tools)
+    # A parser is made for every reply, and a list of plain dicts is what most callers have.
     declared: dict[str, Mapping[str, Any]] = {}
     for tool in tools:
-        if isinstance(tool, Mapping):
-            function = tool.get("function", tool)
-            declared[function["name"]] = function.get("parameters") or {}
-        else:
-            declared[tool.name] = tool.parameters or {}
+        function = tool.get("function") if tool.__class__ is dict else None
+        if function.__class__ is not dict:
+            return _validated(tools)
+        name, parameters = function.get("name"), function.get("parameters") or {}
+        if name.__class__ is not str or parameters.__class__ is not dict:
+            return _validated(tools)
+        declared[name] = parameters
     return declared
+
+
+def _validated(tools: Sequence[Any]) -> Declared:
+    return {tool.name: tool.parameters or {} for tool in validate_tools(tools)}
 
 
 class GeneratorParser:
