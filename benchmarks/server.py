@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -25,7 +26,7 @@ from gemma_tools import create_model
 from gemma_tools.data import tiny_path
 
 ROUNDS = 200
-STREAMS = 64
+STREAMS = 256
 AT_ONCE = 32
 QUESTION = [{"role": "user", "content": "What is the weather in Lisbon?"}]
 
@@ -35,7 +36,7 @@ def our_server() -> Iterator[str]:
     """Our server with the tiny model, in a process of its own."""
     command = [sys.executable, "-m", "gemma_tools", "serve", "--model", "tiny", "--port", "0"]
     options = ["--concurrency", str(AT_ONCE), "--queue", str(STREAMS)]
-    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent) as process:
         assert process.stderr is not None
         started = re.search(r"http\S+", process.stderr.readline())
         assert started
