@@ -76,8 +76,6 @@ class BraceParser(BodyReader):
         self._thinking = opens == "reasoning" and dialect.channel is not None
         self._code = ""
 
-    # Running text
-
     def _read(self) -> Reading:
         if self._text[:1] in ("", "<"):
             yield from self._header()
@@ -92,7 +90,7 @@ class BraceParser(BodyReader):
             text, pos = self._text, self._pos
             found = self._scan.search(text, pos)
             if found is None:
-                self._say(text, pos if self._ended else self._certain(text, pos), whole=self._ended)
+                self._say(text, len(text) if self._ended else self._certain(text, pos))
                 if self._ended:
                     return
                 yield
@@ -151,9 +149,9 @@ class BraceParser(BodyReader):
             self._emit_problem("header", "the model wrote its turn header again", self._text[: role.end()])
             self._pos = role.end()
 
-    def _say(self, text: str, end: int, *, whole: bool = False) -> None:
-        self._speak(text[self._pos : len(text) if whole else end])
-        self._pos = len(text) if whole else end
+    def _say(self, text: str, end: int) -> None:
+        self._speak(text[self._pos : end])
+        self._pos = end
 
     def _speak(self, text: str) -> None:
         if self._thinking:
@@ -283,8 +281,6 @@ class BraceParser(BodyReader):
         self._pos = len(self._text)
         if rest.strip():
             self._emit_problem("after_end", "text behind the end of the turn", rest)
-
-    # Around a call
 
     def _resolve(self, written: str) -> tuple[str, bool] | None:
         """The declared name that was written, and whether it was written exactly; None if none was."""
