@@ -69,6 +69,36 @@ def test_a_wrong_configuration_is_named(given: dict[str, Any], named: str) -> No
         scripted("a", model_config_dict=given)
 
 
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"stream_arguments": "half"}, "stream_arguments"),
+        ({"on_invalid": "ignore"}, "on_invalid"),
+        ({"recovery": "brave"}, "recovery"),
+        ({"varnish": 1}, "varnish"),
+        ({"timeout": "long"}, "timeout"),
+        ({"timeout": -1}, "timeout"),
+        ({"max_retries": 0.5}, "max_retries"),
+        ({"max_retries": -1}, "max_retries"),
+        ({"url": 11434}, "url"),
+        ({"api_key": 5}, "api_key"),
+        ({"engine": 5}, "engine"),
+        ({"model_config_dict": "temperature"}, "model_config_dict"),
+        ({"model_type": None}, "model_type"),
+    ],
+)
+def test_a_wrong_argument_is_named(given: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        FunctionGemmaModel(**{"model_type": "functiongemma", **given})
+    assert caught.value.param == named
+
+
+def test_a_response_format_is_a_model_or_an_object() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        scripted("a").run(user("hi"), response_format=int)
+    assert caught.value.param == "response_format"
+
+
 def test_a_configuration_is_a_dictionary_of_what_is_set() -> None:
     config = Gemma4Config(seed=3).as_dict()
     assert config == {
@@ -157,6 +187,19 @@ def test_who_says_whether_to_think(configured: bool | None, asked: dict[str, Any
     model = scripted("a", family=Gemma4Model, model_config_dict={"enable_thinking": configured})
     model.run(user("hi"), **asked)
     assert ("<|think|>" in model.engine.asked[0].prompt.text) is thinks
+
+
+@pytest.mark.parametrize("preserve", [False, True])
+def test_thoughts_of_the_past_are_kept_on_request(preserve: bool) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "ping", "arguments": "{}"}}
+    past = [
+        *user("ping it"),
+        {"role": "assistant", "reasoning_content": "An old thought.", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "pong"},
+    ]
+    model = scripted("a", family=Gemma4Model)
+    model.run([*past, *user("again")], chat_template_kwargs={"preserve_thinking": preserve})
+    assert ("An old thought." in model.engine.asked[0].prompt.text) is preserve
 
 
 def test_a_family_that_cannot_think_says_so() -> None:

@@ -333,6 +333,10 @@ def test_legacy_functions() -> None:
     assert refused({**body, "tool_choice": "auto"})[0] == "function_call"
     assert refused({**body, "functions": {}})[0] == "functions"
     assert refused({**body, "functions": [{}]})[0] == "functions[0].name"
+    assert refused({**body, "functions": ["f"]})[0] == "functions[0]"
+    assert refused({**body, "functions": [*body["functions"], {"name": "f"}]})[0] == "functions[1].name"
+    assert refused({**body, "function_call": {"name": "g"}}) == ("function_call", "unknown_tool")
+    assert refused({**body, "function_call": "always"})[0] == "function_call"
 
 
 def test_a_whole_request() -> None:
@@ -418,6 +422,7 @@ def test_thinking_from_the_effort(effort: str | None, thinks: bool | None) -> No
         ({"presence_penalty": "1"}, "presence_penalty"),
         ({"reasoning_effort": "huge"}, "reasoning_effort"),
         ({"chat_template_kwargs": {"enable_thinking": 1}}, "chat_template_kwargs.enable_thinking"),
+        ({"chat_template_kwargs": {"preserve_thinking": "yes"}}, "chat_template_kwargs.preserve_thinking"),
         ({"chat_template_kwargs": {"other": 1}}, "chat_template_kwargs.other"),
         ({"response_format": "json"}, "response_format"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),

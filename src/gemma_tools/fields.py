@@ -49,7 +49,7 @@ def _table() -> dict[str, FieldPolicy]:
         "n": "From 1 to 128. The answers are generated one after another.",
         "stop": "A text or a list of texts.",
         "reasoning_effort": "`none` and `minimal` turn thinking off, `low`, `medium`, `high` and `xhigh` turn it on.",
-        "chat_template_kwargs": "Not OpenAI's. `enable_thinking`; it goes before `reasoning_effort`.",
+        "chat_template_kwargs": "Not OpenAI's. `enable_thinking`, which goes before `reasoning_effort`; `preserve_thinking`.",
     }
     accepted = {
         "user": "There are no accounts.",

@@ -522,6 +522,8 @@ class ChatRequest:
     presence_penalty: float | None = None
     enable_thinking: bool | None = None
     """What `chat_template_kwargs` or else `reasoning_effort` says; None: nothing."""
+    preserve_thinking: bool = False
+    """What `chat_template_kwargs` says."""
     reasoning_effort: str | None = None
     legacy_functions: bool = False
     """The request has `functions`, so that the answer has `function_call`."""
@@ -536,8 +538,7 @@ def parse_request(body: Mapping[str, Any]) -> ChatRequest:
     if not isinstance(body, Mapping):
         raise InvalidRequest("the request must be an object", code="invalid_type")
     check_fields(body)
-    tools, choice = _legacy(body)
-    conversation = validate(body.get("messages") or (), tools, choice)
+    conversation = _conversation(body)
     limits = [limit for name in ("max_tokens", "max_completion_tokens") if (limit := integer(body, name, 1)) is not None]
     stream_options = mapping(body, "stream_options") or {}
     logprobs = flag(body, "logprobs")
@@ -545,6 +546,7 @@ def parse_request(body: Mapping[str, Any]) -> ChatRequest:
     if top_logprobs is not None and not logprobs:
         raise InvalidRequest("it needs logprobs: true", param="top_logprobs")
     effort = _effort(body)
+    template = _template_arguments(body)
     return ChatRequest(
         model=text(body, "model"),
         messages=conversation.messages,
@@ -567,10 +569,27 @@ def parse_request(body: Mapping[str, Any]) -> ChatRequest:
         logit_bias=_logit_bias(body),
         frequency_penalty=number(body, "frequency_penalty", -2, 2),
         presence_penalty=number(body, "presence_penalty", -2, 2),
-        enable_thinking=_thinking(body, effort),
+        enable_thinking=_thinking(template, effort),
+        preserve_thinking=flag(template, "preserve_thinking", param="chat_template_kwargs.preserve_thinking"),
         reasoning_effort=effort,
         legacy_functions=body.get("functions") is not None,
     )
+
+
+def _conversation(body: Mapping[str, Any]) -> Conversation:
+    tools, choice = _legacy(body)
+    try:
+        return validate(body.get("messages") or (), tools, choice)
+    except InvalidRequest as wrong:
+        place = wrong.param or ""
+        if body.get("functions") is not None:
+            place = _OF_FUNCTION.sub(r"functions\1", place)
+        if body.get("function_call") is not None and place.startswith("tool_choice"):
+            place = "function_call"
+        raise InvalidRequest(wrong.message, param=place or None, code=wrong.code) from None
+
+
+_OF_FUNCTION: Final = re.compile(r"^tools(\[\d+\])\.function")
 
 
 def _legacy(body: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -582,20 +601,12 @@ def _legacy(body: Mapping[str, Any]) -> tuple[Any, Any]:
             raise InvalidRequest("give tools or functions, not both", param="functions")
         if not isinstance(functions, (list, tuple)):
             raise InvalidRequest("a list of functions is needed", param="functions", code="invalid_type")
-        tools = [_legacy_tool(function, f"functions[{i}]") for i, function in enumerate(functions)]
+        tools = [{"type": "function", "function": function} for function in functions]
     if call is not None:
         if choice is not None:
             raise InvalidRequest("give tool_choice or function_call, not both", param="function_call")
         choice = {"type": "function", "function": call} if isinstance(call, Mapping) else call
     return tools, choice
-
-
-def _legacy_tool(function: object, where: str) -> Tool:
-    try:
-        return validate_tools([{"type": "function", "function": function}])[0]
-    except InvalidRequest as wrong:
-        place = (wrong.param or "").removeprefix("tools[0].function")
-        raise InvalidRequest(wrong.message, param=where + place, code=wrong.code) from None
 
 
 _EFFORTS: Final = MappingProxyType({"none": False, "minimal": False, "low": True, "medium": True, "high": True, "xhigh": True})
@@ -608,17 +619,18 @@ def _effort(body: Mapping[str, Any]) -> str | None:
     return effort
 
 
-def _thinking(body: Mapping[str, Any], effort: str | None) -> bool | None:
+def _template_arguments(body: Mapping[str, Any]) -> Mapping[str, Any]:
     arguments = mapping(body, "chat_template_kwargs") or {}
     for name in arguments:
-        if name != "enable_thinking":
+        if name not in ("enable_thinking", "preserve_thinking"):
             raise InvalidRequest("there is no such argument", param=f"chat_template_kwargs.{name}", code="unknown_parameter")
-    thinking = arguments.get("enable_thinking")
-    if thinking is None:
+    return arguments
+
+
+def _thinking(template: Mapping[str, Any], effort: str | None) -> bool | None:
+    if template.get("enable_thinking") is None:
         return None if effort is None else _EFFORTS[effort]
-    if not isinstance(thinking, bool):
-        raise InvalidRequest("true or false is needed", param="chat_template_kwargs.enable_thinking", code="invalid_type")
-    return thinking
+    return flag(template, "enable_thinking", param="chat_template_kwargs.enable_thinking")
 
 
 def _response_format(body: Mapping[str, Any]) -> ResponseFormat | None:

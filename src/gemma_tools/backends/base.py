@@ -7,11 +7,14 @@ whole request that is already validated; every other face of this package stands
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from gemma_tools.engines.base import Cancellation
+from gemma_tools.errors import InvalidRequest
+from gemma_tools.fields import integer, number, text
 from gemma_tools.request import ChatRequest, parse_request
 
 if TYPE_CHECKING:
@@ -44,7 +47,19 @@ class BaseModelBackend(ABC):
 
         `model_type` is the model's name; `url` and `api_key` are for engines behind a server; `timeout` is in seconds, None
         for MODEL_TIMEOUT from the environment or 180; `max_retries` bounds retries before anything was generated.
+
+        Raises:
+            InvalidRequest: one of these is of a wrong type, or negative.
         """
+        if not isinstance(model_type, str):
+            raise InvalidRequest("the model's name is needed", param="model_type", code="invalid_type")
+        text({"api_key": api_key}, "api_key")
+        text({"url": url}, "url")
+        if not isinstance(model_config_dict, Mapping | None):
+            message = "a dict is needed; a configuration gives one by as_dict()"
+            raise InvalidRequest(message, param="model_config_dict", code="invalid_type")
+        number({"timeout": timeout}, "timeout", 0, math.inf)
+        integer({"max_retries": max_retries}, "max_retries", 0)
         self.model_type = model_type
         self.model_config_dict = dict(model_config_dict or {})
         self.api_key = api_key
@@ -147,7 +162,7 @@ class BaseModelBackend(ABC):
         }
         if tools is not None:
             body["tools"] = tools
-        if isinstance(response_format, type):
+        if isinstance(response_format, type) and hasattr(response_format, "model_json_schema"):
             body["response_format"] = _json_schema_format(response_format)
         elif response_format is not None:
             body["response_format"] = response_format

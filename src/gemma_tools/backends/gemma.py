@@ -25,9 +25,10 @@ from gemma_tools.engines import create_engine, engine_options
 from gemma_tools.engines.base import Cancellation, ChatPiece, Engine, Generation, Pieces, Sampling, Usage
 from gemma_tools.engines.drive import acall, adrive
 from gemma_tools.engines.stopping import until
-from gemma_tools.errors import UnusableAnswer
+from gemma_tools.errors import InvalidRequest, UnusableAnswer
 from gemma_tools.formats import get_format
 from gemma_tools.formats.base import Format, Recovery
+from gemma_tools.formats.turns import check_option
 from gemma_tools.log import log_content, logger
 from gemma_tools.prompt import Prompt
 from gemma_tools.reply import ContentDelta, Event, ReasoningDelta, Reply, ToolCallEnded, ToolCallStarted
@@ -99,6 +100,8 @@ class GemmaBackend(BaseModelBackend):
         super().__init__(model_type, model_config_dict, api_key, url, token_counter, timeout, max_retries)
         self.config = self.config_type.of(self.model_config_dict)
         self.format: Format = get_format(self.format_name, recovery=recovery, **{**self.format_defaults, **format_options})
+        check_option("stream_arguments", stream_arguments, (None, "whole", "live"))
+        check_option("on_invalid", on_invalid, (None, "report", "retry", "raise"))
         self._calls = stream_arguments or self.config.stream_arguments
         self._on_invalid = on_invalid
         self._media = MediaPolicy(allow_remote=allow_remote_media, allow_files=allow_file_media)
@@ -306,6 +309,8 @@ class GemmaBackend(BaseModelBackend):
 
     def _create_engine(self, name: str | None) -> Engine:
         """The engine called `name`, with what it takes of this backend's options; by default see `names`."""
+        if not isinstance(name, str | None):
+            raise InvalidRequest("an engine or the name of one is needed", param="engine", code="invalid_type")
         model = self.model_type
         file = model_file(model if name in (None, "llama.cpp") else name)
         if file is not None:

@@ -96,7 +96,7 @@ def make_plan(
     thinking = thinking and begin is None
     messages = _instructed(request.messages, answer) if answer is not None and told else request.messages
     declared = () if choice.mode == "none" else request.tools
-    prompt = format.render(messages, declared, enable_thinking=thinking)
+    prompt = format.render(messages, declared, enable_thinking=thinking, preserve_thinking=request.preserve_thinking)
     grammar: Grammar | None = None
     constraint: Constraint | None = None
     thought_end: str | None = None

@@ -73,7 +73,13 @@ def create_model(name: str, *, engine: Engine | str | None = None, url: str | No
     backend: type[GemmaBackend] = getattr(import_module(f"gemma_tools.backends.{family.name}"), _FAMILIES[family.name])
     settings = dict(config.pop("model_config_dict", None) or {})
     settings |= {key: config.pop(key) for key in list(config) if key in backend.config_type.model_fields}
-    return backend(name, settings, **given, **{**family.options, **config})
+    try:
+        return backend(name, settings, **given, **{**family.options, **config})
+    except InvalidRequest as wrong:
+        if wrong.code != "unknown_option":
+            raise
+        message = f"{wrong.message}; settings of the model are {', '.join(backend.config_type.model_fields)}"
+        raise InvalidRequest(message, param=wrong.param, code=wrong.code) from None
 
 
 def register_backend(name: str, factory: Factory) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any, Final, TypeAlias
 
 from gemma_tools.errors import InvalidRequest, UnknownName
@@ -39,10 +39,11 @@ def get_format(name: str, **options: Any) -> Format:
         InvalidRequest: the format has no such option, or not with that value.
     """
     factory = _factory(name)
-    try:
-        signature(factory).bind(**options)
-    except TypeError as wrong:
-        raise InvalidRequest(f"format {name!r}: {wrong}", code="unknown_option") from None
+    parameters = signature(factory).parameters
+    if all(parameter.kind is not Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        for option in options.keys() - parameters.keys():
+            message = f"the format {name} has no such option; known are {', '.join(parameters)}"
+            raise InvalidRequest(message, param=option, code="unknown_option")
     return factory(**options)
 
 
