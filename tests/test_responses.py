@@ -15,6 +15,7 @@ from gemma_tools.openai_api import ApiRequest, handle
 from gemma_tools.openai_api.responses_input import ACCEPTED, HONOURED, REFUSED, to_chat
 from gemma_tools.testing import Script
 
+EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 TOOL = {"type": "function", **WEATHER["function"]}
 THOUGHT = "<|channel>thought\nHm.<channel|>"
 CALL4 = '<|tool_call>call:get_weather{city:<|"|>Lisbon<|"|>}<tool_call|>'
@@ -39,7 +40,7 @@ def events(model: Any, **fields: Any) -> list[Any]:
         name, data = frame.split("\n")
         told.append(json.loads(data.removeprefix("data: ")))
         assert name == f"event: {told[-1]['type']}"
-        TypeAdapter(ResponseStreamEvent).validate_python(told[-1])
+        EVENT.validate_python(told[-1])
     assert [event["sequence_number"] for event in told] == list(range(len(told)))
     return told
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from threading import Lock
 
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -12,6 +13,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.backends.registry import create_model
 from gemma_tools.engines.base import Cancellation
+from gemma_tools.errors import InvalidRequest
 from gemma_tools.openai_api import Responder
 from gemma_tools.request import ChatRequest, Message
 from gemma_tools.server.own_tools import own_tools, respond_with
@@ -23,8 +25,9 @@ class ModelPool(Mapping[str, Responder]):
     """The served models by name. Two requests that want the same new model load it once; others are not held up."""
 
     def __init__(self, settings: Settings) -> None:
+        """Load nothing yet. Raises InvalidRequest for a system prompt that cannot be read and for tools that cannot be run."""
         self._settings = settings
-        self._system = settings.system_prompt.read_text(encoding="utf-8").strip() if settings.system_prompt else ""
+        self._system = _text(settings.system_prompt) if settings.system_prompt else ""
         self._box = own_tools(settings)
         self._locks = {name: Lock() for name in settings.models}
         self._loaded: dict[str, BaseModelBackend] = {}
@@ -85,3 +88,10 @@ class Served:
         names = ", ".join(dict.fromkeys([*self._box, *(tool.name for tool in request.tools)])) or "none"
         filled = self._system.replace("{date}", date.today().isoformat()).replace("{model}", self._name)
         return filled.replace("{tools}", names)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"cannot read {path}: {error}", param="system_prompt") from None

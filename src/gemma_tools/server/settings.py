@@ -87,6 +87,13 @@ class Settings(_Strict):
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
+    @field_validator("api_keys")
+    @classmethod
+    def _no_empty_key(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(key.strip() for key in value):
+            raise ValueError("an empty key would let everybody in")
+        return value
+
     @field_validator("models", mode="before")
     @classmethod
     def _name_models(cls, value: Any) -> Any:
@@ -114,7 +121,9 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], config
         InvalidRequest: a value that does not fit, named by its setting; or no model; or settings that are not safe together.
     """
     values = _from_file(config or environ.get(f"{PREFIX}CONFIG"))
-    sampling = dict(values.get("sampling") or {})
+    sampling = values.get("sampling", {})
+    if not isinstance(sampling, dict):
+        raise InvalidRequest("write it as a table, [sampling]", param="sampling")
     for name in Settings.model_fields:
         if (value := environ.get(f"{PREFIX}{name.upper()}")) is not None:
             values[name] = value
@@ -127,7 +136,9 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], config
         settings = Settings.model_validate({**values, **given, "sampling": sampling})
     except ValidationError as error:
         first = error.errors()[0]
-        raise InvalidRequest(first["msg"], param=".".join(map(str, first["loc"])) or None) from None
+        raise InvalidRequest(
+            first["msg"].removeprefix("Value error, "), param=".".join(map(str, first["loc"])) or None
+        ) from None
     return _checked(_with_defaults(settings))
 
 
