@@ -8,6 +8,7 @@ import pytest
 from outputs import FORMATS
 
 from gemma_tools.bench import Gemma4ToolParser
+from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats import get_format
 
 TOOLS = [
@@ -136,6 +137,16 @@ class TestToolParser:
         failed, first, second = parser.attempts
         assert (failed.parsed, failed.tool_name, len(failed.raw_text)) == (False, None, 500)
         assert (first.tool_name, second.tool_name) == ("a", "b")
+
+    @pytest.mark.parametrize(
+        ("text", "names", "param"),
+        [(None, None, "response_text"), ("a()", "a", "expected_tools"), ("a()", [{}], "expected_tools")],
+    )
+    def test_what_is_no_text_and_no_name_is_refused(self, text, names, param):
+        parser = Gemma4ToolParser()
+        with pytest.raises(InvalidRequest) as caught:
+            parser.parse(text, names)
+        assert (caught.value.param, parser.attempts) == (param, [])
 
     def test_no_text_is_no_rate(self):
         assert Gemma4ToolParser().benchmark.to_dict()["success_rate"] == 0

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats import get_format
 from gemma_tools.formats.recovery import EagerParser
 
@@ -109,7 +110,14 @@ class Gemma4ToolParser:
         """The calls in `response_text`, as OpenAI tool calls; an empty list where there is none.
 
         `expected_tools` names the tools that count; None takes any name.
+
+        Raises:
+            InvalidRequest: `response_text` is no text, or `expected_tools` is no list of names.
         """
+        if not isinstance(response_text, str):
+            raise InvalidRequest("text is needed", param="response_text", code="invalid_type")
+        if isinstance(expected_tools, str) or not all(isinstance(name, str) for name in expected_tools or ()):
+            raise InvalidRequest("a list of names is needed", param="expected_tools", code="invalid_type")
         started = time.perf_counter()
         tools = None if expected_tools is None else [{"function": {"name": name}} for name in expected_tools]
         parser = self._format.parser(tools)
