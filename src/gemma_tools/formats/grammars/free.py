@@ -24,6 +24,8 @@ from gemma_tools.formats.grammars.nodes import (
 )
 
 _ANGLE: Final = each("<")
+_ROW: Final = 64
+"""How many `<` may follow each other."""
 _Tree: TypeAlias = "dict[str, _Tree]"
 
 
@@ -52,7 +54,7 @@ def _lower(node: Node, rules: Rules, spellings: Callable[[Free], tuple[str, ...]
 
 
 def _free(free: Free, rules: Rules, spellings: tuple[str, ...]) -> Node:
-    """Runs without `<`, and between them a `<` that goes on in a way that no spelling does, or stops.
+    """Characters, a `<` with what follows it being one: it goes on in a way that no spelling does, or stops.
 
     Where the schema sets a limit every character has to count: there a `<` is followed by one that begins no spelling, and a
     text that has one is at most half as long.
@@ -69,14 +71,16 @@ def _free(free: Free, rules: Rules, spellings: tuple[str, ...]) -> Node:
             ways.append(repeat(alt(unit, seq(Lit("<"), harmless)), free.low, free.high // 2))
         return alt(*ways)
     tree = _tree(spellings)
-    stray, begun = rules.add("STRAY", _stray(tree, plain)), rules.add("BEGUN", _begun(tree, plain))
-    run = rules.add("RUN", repeat(unit, 0, free.high))
-    onward = alt(stray, *(seq(begun, escape) for escape in escapes))
-    angle = rules.add("ANGLE", seq(Lit("<"), alt(seq(onward, run), begun)))
+    stray, part = rules.add("STRAY", _stray(tree, plain)), rules.add("PART", _begun(tree, plain))
+    onward = alt(stray, *(seq(part, escape) for escape in escapes))
+    begun = rules.add("BEGUN", seq(Lit("<"), part))
+    # Every character counts, or else a model that writes tokens of another format would find no end.
+    item = rules.add("UNIT", alt(unit, seq(repeat(begun, 0, _ROW), Lit("<"), onward)))
     if not free.low:
-        return seq(run, repeat(angle, 0, free.high))
-    before = repeat(alt(unit, seq(Lit("<"), stray)), free.low - 1, free.low - 1)
-    return seq(before, alt(seq(unit, run, repeat(angle, 0, free.high)), repeat(angle, 1, free.high)))
+        return seq(repeat(item, 0, free.high), repeat(begun, 0, _ROW))
+    more = None if free.high is None else free.high - free.low + 1
+    ends = alt(seq(repeat(item, 1, more), repeat(begun, 0, _ROW)), repeat(begun, 1, _ROW))
+    return seq(repeat(item, free.low - 1, free.low - 1), ends)
 
 
 @lru_cache(maxsize=64)
