@@ -138,6 +138,19 @@ def test_the_text_of_all_rounds_is_one_answer(ask: Ask) -> None:
         assert ask(url)[0]["content"] == "I look.\n\nIdle."
 
 
+def test_an_answer_that_must_be_json_has_no_text_of_earlier_rounds(ask: Ask) -> None:
+    with serving(scripted(f"I look.{INFO}", '{"idle": true}'), run_tools=["get_system_info"]) as url:
+        assert ask(url, response_format={"type": "json_object"})[0]["content"] == '{"idle": true}'
+
+
+def test_whole_calls_have_no_place_in_a_stream() -> None:
+    with serving(scripted(CALL), run_tools=["get_system_info"]) as url:
+        (call,) = httpx.post(f"{url}/chat/completions", json={**BODY, "tools": [WEATHER]}).json()["choices"][0]["message"][
+            "tool_calls"
+        ]
+    assert set(call) == {"id", "type", "function"}
+
+
 def test_more_than_one_answer_is_refused() -> None:
     with serving(scripted(), run_tools=["get_system_info"]) as url:
         response = httpx.post(f"{url}/chat/completions", json={**BODY, "n": 2})

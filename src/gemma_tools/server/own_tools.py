@@ -18,6 +18,7 @@ from gemma_tools.openai_api import Responder
 from gemma_tools.request import ChatRequest, ToolChoice, validate, validate_tools
 from gemma_tools.server.settings import Settings
 from gemma_tools.tools import Ask, Run, ToolBox, Transcript, rounds, run_calls
+from gemma_tools.tools.loop import accumulated
 from gemma_tools.tools.scripts import script_runner
 
 
@@ -47,8 +48,9 @@ def respond_with(
 ) -> ChatCompletion | Iterator[ChatCompletionChunk]:
     """Answer `request` as `model` would, with the tools of `box` offered beside the request's own, and run.
 
-    The text of all rounds is one answer. Calls of the request's own tools go to the caller; a reply that holds one ends the
-    loop, and none of its calls is run. Where a name is in both, the server's tool counts.
+    The text of all rounds is one answer, or that of the last round where the answer must be JSON. Calls of the request's own
+    tools go to the caller; a reply that holds one ends the loop, and none of its calls is run. Where a name is in both, the
+    server's tool counts.
     """
     if request.n > 1:
         raise InvalidRequest("a server that runs tools gives one answer", param="n", code="unsupported_value")
@@ -68,7 +70,8 @@ def _converse(
         legacy_functions=False,
     )
     steps = rounds((), ToolBox([box, *({"type": "function", "function": tool.function} for tool in theirs)]))
-    relay = _Relay()
+    wanted = request.response_format
+    relay = _Relay(last_only=wanted is not None and wanted.type != "text")
     answer: Any = None
     while True:
         try:
@@ -99,9 +102,14 @@ _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 class _Relay:
-    """Makes one stream of the replies of several rounds: text goes on as it comes; calls, the end and usage are held."""
+    """Makes one stream of the replies of several rounds: text goes on as it comes; calls, the end and usage are held.
 
-    def __init__(self) -> None:
+    With `last_only` content is held, too, and only that of the last round is given.
+    """
+
+    def __init__(self, *, last_only: bool) -> None:
+        self._last_only = last_only
+        self._content: str | None = None
         self._heading: dict[str, Any] = {}
         self._role: dict[str, str] = {"role": "assistant"}
         self._written: set[str] = set()
@@ -127,19 +135,24 @@ class _Relay:
                         self._last = chunk
                         self._problems += getattr(choice.delta, "problems", ())
                     text = {name: value for name in _TEXTS if (value := getattr(choice.delta, name, None))}
+                    if self._last_only:
+                        text.pop("content", None)
                     # What one round writes stands apart from what an earlier one wrote.
                     text |= {name: f"\n\n{text[name]}" for name in text.keys() & earlier - now}
                     now |= text.keys()
                     self._written |= now
                     if text:
                         yield self._chunk(chunk, text)
-        reply = _completed(state)
+        reply = accumulated(state)
+        self._content = reply.choices[0].message.content
         self._calls = [call.model_dump() for call in reply.choices[0].message.tool_calls or ()]
         return reply
 
     def end(self, theirs: Container[str], *, legacy: bool) -> Iterator[ChatCompletionChunk]:
         """What was held of the last reply; of its calls, those whose names are in `theirs`."""
         assert self._last is not None
+        if self._last_only and self._content:
+            yield self._chunk(self._last, {"content": self._content})
         calls = [call for call in self._calls if call["function"]["name"] in theirs]
         for index, call in enumerate(calls):
             yield self._chunk(
@@ -163,16 +176,8 @@ class _Relay:
         return chunk.model_copy(update={**self._heading, "choices": [choice], "usage": None})
 
 
-def _completed(state: Any) -> ChatCompletion:
-    # The state's own way to a completion raises for a reply that was cut.
-    value = state.current_completion_snapshot.model_dump(exclude_none=True)
-    choice = value["choices"][0]
-    choice["message"] = {"content": None, "refusal": None, **choice["message"]}
-    return ChatCompletion.model_validate(value)
-
-
 def _whole(chunks: Iterable[ChatCompletionChunk]) -> ChatCompletion:
     state: Any = ChatCompletionStreamState()
     for chunk in chunks:
         state.handle_chunk(chunk)
-    return _completed(state)
+    return accumulated(state)

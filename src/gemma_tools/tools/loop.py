@@ -296,7 +296,7 @@ def _ask(
         for chunk in reply:
             state.handle_chunk(chunk)
             emit(Delta(chunk))
-    return _whole(state)
+    return accumulated(state)
 
 
 async def _aask(
@@ -315,7 +315,7 @@ async def _aask(
         async for chunk in reply:
             state.handle_chunk(chunk)
             await emit(Delta(chunk))
-    return _whole(state)
+    return accumulated(state)
 
 
 def _stream_state() -> Any:
@@ -324,12 +324,14 @@ def _stream_state() -> Any:
     return ChatCompletionStreamState()
 
 
-def _whole(state: Any) -> ChatCompletion:
+def accumulated(state: Any) -> ChatCompletion:
+    """The completion whose chunks the openai package's `ChatCompletionStreamState` has seen."""
     from openai.types.chat import ChatCompletion
 
     # The state's own way to a completion raises for a reply that was cut; the snapshot's calls keep their place in the stream.
     snapshot = state.current_completion_snapshot.model_dump(exclude_none=True)
-    for call in snapshot["choices"][0]["message"].get("tool_calls", ()):
+    message = snapshot["choices"][0]["message"] = {"content": None, "refusal": None, **snapshot["choices"][0]["message"]}
+    for call in message.get("tool_calls", ()):
         call.pop("index", None)
     return ChatCompletion.model_validate(snapshot)
 
