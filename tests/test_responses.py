@@ -118,6 +118,18 @@ def test_a_call_cut_while_it_streams_live_is_not_done() -> None:
     assert (item["type"], item["status"]) == ("function_call", "incomplete")
 
 
+def test_what_was_no_call_and_what_was_not_honoured_is_told_beside_the_answer() -> None:
+    fields = {"tools": [TOOL], "reasoning": {"effort": "high"}}
+    for response in (
+        respond(scripted(CALL.replace("get_weather", "get_time")), **fields),
+        Response.model_validate(events(scripted(CALL.replace("get_weather", "get_time")), **fields)[-1]["response"]),
+    ):
+        told = response.model_extra or {}
+        assert [problem["kind"] for problem in told["problems"]] == ["undeclared"]
+        assert "no thought channel" in told["losses"][0]
+        assert response.output == []
+
+
 def test_a_conversation_becomes_chat_messages() -> None:
     chat = to_chat(
         {

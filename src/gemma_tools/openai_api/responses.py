@@ -34,6 +34,7 @@ def answer(
         return ApiResponse(200, _events(reply, writer, facts), STREAM_HEADERS, facts)
     choice = reply.choices[0]
     deque(writer.feed(choice.message.model_dump()), maxlen=0)
+    writer.add(reply.model_extra)
     deque(writer.finish(choice.finish_reason, reply.usage), maxlen=0)
     return ApiResponse(200, dump(writer.response), facts=facts)
 
@@ -57,5 +58,6 @@ def _told(chunks: Chunks, writer: ResponseWriter) -> Generator[dict[str, Any], N
         for choice in chunk.choices:
             finish_reason = choice.finish_reason or finish_reason
             yield from writer.feed(choice.delta.model_dump())
+        writer.add(chunk.model_extra)
         usage = chunk.usage or usage
     yield from writer.finish(finish_reason, usage)

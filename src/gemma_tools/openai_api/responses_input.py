@@ -125,7 +125,7 @@ def _messages(given: Any, instructions: Any) -> list[dict[str, Any]]:
         item = _object(item, param)
         add = _ITEMS.get(item.get("type", "message"))
         if add is None:
-            raise _unsupported(f"items of type {item['type']!r}", f"{param}.type")
+            raise _unsupported(f"an item of type {item['type']!r}", f"{param}.type")
         add(messages, item, param)
     return messages
 

@@ -68,6 +68,12 @@ class ResponseWriter:
                 yield from self._text(kind, text)
         for position, call in enumerate(delta.get("tool_calls") or ()):
             yield from self._call_delta(call.get("index", position), call)
+        if problems := delta.get("problems"):
+            self.response["problems"] = problems
+
+    def add(self, beyond: Mapping[str, Any] | None) -> None:
+        """Take over what a chat completion, or a chunk of one, says `beyond` OpenAI's fields: its `losses`."""
+        self.response |= beyond or {}
 
     def finish(self, finish_reason: str | None, usage: CompletionUsage | None) -> Iterator[Json]:
         """The events that end the response."""
