@@ -190,7 +190,7 @@ def test_leaving_an_async_stream_stops_the_engine() -> None:
         async with async_openai_client(FunctionGemmaModel("m", engine=engine)) as client:
             async with await client.chat.completions.create(model="m", messages=QUESTION, stream=True) as stream:  # type: ignore[arg-type]
                 await anext(aiter(stream))
-            await asyncio.to_thread(engine.stopped.wait)
+            assert await asyncio.to_thread(engine.stopped.wait, 30)
 
     asyncio.run(leave())
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gemma_tools.errors import InvalidRequest
+from gemma_tools.fields import flag
 from gemma_tools.formats import get_format
 from gemma_tools.formats.base import Format
 
@@ -52,7 +53,8 @@ def format_and_options(item: Mapping[str, Any], name: str | None, given: Mapping
     """The format for a request or a line, and the options that are for rendering; the item's own options win.
 
     Raises:
-        InvalidRequest: no format is named, or `options` is no object or names an option that there is not.
+        InvalidRequest: no format is named, or `options` is no object, names an option that there is not, or has a value that
+            is none for it.
         UnknownName: there is no such format.
     """
     name = item.get("format") or name
@@ -63,4 +65,6 @@ def format_and_options(item: Mapping[str, Any], name: str | None, given: Mapping
         raise InvalidRequest("must be an object", param="options", code="invalid_type")
     options = {**given, **own}
     rendering = {key: options.pop(key) for key in _OF_RENDERING & options.keys()}
+    for key in rendering.keys() - {"tool_choice"}:
+        flag(rendering, key)
     return get_format(name, **options), rendering
