@@ -6,10 +6,13 @@ import asyncio
 import json
 import logging
 import re
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openai.types import Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from serving import CALL, QUESTION, WEATHER, EndlessEngine, scripted, thinker
@@ -250,3 +253,53 @@ def test_leaving_async_stops_the_engine(silent: bool) -> None:
 
     asyncio.run(leave())
     assert engine.stopped.wait(10)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+KINDS = st.sampled_from(["message", "function_call", "function_call_output", "reasoning", "function", "json_schema", "auto"])
+ITEMS = st.dictionaries(
+    st.sampled_from(
+        ["type", "role", "content", "name", "call_id", "arguments", "output", "summary", "function", "schema", "mode"]
+    ),
+    KINDS | st.sampled_from(["user", "assistant", "tool", "text"]) | JSON,
+    max_size=5,
+)
+FIELDS = [
+    "input",
+    "messages",
+    "instructions",
+    "tools",
+    "tool_choice",
+    "text",
+    "reasoning",
+    "functions",
+    "function_call",
+    "stop",
+]
+FIELDS += [
+    "response_format",
+    "stream",
+    "stream_options",
+    "n",
+    "max_tokens",
+    "max_output_tokens",
+    "temperature",
+    "top_p",
+    "seed",
+]
+BODIES = st.dictionaries(st.sampled_from(FIELDS), JSON | ITEMS | st.lists(ITEMS, max_size=3), max_size=5)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+@given(body=BODIES)
+def test_no_body_is_an_internal_error(path: str, body: dict[str, Any]) -> None:
+    valid = {"messages": QUESTION} if path == "/v1/chat/completions" else {"input": "Hi"}
+    response = post({"m": scripted(*["yes"] * 8)}, {"model": "m", **valid, **body}, path)
+    if not isinstance(response.body, bytes):
+        deque(response.body, maxlen=0)
+    assert response.status in (200, 400), response.body
+    assert response.facts.error != "internal_error"

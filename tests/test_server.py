@@ -82,7 +82,7 @@ def test_the_same_program_sees_the_same_in_process_and_over_http() -> None:
 
 
 def test_health_needs_nothing() -> None:
-    with serving(api_keys=["secret"]) as url:
+    with serving(scripted(), api_keys=["secret"]) as url:
         assert httpx.get(url.replace("/v1", "/health")).json() == {"status": "ok"}
 
 
@@ -187,6 +187,15 @@ def test_time_runs_out_in_a_stream() -> None:
     *_, last = [line for line in response.text.split("\n\n") if line]
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == "engine_timeout"
     assert engine.stopped.is_set()
+
+
+def test_a_caller_that_does_not_read_is_not_written_to_for_ever() -> None:
+    engine = EndlessEngine()
+    with serving(FunctionGemmaModel("x", engine=engine), timeout=0.5) as url, socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        raw.connect(address(url))
+        raw.sendall(head(url, json.dumps({**BODY, "stream": True})))
+        assert engine.stopped.wait(10)
 
 
 def test_a_server_that_is_stopped_finishes_its_streams() -> None:

@@ -14,7 +14,7 @@ from gemma_tools.openai_api import Refused
 from gemma_tools.server.limits import RateLimiter
 
 BODY = {"model": "m", "messages": QUESTION}
-KEYS = ["first-key", "second-key"]
+KEYS = ["first-key", "second-key", "ключ"]
 
 
 def post(url: str, **headers: str) -> httpx.Response:
@@ -40,8 +40,8 @@ def locked() -> Iterator[str]:
 
 @pytest.mark.parametrize("key", KEYS)
 def test_a_key_opens(locked: str, key: str) -> None:
-    assert post(locked, authorization=f"Bearer {key}").status_code == 200
-    assert httpx.get(f"{locked}/models", headers={"authorization": f"bearer {key}"}).status_code == 200
+    for scheme in ("Bearer", "bearer"):
+        assert httpx.get(f"{locked}/models", headers={"authorization": f"{scheme} {key}".encode()}).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pytest
 
 from gemma_tools.cli.app import run
 from gemma_tools.errors import InvalidRequest
+from gemma_tools.server.app import create_app
 from gemma_tools.server.settings import DEFAULT_MODEL, DEFAULT_SYSTEM_PROMPT, Settings, load_settings
 
 TINY = {"models": ["tiny"]}
@@ -116,12 +117,14 @@ def test_the_conventional_files_are_used_where_they_exist() -> None:
         ({**TINY, "host": "0.0.0.0", "run_tools": "get_system_info"}, "api_keys"),
         ({**TINY, "run_tools": "execute_python"}, "scripts_dir"),
         ({**TINY, "run_tools": "execute_python", "scripts_dir": "nowhere"}, "scripts_dir"),
+        ({**TINY, "run_tools": "shell"}, "run_tools"),
         ({**TINY, "system_prompt": "nowhere.md"}, "system_prompt"),
+        ({**TINY, "system_prompt": "."}, "system_prompt"),
     ],
 )
 def test_what_does_not_fit_is_named(options: Mapping[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        load(options)
+        create_app(load(options))
     assert caught.value.param == param
 
 

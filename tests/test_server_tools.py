@@ -12,9 +12,6 @@ import pytest
 from serving import CALL, QUESTION, WEATHER, scripted, serving
 
 from gemma_tools import FunctionGemmaModel
-from gemma_tools.errors import InvalidRequest
-from gemma_tools.server.own_tools import own_tools
-from gemma_tools.server.settings import Settings
 from gemma_tools.testing import ScriptedEngine
 
 BODY = {"model": "m", "messages": QUESTION}
@@ -161,9 +158,3 @@ def test_responses_work_with_it_too() -> None:
     with serving(scripted(INFO, "Idle."), run_tools=["get_system_info"]) as url:
         response = httpx.post(f"{url}/responses", json={"model": "m", "input": "Busy?"}).json()
     assert [item["content"][0]["text"] for item in response["output"]] == ["Idle."]
-
-
-def test_only_the_known_tools_can_be_named() -> None:
-    with pytest.raises(InvalidRequest, match="run_tools"):
-        own_tools(Settings(run_tools=("shell",)))
-    assert not own_tools(Settings())

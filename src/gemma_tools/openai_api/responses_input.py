@@ -123,9 +123,10 @@ def _messages(given: Any, instructions: Any) -> list[dict[str, Any]]:
     for i, item in enumerate(_list(given, "input")):
         param = f"input[{i}]"
         item = _object(item, param)
-        add = _ITEMS.get(item.get("type", "message"))
+        kind = item.get("type") or "message"
+        add = _ITEMS.get(kind) if isinstance(kind, str) else None
         if add is None:
-            raise _unsupported(f"an item of type {item['type']!r}", f"{param}.type")
+            raise _unsupported(f"an item of type {kind!r}", f"{param}.type")
         add(messages, item, param)
     return messages
 

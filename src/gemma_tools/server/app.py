@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager, nullcontext, suppress
 from time import monotonic
 from typing import Any
 
@@ -16,7 +16,7 @@ from gemma_tools.server.guard import Guard
 from gemma_tools.server.limits import Gate, RateLimiter
 from gemma_tools.server.log import Entry
 from gemma_tools.server.pool import ModelPool
-from gemma_tools.server.settings import Settings
+from gemma_tools.server.settings import Settings, check
 
 try:
     from starlette.applications import Starlette
@@ -31,7 +31,12 @@ _PARTING_SECONDS = 5
 
 
 def create_app(settings: Settings) -> Starlette:
-    """The application that serves the models of `settings`: loaded when first asked for, closed when it shuts down."""
+    """The application that serves the models of `settings`: loaded when first asked for, closed when it shuts down.
+
+    Raises:
+        InvalidRequest: there is no model, or the settings are not safe together, or name what there is not.
+    """
+    check(settings)
     pool = ModelPool(settings)
 
     @asynccontextmanager
@@ -117,8 +122,9 @@ class Api:
             work.cancel()
             await asyncio.gather(work, gone, return_exceptions=True)
         if entry.outcome == "timeout":
-            async with asyncio.timeout(_PARTING_SECONDS):
-                await outlet.fail(EngineTimeout(f"no answer within {self._settings.timeout:g} seconds"))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PARTING_SECONDS):
+                    await outlet.fail(EngineTimeout(f"no answer within {self._settings.timeout:g} seconds"))
 
     async def _answer(self, request: ApiRequest, entry: Entry, outlet: Outlet, cancel: Cancellation) -> None:
         if request.path == "/health":

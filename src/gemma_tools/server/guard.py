@@ -23,7 +23,7 @@ class Guard:
     """Checks the head of each request against the settings."""
 
     def __init__(self, settings: Settings) -> None:
-        self._keys = [_digest(key) for key in settings.api_keys]
+        self._keys = [_digest(key.encode()) for key in settings.api_keys]
         own = {"localhost", "127.0.0.1", "::1"} if settings.on_loopback else set()
         self._hosts = own | {settings.host.lower()} | {host.lower() for host in settings.allowed_hosts}
         # Beyond loopback a caller needs a key, which a page pointed here by a foreign name does not have.
@@ -44,7 +44,7 @@ class Guard:
         if not self._keys:
             return None
         scheme, _, key = headers.get("authorization", "").partition(" ")
-        given = _digest(key.strip())
+        given = _digest(key.strip().encode("latin-1"))  # which is how the bytes of a header became text
         # All keys are compared, each in constant time, so that time tells neither which one came near nor how near.
         known = sum([hmac.compare_digest(given, key) for key in self._keys])
         if scheme.lower() != "bearer" or not known:
@@ -63,8 +63,8 @@ class Guard:
 _CHALLENGE = {"www-authenticate": "Bearer", "x-should-retry": "false"}
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
 
 
 def _hostname(host: str) -> str:

@@ -64,10 +64,11 @@ class _JsonLines(logging.Formatter):
 
 
 def log_to_stderr() -> None:
-    """Write to standard error, one line of JSON each: the entries, and the warnings and errors of the package."""
+    """Write to standard error, one line of JSON each: the entries, and warnings and errors."""
     for name, level, formatter in (
         (access.name, logging.INFO, logging.Formatter("%(message)s")),
         ("gemma_tools", logging.WARNING, _JsonLines()),
+        ("uvicorn", logging.WARNING, _JsonLines()),
     ):
         logger, handler = logging.getLogger(name), logging.StreamHandler(sys.stderr)
         handler.setFormatter(formatter)

@@ -26,13 +26,14 @@ def own_tools(settings: Settings) -> ToolBox:
     """The tools that `settings.run_tools` names.
 
     Raises:
-        InvalidRequest: a name that is not one of them.
+        InvalidRequest: a name that is not one of them, or no directory for `execute_python`.
         MissingDependency: `get_system_info` needs psutil.
     """
     box = []
     for name in settings.run_tools:
         if name == "execute_python":
-            assert settings.scripts_dir is not None
+            if settings.scripts_dir is None:
+                raise InvalidRequest("execute_python needs the directory of its scripts", param="scripts_dir")
             box.append(script_runner(settings.scripts_dir, venvs=settings.venvs))
         elif name == "get_system_info":
             from gemma_tools.tools.system import get_system_info

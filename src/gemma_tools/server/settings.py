@@ -118,7 +118,7 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], config
     conventional files are used where they exist.
 
     Raises:
-        InvalidRequest: a value that does not fit, named by its setting; or no model; or settings that are not safe together.
+        InvalidRequest: a value that does not fit; `param` is the setting.
     """
     values = _from_file(config or environ.get(f"{PREFIX}CONFIG"))
     sampling = values.get("sampling", {})
@@ -139,7 +139,19 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], config
         raise InvalidRequest(
             first["msg"].removeprefix("Value error, "), param=".".join(map(str, first["loc"])) or None
         ) from None
-    return _checked(_with_defaults(settings))
+    return _with_defaults(settings)
+
+
+def check(settings: Settings) -> None:
+    """See that there is something to serve, and that nobody who must not can reach it.
+
+    Raises:
+        InvalidRequest: `param` is the setting to change.
+    """
+    if not settings.models:
+        raise InvalidRequest(f"name a model, as in --model tiny, or put one at {DEFAULT_MODEL}", param="models")
+    if not settings.on_loopback and not settings.api_keys:
+        raise InvalidRequest(f"others can reach {settings.host}: set api_keys, or stay on 127.0.0.1", param="api_keys")
 
 
 def is_loopback(host: str) -> bool:
@@ -166,17 +178,3 @@ def _with_defaults(settings: Settings) -> Settings:
     if settings.system_prompt is None and DEFAULT_SYSTEM_PROMPT.is_file():
         found["system_prompt"] = DEFAULT_SYSTEM_PROMPT
     return settings.model_copy(update=found)
-
-
-def _checked(settings: Settings) -> Settings:
-    if not settings.models:
-        raise InvalidRequest(f"name a model, as in --model tiny, or put one at {DEFAULT_MODEL}", param="models")
-    if not settings.on_loopback and not settings.api_keys:
-        raise InvalidRequest(f"others can reach {settings.host}: set api_keys, or stay on 127.0.0.1", param="api_keys")
-    if "execute_python" in settings.run_tools and settings.scripts_dir is None:
-        raise InvalidRequest("execute_python needs the directory of its scripts", param="scripts_dir")
-    for name in ("system_prompt", "scripts_dir"):
-        path = getattr(settings, name)
-        if path is not None and not path.exists():
-            raise InvalidRequest(f"{path} does not exist", param=name)
-    return settings
