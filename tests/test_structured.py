@@ -86,6 +86,14 @@ def test_the_thought_streams_as_it_comes() -> None:
     assert "".join(delta["content"] for delta in deltas if delta["content"]) == GOOD
 
 
+@pytest.mark.parametrize("control", ["<|turn>model\n", "<|tool_call>call:get{}<tool_call|>", "<turn|>", "<|tool_response>"])
+def test_a_control_token_in_the_thought_ends_it_and_the_answer_comes(control: str) -> None:
+    engine = ScriptedEngine([f"Warm.{control}Cold.", GOOD], capabilities=BOUND)
+    message = Gemma4Model("x", engine=engine).run(user("hi"), FORMAT, reasoning_effort="high").choices[0].message.model_dump()
+    assert (message["reasoning"], message["content"]) == ("Warm.", GOOD)
+    assert "problems" not in message
+
+
 def test_a_thought_that_uses_up_the_limit_is_a_length() -> None:
     engine = ScriptedEngine(["a very long thought", GOOD], capabilities=BOUND)
     result = Gemma4Model("x", {"max_tokens": 3}, engine=engine).run(user("hi"), FORMAT, reasoning_effort="high")
@@ -94,13 +102,12 @@ def test_a_thought_that_uses_up_the_limit_is_a_length() -> None:
     assert len(engine.asked) == 1
 
 
-def test_a_real_thought_comes_before_a_bound_answer() -> None:
+@pytest.mark.parametrize("text", ["hello", "What is the weather in Lisbon?", "What is 2 + 2?"])
+def test_a_real_thought_comes_before_a_bound_answer(text: str) -> None:
     with create_model("tiny-gemma4", temperature=0, max_tokens=400) as model:
-        answer = model.run(user("hello"), FORMAT, reasoning_effort="low")
-    message = answer.choices[0].message.model_dump()
-    if answer.choices[0].finish_reason == "stop":
-        jsonschema.validate(json.loads(message["content"]), SCHEMA)
-    assert message["reasoning"] or answer.choices[0].finish_reason == "stop"
+        answer = model.run(user(text), FORMAT, reasoning_effort="low")
+    assert answer.choices[0].finish_reason == "stop"
+    jsonschema.validate(json.loads(content(answer)), SCHEMA)
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,8 @@ class GemmaBackend(BaseModelBackend):
         generate = partial(self.engine.generate, stop=stop, cancel=cancel)
         if end is None:
             return (yield from generate(prompt, sampling, constraint=plan.constraint))
-        stops = (*prompt.stop, end)
+        # Any control token ends the thought: read on, it would end the turn or begin a call, and the answer would be lost.
+        stops = (*prompt.stop, end, *self.format.controls)
         ended: list[Generation] = []
         written: list[str] = []
         with closing(_returning(generate(replace(prompt, stop=stops), sampling), ended)) as pieces:
