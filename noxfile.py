@@ -74,7 +74,7 @@ def environments() -> Iterator[Any]:
     for page in sorted(Path("docs/frameworks").glob("*.md")):
         for line in re.findall(r"^pip install (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE):
             project, *packages = shlex.split(line)
-            yield nox.param(page, [project.replace("gemma-tools", "."), *packages], id=" ".join(packages))
+            yield nox.param(page, [project.replace("gemma-tools", "."), *packages], id=" ".join(packages) or page.stem)
 
 
 @nox.session
