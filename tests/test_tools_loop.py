@@ -225,6 +225,13 @@ def test_faults_go_back_to_the_model_and_it_goes_on(asynchronous: bool, stream: 
     assert transcript.text == "Sorry."
 
 
+@pytest.mark.parametrize("fields", [{"messages": 3}, {"tools": 3}, {"max_rounds": 0}, {"max_repeats": 0}])
+def test_what_cannot_be_looped_over_is_named(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        run_tools(Player(Reply()), **{"messages": "Hi", "tools": [], **fields})
+    assert [caught.value.param] == list(fields)
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_model_that_repeats_itself_is_told_and_then_stopped(asynchronous: bool) -> None:
     runs: list[str] = []

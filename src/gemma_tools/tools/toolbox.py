@@ -52,6 +52,8 @@ class ToolBox:
 
     def __init__(self, tools: Iterable[Toolable] | Toolable = ()) -> None:
         self._tools: dict[str, FunctionTool | Mapping[str, Any]] = {}
+        if not isinstance(tools, Iterable):
+            tools = [tools]
         for item in [tools] if isinstance(tools, Mapping) or callable(tools) else tools:
             for made in item._tools.values() if isinstance(item, ToolBox) else [_made(item)]:
                 name = _name(made)
