@@ -190,3 +190,12 @@ def test_many_alternatives_are_bounded() -> None:
     plain, losses = simplified({"allOf": [choice] * 20})
     assert plain["type"] == "string"
     assert any("first 32" in loss for loss in losses)
+
+
+def test_what_is_no_schema_keyword_is_reported() -> None:
+    plain, losses = simplified({"type": "object", "properties": ["a"], "required": "a"})
+    assert plain == {"type": "object"}
+    assert losses == (
+        "property p: its properties are no object, and are left out",
+        "property p: its required is no list of names, and is left out",
+    )

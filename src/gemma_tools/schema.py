@@ -121,13 +121,13 @@ class _Simplifier:
         properties = flat.get("properties")
         if is_mapping(properties):
             yield from self._children(copy, properties, task.path, chain)
-        else:
-            copy.pop("properties", None)
+        elif copy.pop("properties", None) is not None:
+            self.lose(task.path, "its properties are no object, and are left out")
         required = flat.get("required")
         if isinstance(required, (list, tuple)):
             copy["required"] = [name for name in required if isinstance(name, str)]
-        else:
-            copy.pop("required", None)
+        elif copy.pop("required", None) is not None:
+            self.lose(task.path, "its required is no list of names, and is left out")
         if is_mapping(flat.get("items")):
             yield _Task("items", flat["items"], copy, "items", task.path, chain)
 
