@@ -11,7 +11,9 @@ from chat import PARIS, calls, scripted, user
 from gemma_tools import BaseModelBackend, FunctionGemmaModel, Gemma3Model, Gemma4Config, Gemma4Model
 from gemma_tools.engines.base import Capabilities, Generation
 from gemma_tools.errors import EngineUnavailable, InvalidRequest, UnknownName
+from gemma_tools.formats import get_format
 from gemma_tools.testing import Script, ScriptedEngine
+from gemma_tools.tokens import EstimatedTokenCounter
 
 
 def test_configuration_holds_where_the_request_is_silent() -> None:
@@ -200,6 +202,15 @@ def test_thoughts_of_the_past_are_kept_on_request(preserve: bool) -> None:
     model = scripted("a", family=Gemma4Model)
     model.run([*past, *user("again")], chat_template_kwargs={"preserve_thinking": preserve})
     assert ("An old thought." in model.engine.asked[0].prompt.text) is preserve
+
+
+def test_a_guess_at_the_thought_is_within_the_count_of_the_answer_and_says_that_it_is_one() -> None:
+    engine = ScriptedEngine([Script([THOUGHT]), "hi"])
+    model = Gemma4Model("x", engine=engine, token_counter=EstimatedTokenCounter(get_format("gemma4")))
+    usage = model.run(user("2+2?"), reasoning_effort="high").usage.model_dump()
+    assert (usage["completion_tokens"], usage["completion_tokens_details"]["reasoning_tokens"]) == (1, 1)
+    assert usage["estimated"]
+    assert "estimated" not in model.run(user("hi")).usage.model_dump()
 
 
 def test_a_family_that_cannot_think_says_so() -> None:

@@ -299,13 +299,14 @@ class GemmaBackend(BaseModelBackend):
     def _tokens(self, prompt: Prompt, text: str, reply: Reply, usage: Usage) -> TokenUse:
         """The engine's counts; what it does not tell is counted here."""
         counter = self.token_counter
-        asked, written = usage.prompt_tokens, usage.completion_tokens
+        asked, written, thought = usage.prompt_tokens, usage.completion_tokens, reply.reasoning
+        completion = counter.count(text.removeprefix(prompt.prefill)) if written is None else written
         return TokenUse(
             prompt=counter.count(prompt.text) if asked is None else asked,
-            completion=counter.count(text.removeprefix(prompt.prefill)) if written is None else written,
+            completion=completion,
             cached=usage.cached_tokens,
-            reasoning=counter.count(reply.reasoning) if reply.reasoning else 0,
-            estimated=(asked is None or written is None) and not counter.exact,
+            reasoning=min(counter.count(thought), completion) if thought else 0,  # no engine tells it, and a guess may be high
+            estimated=(asked is None or written is None or thought is not None) and not counter.exact,
         )
 
     def _create_engine(self, name: str | None) -> Engine:
