@@ -120,9 +120,13 @@ def test_the_conventional_files_are_used_where_they_exist() -> None:
         ({**TINY, "run_tools": "shell"}, "run_tools"),
         ({**TINY, "system_prompt": "nowhere.md"}, "system_prompt"),
         ({**TINY, "system_prompt": "."}, "system_prompt"),
+        ({**TINY, "system_prompt": "settings.bin"}, "system_prompt"),
+        ({**TINY, "api_keys": ["k", ""]}, "api_keys"),
+        ({**TINY, "api_keys": [" "]}, "api_keys"),
     ],
 )
 def test_what_does_not_fit_is_named(options: Mapping[str, Any], param: str) -> None:
+    Path("settings.bin").write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidRequest) as caught:
         create_app(load(options))
     assert caught.value.param == param
@@ -132,6 +136,12 @@ def test_what_does_not_fit_is_named(options: Mapping[str, Any], param: str) -> N
 def test_a_broken_file_is_named(toml: str) -> None:
     with pytest.raises(InvalidRequest, match=r"settings\.toml"):
         load(TINY, toml=toml)
+
+
+def test_sampling_is_a_table() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        load(TINY, toml="sampling = 3")
+    assert caught.value.param == "sampling"
 
 
 def test_with_keys_others_may_come() -> None:
