@@ -39,6 +39,7 @@ NOTATIONS = {
     'Then call read_file({"path": "a.py"})': "regex",
     '[tool_call] read_file: {"path": "a.py"}': "regex",
     '[function_call] read_file: {"path": "a.py"}': "regex",
+    '[function_call] read_file {"path": "a.py"}': "regex",
     'With read_file I would use {"path": "a.py"} here.': "fallback",
     '{"path": "a.py"}': "inference",
 }
