@@ -44,7 +44,7 @@ _OPENING: Final = re.compile(r"[{\[]")
 _FENCE_BEFORE: Final = re.compile(r"```[\w+-]*[ \t]*\n?\s*\Z")
 _FENCE_BEHIND: Final = re.compile(r"\s*```")
 _PATTERN: Final = re.compile(
-    r"(?:\[(?:tool|function)_call\]\s*([\w.:/-]+)\s*(?::\s*)?|(?:\bcall[:\s]\s*)?([A-Za-z_][\w.:/-]*)\(\s*)(?=\{)"
+    r"(?:\[(?:tool|function)_call\]\s*([\w.:/-]+)\s*(?::\s*)?|(?<![\w.:/-])(?:call[:\s]\s*)?([A-Za-z_][\w.:/-]*)\(\s*)(?=\{)"
 )
 _ROUND_CLOSED: Final = re.compile(r"\s*\)")
 _DECODER: Final = json.JSONDecoder(strict=False, parse_constant=lambda name: _refuse(name))
