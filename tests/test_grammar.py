@@ -418,3 +418,27 @@ def test_many_properties_stay_linear_in_size() -> None:
         return len(FG.grammar([tool("put", schema)], tool_choice="required").gbnf)
 
     assert size(800) < 2.3 * size(400)
+
+
+@pytest.mark.parametrize("family", ["functiongemma", "gemma3", "gemma4"])
+@pytest.mark.parametrize("piece", ["a", "<x", "<", "</x>"])
+def test_a_string_without_a_limit_ends_whatever_is_in_it(family: str, piece: str) -> None:
+    format = get_format(family, longest_string=8)
+    tools = [tool("put", properties("v", v={"type": "string"}))]
+    grammar = format.grammar(tools, tool_choice="required")
+
+    def call(length: int) -> str:
+        if family == "gemma3":
+            return f"[put(v={piece * length!r})]"
+        return write(family, "put", {"v": piece * length})
+
+    assert both(grammar, call(1))
+    # A row of `<` may be longer, for it stands for itself; but it ends, too.
+    assert not both(grammar, call(80 if piece == "<" else 9))
+
+
+@pytest.mark.parametrize("longest", [0, -1, 5000, "a"])
+def test_the_length_of_strings_is_a_number(longest: object) -> None:
+    with pytest.raises(InvalidRequest, match="1 to 4096") as caught:
+        get_format("gemma4", longest_string=longest)
+    assert caught.value.param == "longest_string"

@@ -43,7 +43,7 @@ class _Family:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-_TINY = {"tiny": _Family("functiongemma"), "tiny-gemma4": _Family("gemma4")}
+_TINY = {"tiny": _Family("functiongemma"), "tiny-gemma4": _Family("gemma4", {"longest_string": 512})}
 
 _LARGE = re.compile(r"\b(26b|31b)", re.IGNORECASE)
 _NAMES = (

@@ -31,8 +31,8 @@ def register_format(name: str, factory: FormatFactory) -> None:
 def get_format(name: str, **options: Any) -> Format:
     """The format of that name.
 
-    Options of all: `exact`, `recovery`, `tool_content`; of functiongemma: `default_instruction`; of gemma4: `variant`,
-    `revision`; of gemma3: `tool_style`, `variant`. docs/formats.md says what each does.
+    Options of all: `exact`, `recovery`, `tool_content`, `longest_string`; of functiongemma: `default_instruction`; of gemma4:
+    `variant`, `revision`; of gemma3: `tool_style`, `variant`. docs/formats.md says what each does.
 
     Raises:
         UnknownName: there is no such format; the message lists those that there are.

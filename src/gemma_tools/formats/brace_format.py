@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
 from gemma_tools.formats.brace_parser import BraceParser
@@ -20,8 +20,7 @@ class BraceFormat(Format):
     """A family that writes calls in the brace notation."""
 
     recovery: Recovery
-    long_answers: ClassVar[bool]
-    """Whether the family's models write long strings; it sets how far a grammar lets unbounded ones go."""
+    longest_string: int
 
     @property
     @abstractmethod
@@ -52,7 +51,8 @@ class BraceFormat(Format):
         opens: Opens = "content",
     ) -> Grammar:
         """See `Format.grammar`."""
-        from gemma_tools.formats.grammar import LONG, SHORT, brace_grammar
+        from gemma_tools.formats.grammar import brace_grammar
+        from gemma_tools.formats.grammars.schema import Bounds
 
-        bounds = LONG if self.long_answers else SHORT
+        bounds = Bounds(string=self.longest_string)
         return brace_grammar(self.dialect, tools, tool_choice=tool_choice, parallel=parallel, opens=opens, bounds=bounds)

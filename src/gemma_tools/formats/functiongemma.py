@@ -16,7 +16,16 @@ from gemma_tools.formats.base import Recovery, ToolChoice
 from gemma_tools.formats.brace_format import BraceFormat
 from gemma_tools.formats.dialect import Dialect
 from gemma_tools.formats.notation import Declaration, Notation, Piece
-from gemma_tools.formats.turns import Declared, ToolContent, check_option, declare_all, result_of, write_calls, write_result
+from gemma_tools.formats.turns import (
+    STRING_LENGTHS,
+    Declared,
+    ToolContent,
+    check_option,
+    declare_all,
+    result_of,
+    write_calls,
+    write_result,
+)
 from gemma_tools.jsontext import check_json, is_mapping
 from gemma_tools.prompt import Prompt, quote, unquote
 from gemma_tools.request import Content, Message, RawMessage, RawTool, Tool, cached_tool, validate, validate_tools
@@ -43,6 +52,7 @@ class FunctionGemmaFormat(BraceFormat):
     recovery: Recovery = "schema"
     tool_content: ToolContent = "json_object"
     default_instruction: bool = False
+    longest_string: int = 512  # the model is small and runs on easily
 
     name: ClassVar[str] = "functiongemma"
     controls: ClassVar[tuple[str, ...]] = (
@@ -61,7 +71,6 @@ class FunctionGemmaFormat(BraceFormat):
         "<end_of_image>",
         "<image_soft_token>",
     )
-    long_answers: ClassVar[bool] = False
     stop: ClassVar[tuple[str, ...]] = ("<end_of_turn>", "<eos>", "<start_function_response>")
 
     @property
@@ -74,6 +83,7 @@ class FunctionGemmaFormat(BraceFormat):
         check_option("recovery", self.recovery, ("strict", "schema", "eager"))
         check_option("tool_content", self.tool_content, ("string", "json_object"))
         check_option("default_instruction", self.default_instruction, (False, True))
+        check_option("longest_string", self.longest_string, STRING_LENGTHS)
 
     def render(
         self,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
 from gemma_tools.formats.literal_writer import json_lines, json_text, python_text
-from gemma_tools.formats.turns import ToolContent, check_option, result_of
+from gemma_tools.formats.turns import STRING_LENGTHS, ToolContent, check_option, result_of
 from gemma_tools.jsontext import check_json
 from gemma_tools.prompt import Prompt, quote, unquote
 from gemma_tools.request import (
@@ -67,6 +67,7 @@ class Gemma3Format(Format):
     tool_content: ToolContent = "string"
     tool_style: ToolStyle = "pythonic"
     variant: Literal["3", "3n"] = "3"
+    longest_string: int = 4096
 
     name: ClassVar[str] = "gemma3"
     controls: ClassVar[tuple[str, ...]] = (
@@ -95,6 +96,7 @@ class Gemma3Format(Format):
         check_option("tool_content", self.tool_content, ("string", "json_object"))
         check_option("tool_style", self.tool_style, ("pythonic", "json"))
         check_option("variant", self.variant, ("3", "3n"))
+        check_option("longest_string", self.longest_string, STRING_LENGTHS)
 
     def render(
         self,
@@ -161,8 +163,10 @@ class Gemma3Format(Format):
     ) -> Grammar:
         """See `Format.grammar`."""
         from gemma_tools.formats.grammar import gemma3_grammar
+        from gemma_tools.formats.grammars.schema import Bounds
 
-        return gemma3_grammar(self.tool_style, self.controls, tools, tool_choice=tool_choice, parallel=parallel)
+        bounds = Bounds(string=self.longest_string)
+        return gemma3_grammar(self.tool_style, self.controls, tools, tool_choice=tool_choice, parallel=parallel, bounds=bounds)
 
     def declaration(self, tool: RawTool) -> str:
         """One tool as it stands in the list of functions."""

@@ -16,7 +16,15 @@ from gemma_tools.formats.base import Opens, Recovery, ToolChoice
 from gemma_tools.formats.brace_format import BraceFormat
 from gemma_tools.formats.dialect import Dialect
 from gemma_tools.formats.notation import Declaration, Notation, Piece
-from gemma_tools.formats.turns import Declared, ToolContent, check_option, declare_all, write_calls, write_result
+from gemma_tools.formats.turns import (
+    STRING_LENGTHS,
+    Declared,
+    ToolContent,
+    check_option,
+    declare_all,
+    write_calls,
+    write_result,
+)
 from gemma_tools.jsontext import check_json, is_mapping
 from gemma_tools.prompt import Prompt, quote, unquote
 from gemma_tools.request import (
@@ -53,6 +61,7 @@ class Gemma4Format(BraceFormat):
     tool_content: ToolContent = "string"
     variant: Literal["small", "large"] = "small"
     revision: str = "2026-07-09"
+    longest_string: int = 4096
 
     name: ClassVar[str] = "gemma4"
     controls: ClassVar[tuple[str, ...]] = (
@@ -78,7 +87,6 @@ class Gemma4Format(BraceFormat):
         "<audio|>",
     )
     thought: ClassVar[tuple[str, str] | None] = ("<|channel>thought\n", "<channel|>")
-    long_answers: ClassVar[bool] = True
     stop: ClassVar[tuple[str, ...]] = ("<turn|>", "<eos>", "<|tool_response>")
 
     @property
@@ -92,6 +100,7 @@ class Gemma4Format(BraceFormat):
         check_option("tool_content", self.tool_content, ("string", "json_object"))
         check_option("variant", self.variant, ("small", "large"))
         check_option("revision", self.revision, ("2026-07-09",))
+        check_option("longest_string", self.longest_string, STRING_LENGTHS)
 
     def render(
         self,

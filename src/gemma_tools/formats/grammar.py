@@ -26,11 +26,6 @@ from gemma_tools.request import RawChoice, RawTool, Tool, validate_choice, valid
 MOST_CALLS: Final = 64
 """Calls in one reply, so that a model cannot go on calling for ever."""
 
-SHORT: Final = Bounds(string=512)
-"""The bounds for FunctionGemma, which is small and runs on easily."""
-LONG: Final = Bounds(string=4096)
-"""The bounds for Gemma 3 and 4, which write letters and programs into arguments."""
-
 
 @dataclass(frozen=True)
 class Grammar:
@@ -103,7 +98,7 @@ def gemma3_grammar(
     *,
     tool_choice: RawChoice = "auto",
     parallel: bool = True,
-    bounds: Bounds = LONG,
+    bounds: Bounds,
 ) -> Grammar:
     """The grammar of Gemma 3's replies in one tool style; `controls` are the spellings of its control tokens.
 

@@ -16,6 +16,10 @@ Declared: TypeAlias = tuple[str, tuple[str, ...]]
 """A declaration, quoted, and what it leaves unsaid."""
 
 
+STRING_LENGTHS: Final = range(1, 4097)
+"""Where a grammar may end a string to which the schema sets no end, in characters."""
+
+
 def check_option(name: str, value: object, allowed: Collection[object]) -> None:
     """Refuse a format option that is not one of `allowed`.
 
@@ -23,7 +27,7 @@ def check_option(name: str, value: object, allowed: Collection[object]) -> None:
         InvalidRequest: with the option's name as `param`.
     """
     if value not in allowed:
-        choices = ", ".join(map(repr, allowed))
+        choices = f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else ", ".join(map(repr, allowed))
         raise InvalidRequest(f"{value!r} is not one of {choices}", param=name, code="invalid_option")
 
 
