@@ -1,0 +1,118 @@
+"""How often the tiny model's answers keep what requests demand, and what grammars do to its accuracy.
+
+    python benchmarks/promises.py [COUNT]
+
+For each family, in process and over llama-server's HTTP: COUNT requests (200) that require a call, that name a tool, that
+forbid calls, and that want JSON of a schema; half of them off-topic. An answer that was cut counts as broken. Then COUNT
+requests for tools that the model has seen, with values that it has not, without a grammar, bound by one where it calls
+(`strict`), and made to call (`required`): how many of the calls are right.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+
+from promises import ANSWERS, broken_answer, broken_call, choices, demands, json_format
+from servers.llama import llama_server
+
+from data import Family, Source
+from gemma_tools import BaseModelBackend, create_model
+from gemma_tools.data import tiny_path
+
+FAMILIES: dict[str, Family] = {"tiny": "functiongemma", "tiny-gemma4": "gemma4"}
+SETTINGS = {"temperature": 0, "max_tokens": 1500}
+
+
+@contextmanager
+def in_process(name: str) -> Iterator[BaseModelBackend]:
+    """The model in this process."""
+    with create_model(name, **SETTINGS) as model:
+        yield model
+
+
+@contextmanager
+def over_http(name: str) -> Iterator[BaseModelBackend]:
+    """The model behind llama-server."""
+    with llama_server(tiny_path()) as url, create_model(name, engine="llama-server", url=url, **SETTINGS) as model:
+        yield model
+
+
+def forced(model: BaseModelBackend, count: int, kind: str) -> Iterator[str | None]:
+    """What each answer to a forced call broke."""
+    for demand in demands(count):
+        answer = model.run(demand.messages, tools=demand.tools, tool_choice=choices(demand)[kind])
+        yield broken_call(answer, demand, named=kind == "named")
+
+
+def forbidden(model: BaseModelBackend, count: int) -> Iterator[str | None]:
+    """What each answer without calls broke."""
+    for demand in demands(count):
+        calls = model.run(demand.messages, tools=demand.tools, tool_choice="none").choices[0].message.tool_calls
+        yield f"{len(calls)} calls" if calls else None
+
+
+def structured(model: BaseModelBackend, count: int) -> Iterator[str | None]:
+    """What each JSON answer broke."""
+    for demand, schema in zip(demands(count), cycle(ANSWERS)):
+        answer = model.run(demand.messages, json_format(schema))
+        yield "cut" if answer.choices[0].finish_reason == "length" else broken_answer(answer, schema)
+
+
+def right(model: BaseModelBackend, family: Family, count: int, *, strict: bool, choice: str) -> int:
+    """How many requests for a known tool get exactly the call that was meant."""
+    source = Source(random.Random(7), "test")
+    found = 0
+    for _ in range(count):
+        example = source.example(family=family, mode="call", pool="known")
+        tools = [{**tool, "function": {**tool["function"], "strict": strict}} for tool in example.tools]
+        message = model.run(example.messages, tools=tools, tool_choice=choice).choices[0].message
+        found += _calls(message.model_dump()) == _calls(example.reply)
+    return found
+
+
+def _calls(message: dict[str, Any]) -> list[tuple[str, Any]]:
+    functions = [call["function"] for call in message["tool_calls"] or ()]
+    values = [f["arguments"] if isinstance(f["arguments"], dict) else json.loads(f["arguments"]) for f in functions]
+    return [(function["name"], value) for function, value in zip(functions, values, strict=True)]
+
+
+CHECKS: dict[str, Callable[[BaseModelBackend, int], Iterator[str | None]]] = {
+    "required": lambda model, count: forced(model, count, "required"),
+    "named": lambda model, count: forced(model, count, "named"),
+    "none": forbidden,
+    "json": structured,
+}
+
+
+def main() -> None:
+    """Print one line for each model."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    columns = [*CHECKS, "seen", "strict", "forced"]
+    print(f"{f'of {count}':28}" + "".join(f"{column:>10}" for column in columns))
+    broken = []
+    for name, family in FAMILIES.items():
+        for label, where in (("in process", in_process), ("llama-server", over_http)):
+            with where(name) as model:
+                print(f"{name + ' ' + label:28}", end="")
+                for check in CHECKS.values():
+                    faults = [fault for fault in check(model, count) if fault]
+                    broken += faults
+                    print(f"{count - len(faults):10}", end="", flush=True)
+                for strict, choice in ((False, "auto"), (True, "auto"), (False, "required")):
+                    print(f"{right(model, family, count, strict=strict, choice=choice):10}", end="", flush=True)
+                print()
+    print(*broken, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
