@@ -45,7 +45,7 @@ def _table() -> dict[str, FieldPolicy]:
         "top_p": "From 0 to 1.",
         "top_k": "Not OpenAI's. An integer from 0.",
         "min_p": "Not OpenAI's. From 0 to 1.",
-        "seed": "An integer.",
+        "seed": "An integer of 64 bits.",
         "n": "From 1 to 128. The answers are generated one after another.",
         "stop": "A text or a list of texts.",
         "reasoning_effort": "`none` and `minimal` turn thinking off, `low`, `medium`, `high` and `xhigh` turn it on.",
@@ -108,7 +108,12 @@ def flag(body: Mapping[str, Any], name: str, default: bool = False, *, param: st
     return value
 
 
-def integer(body: Mapping[str, Any], name: str, low: int | None, high: int | None = None) -> int | None:
+INT32 = 2**31 - 1
+INT64 = 2**63 - 1
+"""What engines, most of them written in C++, can hold of a number. OpenAI has the same bounds for seeds."""
+
+
+def integer(body: Mapping[str, Any], name: str, low: int, high: int = INT32) -> int | None:
     """A whole number within bounds; None where there is none. True and false are no numbers."""
     value = body.get(name)
     if value is None:
@@ -130,10 +135,9 @@ def number(body: Mapping[str, Any], name: str, low: float, high: float, *, param
     return value
 
 
-def _check_bounds(value: float, name: str, low: float | None, high: float | None) -> None:
-    if not ((low is None or value >= low) and (high is None or value <= high)):
-        bounds = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise InvalidRequest(f"{value!r} is not {bounds}", param=name, code="out_of_range")
+def _check_bounds(value: float, name: str, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InvalidRequest(f"{value!r} is not from {low} to {high}", param=name, code="out_of_range")
 
 
 def text(body: Mapping[str, Any], name: str) -> str | None:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.fields import FIELD_POLICY, FieldPolicy, check_fields, flag, integer, mapping, number, text
+from gemma_tools.fields import FIELD_POLICY, INT64, FieldPolicy, check_fields, flag, integer, mapping, number, text
 from gemma_tools.jsontext import check_json, is_mapping, read_json
 
 __all__ = [
@@ -561,7 +561,7 @@ def parse_request(body: Mapping[str, Any]) -> ChatRequest:
         top_p=number(body, "top_p", 0, 1),
         top_k=integer(body, "top_k", 0),
         min_p=number(body, "min_p", 0, 1),
-        seed=integer(body, "seed", None),
+        seed=integer(body, "seed", -INT64, INT64),
         stop=_stop(body.get("stop")),
         n=integer(body, "n", 1, 128) or 1,
         logprobs=logprobs,
