@@ -201,6 +201,34 @@ def test_a_line_is_cut(wire: Wire) -> None:
     assert isinstance(error, EngineProtocolError)
 
 
+def test_a_character_is_cut(wire: Wire) -> None:
+    whole = wire.piece("é")
+    cut = whole[: whole.index(b"\xc3") + 1]
+    pieces, error, _ = ask(wire, [chunked(wire.piece("half"), cut, kind=wire.kind)])
+    assert pieces == ["half"]
+    assert isinstance(error, EngineProtocolError)
+
+
+def test_a_chunk_has_no_length(wire: Wire) -> None:
+    begun = chunked(wire.piece("half"), kind=wire.kind, end=False)
+    pieces, error, _ = ask(wire, [begun + b"zz\r\n"])
+    assert pieces == ["half"]
+    assert isinstance(error, EngineProtocolError)
+
+
+def test_the_body_is_shorter_than_was_said(wire: Wire) -> None:
+    said = http(200, wire.piece("half"), kind=wire.kind)
+    length = b"Content-Length: %d" % len(wire.piece("half"))
+    pieces, error, _ = ask(wire, [said.replace(length, b"Content-Length: 5000")], max_retries=3)
+    assert pieces == ["half"]
+    assert isinstance(error, EngineUnavailable)
+
+
+def test_a_redirection_leads_nowhere(wire: Wire) -> None:
+    _, error, _ = ask(wire, [b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"])
+    assert isinstance(error, EngineProtocolError | EngineRejected)
+
+
 def test_characters_cut_between_chunks_are_whole(wire: Wire) -> None:
     text = "Zürich 東京 🌧\u2028é"
     data = wire.piece(text) + wire.last
