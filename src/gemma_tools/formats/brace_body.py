@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, Final
 
 from gemma_tools import coerce
-from gemma_tools.formats.brace_values import QUOTES, STRING, Position, Unreadable, ValueReader, unescape
+from gemma_tools.formats.brace_values import QUOTES, STRING, Position, Unreadable, ValueReader, find, unescape
 from gemma_tools.formats.dialect import WORD
 
 _KEY: Final = re.compile(rf"({WORD}):")
@@ -68,7 +68,7 @@ class BodyReader(ValueReader):
                     if plain:
                         key, pos = plain[1], plain.end()
                     else:
-                        text = ""
+                        text, pair = "", None
                         pos, ahead = yield from self._ahead(pos)
                         if ahead in "{(" and first and not frames and not wrapped:
                             self._repair("brackets_twice", "the arguments stand in two pairs of brackets", pos)
@@ -116,6 +116,7 @@ class BodyReader(ValueReader):
                 if in_array and not first:
                     out.append(_COMMA)
                 first = False
+                plain = pair = item = None
                 text = ""
                 pos, ahead = yield from self._ahead(pos)
                 if ahead in "{[":
@@ -215,20 +216,20 @@ class BodyReader(ValueReader):
             return (yield from self._quoted_key(pos, ahead))
         scan = pos
         while True:
-            found = _KEY_END.search(self._text, scan)
+            found = find(_KEY_END, self._text, scan)
             if found is None:
                 scan = len(self._text)
                 yield from self._more()
                 continue
-            at = found.start()
-            if found[0] == ":":
+            at, mark = found
+            if mark == ":":
                 break
-            if found[0] == "=":
-                if not self._strict and not (yield from self._declared_with_equals(pos, found.end())):
+            if mark == "=":
+                if not self._strict and not (yield from self._declared_with_equals(pos, at + 1)):
                     self._repair("equals", "an equals sign instead of a colon", at)
                     break
-                scan = found.end()
-            elif found[0] == "<" and not self._dialect.token.match(self._text, at):
+                scan = at + 1
+            elif mark == "<" and not self._dialect.token.match(self._text, at):
                 scan = at + 1
                 if not self._ended and self._dialect.is_begun(self._text, at):
                     scan = at
@@ -245,8 +246,9 @@ class BodyReader(ValueReader):
         self._repair("key_quoted", "a key in quotes or delimiters", pos)
         start = scan = pos + len(quote)
         while True:
-            end, tag = self._text.find(quote, scan), self._text.find(self._dialect.end, scan)
-            if tag >= 0 and not 0 <= end < tag:
+            end = self._text.find(quote, scan)
+            tag = self._text.find(self._dialect.end, scan, end if end >= 0 else len(self._text))
+            if tag >= 0:
                 raise Unreadable(tag, "a key that is not closed")
             if end >= 0:
                 break
@@ -265,10 +267,10 @@ class BodyReader(ValueReader):
         if self._node is None or not self._node.get("properties"):
             return False
         while True:
-            found = _COLON_OR_OTHER.search(self._text, scan)
+            found = find(_COLON_OR_OTHER, self._text, scan)
             if found:
-                key = self._text[pos : found.start()].strip()
-                return found[0] == ":" and coerce.declares(self._node, key, self._root)
+                key = self._text[pos : found[0]].strip()
+                return found[1] == ":" and coerce.declares(self._node, key, self._root)
             if self._ended:
                 return False
             scan = len(self._text)

@@ -46,11 +46,22 @@ _TAIL: Final = 256
 _ESCAPE: Final = re.compile(r"\\(u[0-9a-fA-F]{4}|[\"\\/bfnrt])|\\'|[\\\"\x00-\x1f]")
 
 
+# No match object may live on across a yield: it would hold on to the text, and appending to that would copy it.
+def find(pattern: re.Pattern[str], text: str, pos: int) -> tuple[int, str] | None:
+    """Where `pattern` is next found from `pos` on, and what was found."""
+    found = pattern.search(text, pos)
+    return (found.start(), found[0]) if found else None
+
+
 def behind_space(text: str, pos: int) -> int:
     """The position behind the white space at `pos`."""
-    # No match object may live on across a yield: it would hold on to the text.
     space = _SPACE.match(text, pos)
     return space.end() if space else pos
+
+
+def _behind_key(text: str, pos: int) -> int:
+    key = _KEY_AHEAD.match(text, pos)
+    return key.end() if key else pos
 
 
 def unescape(text: str) -> str:
@@ -172,18 +183,18 @@ class ValueReader(GeneratorParser):
         quote = ahead if ahead == self._dialect.delimiter or ahead in QUOTES else ""
         start = pos + len(quote)
         while True:
-            found = _KEY_AHEAD.match(self._text, start)
-            if self._ended or (found.end() < len(self._text) if found else start < len(self._text)):
+            end = _behind_key(self._text, start)
+            if self._ended or end < len(self._text):
                 break
             yield from self._more()
-        if not found:
+        if end == start:
             return False
-        at, mark = yield from self._ahead_quietly(found.end())
+        at, mark = yield from self._ahead_quietly(end)
         if mark == quote:
             at, mark = yield from self._ahead_quietly(at + len(quote))
         if mark not in (":", "="):
             return False
-        return not declared or coerce.declares(self._node, found[0].strip(), self._root)
+        return not declared or coerce.declares(self._node, self._text[start:end].strip(), self._root)
 
     def _closes(self, pos: int, quote: str) -> Generator[None, None, bool]:
         """Whether what stands at `pos`, behind a `quote` or delimiter, shows that it closed its string."""
@@ -226,19 +237,20 @@ class ValueReader(GeneratorParser):
         if streams:
             self._out.append('"')
         while True:
-            found = pattern.search(self._text, scan)
+            found = find(pattern, self._text, scan)
             if found is None:
                 if self._ended:
                     break
                 if first_tag < 0:
-                    certain = self._certain_string(said, quote)
+                    certain = self._certain_string(said)
                     self._say_string(pieces, said, certain, streams)
                     said = certain
                 scan = max(scan, len(self._text) - dialect.longest)
                 yield from self._more()
                 continue
-            at, scan = found.start(), found.end()
-            begun = at - max(0, dialect.delimiter.find(found[0]))
+            at, mark = found
+            scan = at + len(mark)
+            begun = at - max(0, dialect.delimiter.find(mark))
             if (
                 begun < at
                 and not self._ended
@@ -248,20 +260,20 @@ class ValueReader(GeneratorParser):
                 scan = begun
                 yield from self._more()
                 continue
-            if found[0] == end_tag:
+            if mark == end_tag:
                 first_tag = at if first_tag < 0 else first_tag
                 last_tag = at
                 if split < 0 and (yield from self._new_call(scan)):
                     split = at
-            elif found[0] in (quote, dialect.delimiter):
-                closed = yield from self._closes(scan, found[0])
+            elif mark in (quote, dialect.delimiter):
+                closed = yield from self._closes(scan, mark)
                 if closed:
                     break
                 if split >= 0:
                     break
                 self._repair("delimiter_in_string", "a delimiter inside a string that goes on", at)
                 self._say_string(pieces, said, at, streams)
-                literal = found[0] if found[0] in QUOTES else dialect.literal_delimiter
+                literal = mark if mark in QUOTES else dialect.literal_delimiter
                 if streams:
                     self._out.append(coerce.quote_json(literal)[1:-1])
                 else:
@@ -291,7 +303,7 @@ class ValueReader(GeneratorParser):
             else:
                 pieces.append(text)
 
-    def _certain_string(self, start: int, quote: str) -> int:
+    def _certain_string(self, start: int) -> int:
         """How far a string's text is certain: not a begun token, nor the brackets that an end tag would take away."""
         text = self._text
         end = len(text)
@@ -336,12 +348,13 @@ class ValueReader(GeneratorParser):
         textual = types is None or "string" in types
         scan, depth = pos, 0
         while True:
-            found = dialect.in_bare.search(self._text, scan)
+            found = find(dialect.in_bare, self._text, scan)
             if found is None:
                 scan = max(scan, len(self._text) - dialect.longest)
                 yield from self._more()
                 continue
-            at, scan, mark = found.start(), found.end(), found[0]
+            at, mark = found
+            scan = at + len(mark)
             if mark == dialect.delimiter:
                 if (yield from self._closes(scan, mark)):
                     self._repair("delimiter_missing", "a string that lost its opening delimiter", pos)
