@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Final
 
 from gemma_tools.errors import InvalidRequest, MissingDependency
 from gemma_tools.reply import Problem, Reply
 from gemma_tools.request import ResponseFormat, Tool
 
+_PATTERN_SECONDS: Final = 0.5
+"""How long one pattern of a schema may take on one text. Callers choose both, and some pairs would take for ever."""
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
 
 
@@ -104,15 +106,60 @@ def _validator(schema_json: str) -> tuple[Any, str | None]:
     try:
         from jsonschema import Draft202012Validator
         from jsonschema.exceptions import SchemaError
-        from jsonschema.validators import validator_for
+        from jsonschema.validators import extend, validator_for
         from referencing import Registry
     except ImportError as error:
         raise MissingDependency("jsonschema", "validation", "Checking an answer against a schema") from error
 
     schema = json.loads(schema_json)
+    if '"unevaluatedProperties"' in schema_json and '"patternProperties"' in schema_json:
+        return None, "unevaluatedProperties is not checked beside patternProperties"
     kind: Any = validator_for(schema, default=Draft202012Validator)
     try:
         kind.check_schema(schema)
     except SchemaError as error:
         return None, error.message
-    return kind(schema, registry=Registry()), None
+    bounded = {"pattern": _pattern, "patternProperties": _pattern_properties, "additionalProperties": _additional_properties}
+    make: Any = extend
+    return make(kind, bounded)(schema, registry=Registry()), None
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """Whether `pattern` is found in `text`; other threads run on meanwhile.
+
+    Raises:
+        TimeoutError: it took too long.
+    """
+    import regex
+
+    return regex.search(pattern, text, timeout=_PATTERN_SECONDS, concurrent=True) is not None
+
+
+def _pattern(validator: Any, pattern: str, instance: object, schema: Any) -> Iterator[Any]:
+    from jsonschema.exceptions import ValidationError
+
+    if isinstance(instance, str) and not _matches(pattern, instance):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _pattern_properties(validator: Any, patterns: Mapping[str, Any], instance: object, schema: Any) -> Iterator[Any]:
+    if isinstance(instance, dict):
+        for pattern, inner in patterns.items():
+            for key, value in instance.items():
+                if _matches(pattern, key):
+                    yield from validator.descend(value, inner, path=key, schema_path=pattern)
+
+
+def _additional_properties(validator: Any, inner: Any, instance: object, schema: Mapping[str, Any]) -> Iterator[Any]:
+    from jsonschema.exceptions import ValidationError
+
+    if not isinstance(instance, dict):
+        return
+    patterns = schema.get("patternProperties", {})
+    declared = schema.get("properties", {})
+    extra = [key for key in instance if key not in declared and not any(_matches(pattern, key) for pattern in patterns)]
+    if isinstance(inner, dict):
+        for key in extra:
+            yield from validator.descend(instance[key], inner, path=key)
+    elif inner is False and extra:
+        yield ValidationError(f"Additional properties are not allowed ({', '.join(map(repr, extra))})")

@@ -128,7 +128,7 @@ def make_plan(
         forced=forced,
         answer=answer,
         told=told,
-        on_invalid=_policy(on_invalid, tools, bound=constraint is not None),
+        on_invalid=_policy(on_invalid, tools, bound=grammar is not None and not grammar.losses),
         losses=prompt.losses + (grammar.losses if grammar else ()),
     )
 
@@ -157,7 +157,7 @@ def _instructed(messages: tuple[Message, ...], wanted: ResponseFormat) -> tuple[
 
 
 def _policy(on_invalid: OnInvalid | None, tools: tuple[Tool, ...], *, bound: bool) -> OnInvalid | None:
-    """How calls are checked: as told; strict tools always where no grammar binds them; else reported where that is possible."""
+    """How calls are checked: as told; strict tools always where no grammar binds them wholly; else reported where it can be."""
     if not tools:
         return None
     strict = not bound and any(tool.strict for tool in tools)
