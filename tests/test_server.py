@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from pydantic import BaseModel
 from serving import CALL, QUESTION, WEATHER, EchoEngine, EndlessEngine, GatedEngine, scripted, serving, texts
 
 from gemma_tools import FunctionGemmaModel, Gemma4Model, create_model, openai_client, register_backend
+from gemma_tools.data import tiny_path
 from gemma_tools.errors import EngineUnavailable
 from gemma_tools.testing import ScriptedEngine
 
@@ -102,8 +104,11 @@ def test_models_are_loaded_when_they_are_first_asked_for() -> None:
         assert len(loaded) == 1
 
 
-def test_a_model_that_cannot_be_loaded_is_told() -> None:
-    with serving(models={"m": {"model": "missing.gguf"}}) as url:
+def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "moved.gguf"
+    shutil.copy(tiny_path(), file)
+    with serving(models={"m": {"model": str(file)}}) as url:
+        file.unlink()
         response = chat(url)
     assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
 

@@ -183,6 +183,7 @@ def taken() -> Iterator[int]:
     [
         ("", "name a model"),
         ("--model tiny --host 0.0.0.0", "api_keys"),
+        ("--model nosuch", "no model is called"),
         ("--model tiny --run-tools rm", "run_tools"),
         ("--model tiny --config nowhere.toml", "nowhere.toml"),
         ("--model tiny --port TAKEN", "cannot listen on 127.0.0.1:TAKEN"),

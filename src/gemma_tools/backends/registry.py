@@ -82,6 +82,17 @@ def create_model(name: str, *, engine: Engine | str | None = None, url: str | No
         raise InvalidRequest(message, param=wrong.param, code=wrong.code) from None
 
 
+def check_name(name: str) -> None:
+    """See that `create_model` knows `name`, without loading anything but a GGUF file's header.
+
+    Raises:
+        UnknownName: no model goes by that name.
+        ModelNotFound: a .gguf file that is not there or is broken.
+    """
+    if _registered(name) is None:
+        _family(name)
+
+
 def register_backend(name: str, factory: Factory) -> None:
     """Let `create_model(name, ...)` call `factory(name, **options)`. A package does the same without a call by an entry point
     of the group `gemma_tools.backends`. A name of your own wins over the table.

@@ -11,7 +11,7 @@ from threading import Lock
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gemma_tools.backends.base import BaseModelBackend
-from gemma_tools.backends.registry import create_model
+from gemma_tools.backends.registry import check_name, create_model
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.openai_api import Responder
@@ -25,7 +25,14 @@ class ModelPool(Mapping[str, Responder]):
     """The served models by name. Two requests that want the same new model load it once; others are not held up."""
 
     def __init__(self, settings: Settings) -> None:
-        """Load nothing yet. Raises InvalidRequest for a system prompt that cannot be read and for tools that cannot be run."""
+        """Load nothing yet.
+
+        Raises:
+            InvalidRequest: a system prompt that cannot be read, or tools that cannot be run.
+            UnknownName, ModelNotFound: no model is of a name, or a file is none.
+        """
+        for model in settings.models.values():
+            check_name(model.model)
         self._settings = settings
         self._system = _text(settings.system_prompt) if settings.system_prompt else ""
         self._box = own_tools(settings)
