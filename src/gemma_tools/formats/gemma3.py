@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
+from gemma_tools.formats.gemma3_parser import Gemma3Parser
 from gemma_tools.formats.literal_writer import json_lines, json_text, python_text
+from gemma_tools.formats.recovery import with_recovery
 from gemma_tools.formats.turns import STRING_LENGTHS, ToolContent, check_option, result_of
 from gemma_tools.jsontext import check_json
 from gemma_tools.prompt import Prompt, quote, unquote
@@ -145,8 +147,6 @@ class Gemma3Format(Format):
         self, tools: Sequence[RawTool] | None = None, *, opens: Opens = "content", guarded: Collection[str] = ()
     ) -> ReplyParser:
         """See `Format.parser`. Both tool styles are read, whichever the prompt asks for."""
-        from gemma_tools.formats.gemma3_parser import Gemma3Parser
-        from gemma_tools.formats.recovery import with_recovery
 
         def native(tools: Sequence[RawTool] | None) -> ReplyParser:
             return Gemma3Parser(tools, guarded=guarded, strict=self.recovery == "strict")
