@@ -93,6 +93,13 @@ def test_arguments_are_typed_by_the_schema():
     assert call.arguments == {"path": "a", "lines": 12}
 
 
+def test_a_call_that_was_begun_and_could_not_be_read_is_no_success():
+    parser = get_format("gemma4", recovery="eager").parser(TOOLS)
+    parser.feed("<|tool_call>call:read_file{path}<tool_call|>")
+    parser.close()
+    assert [(attempt.strategy, attempt.error) for attempt in parser.attempts] == [("native", "no call found")]
+
+
 def test_a_cut_answer_is_not_recovered():
     reply = get_format("gemma4", recovery="eager").parse(
         '{"name": "read_file", "arguments": {"path": "a"}}', TOOLS, finish="length"

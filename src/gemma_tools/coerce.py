@@ -14,6 +14,8 @@ from json.encoder import encode_basestring
 from math import isfinite
 from typing import Any, Final
 
+from gemma_tools.jsontext import read_json
+
 Schema = Mapping[str, Any]
 
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -39,10 +41,6 @@ def to_json(value: object) -> str:
 
 def _escape_surrogates(text: str) -> str:
     return _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def quote_json(text: str) -> str:
@@ -201,8 +199,8 @@ def delimited(text: str, types: frozenset[str] | None) -> str:
     value = bare(stripped, types)
     if value is None and any(stripped.startswith(_JSON_STARTS[t]) for t in types & _JSON_STARTS.keys()):
         try:
-            json.loads(stripped, parse_constant=_no_constant)
-        except (ValueError, RecursionError):
+            read_json(stripped)
+        except ValueError:
             value = None
         else:
             value = stripped

@@ -21,7 +21,8 @@ _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _SCALAR: Final = re.compile(r"[-0-9][0-9.eE+-]*|true|false|null")
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def refuse_constant(name: str) -> NoReturn:
+    """What `json` is given as `parse_constant`, so that NaN and the infinities are no JSON."""
     raise ValueError(f"{name} is not JSON")
 
 
@@ -32,7 +33,7 @@ def _finite(digits: str) -> float:
     return number
 
 
-_decoder: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_decoder: Final = json.JSONDecoder(parse_constant=refuse_constant, parse_float=_finite)
 
 
 def read_json(text: str) -> Any:

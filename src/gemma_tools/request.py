@@ -524,7 +524,6 @@ class ChatRequest:
     """What `chat_template_kwargs` or else `reasoning_effort` says; None: nothing."""
     preserve_thinking: bool = False
     """What `chat_template_kwargs` says."""
-    reasoning_effort: str | None = None
     legacy_functions: bool = False
     """The request has `functions`, so that the answer has `function_call`."""
 
@@ -545,7 +544,6 @@ def parse_request(body: Mapping[str, Any]) -> ChatRequest:
     top_logprobs = integer(body, "top_logprobs", 0, 20)
     if top_logprobs is not None and not logprobs:
         raise InvalidRequest("it needs logprobs: true", param="top_logprobs")
-    effort = _effort(body)
     template = _template_arguments(body)
     return ChatRequest(
         model=text(body, "model"),
@@ -569,9 +567,8 @@ def parse_request(body: Mapping[str, Any]) -> ChatRequest:
         logit_bias=_logit_bias(body),
         frequency_penalty=number(body, "frequency_penalty", -2, 2),
         presence_penalty=number(body, "presence_penalty", -2, 2),
-        enable_thinking=_thinking(template, effort),
+        enable_thinking=_thinking(template, _effort(body)),
         preserve_thinking=flag(template, "preserve_thinking", param="chat_template_kwargs.preserve_thinking"),
-        reasoning_effort=effort,
         legacy_functions=body.get("functions") is not None,
     )
 

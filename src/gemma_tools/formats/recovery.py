@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, TypeAlias
 from gemma_tools import coerce
 from gemma_tools.formats.base import Recovery, ReplyParser
 from gemma_tools.formats.parsing import Declared, declared_tools
+from gemma_tools.jsontext import refuse_constant
 from gemma_tools.reply import (
     ContentDelta,
     Event,
@@ -47,11 +48,7 @@ _PATTERN: Final = re.compile(
     r"(?:\[(?:tool|function)_call\]\s*([\w.:/-]+)\s*(?::\s*)?|(?<![\w.:/-])(?:call[:\s]\s*)?([A-Za-z_][\w.:/-]*)\(\s*)(?=\{)"
 )
 _ROUND_CLOSED: Final = re.compile(r"\s*\)")
-_DECODER: Final = json.JSONDecoder(strict=False, parse_constant=lambda name: _refuse(name))
-
-
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+_DECODER: Final = json.JSONDecoder(strict=False, parse_constant=refuse_constant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +304,8 @@ class EagerParser:
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """Every strategy that was tried, in order; complete after `close`."""
-        native = Attempt("native", self._native.reply.tool_calls, "" if self._called else "no call found")
+        calls = self._native.reply.tool_calls
+        native = Attempt("native", calls, "" if calls else "no call found")
         return (native, *(self._recovered.attempts if self._recovered else ()))
 
     @property
@@ -325,14 +323,14 @@ class EagerParser:
         )
 
     def _pass(self, events: list[Event]) -> list[Event]:
-        if not self._called:
-            self._called = any(isinstance(event, ToolCallStarted) for event in events)
-            held = [event for event in events if not self._called and isinstance(event, ContentDelta)]
-            self._held += held
-            if not self._called:
-                return [event for event in events if not isinstance(event, ContentDelta)]
-            events, self._held = self._held + events, []
-        return events
+        if self._called:
+            return events
+        self._called = any(isinstance(event, ToolCallStarted) for event in events)
+        if self._called:
+            held, self._held = self._held, []
+            return held + events
+        self._held += [event for event in events if isinstance(event, ContentDelta)]
+        return [event for event in events if not isinstance(event, ContentDelta)]
 
     def _recover(self, reply: Reply) -> Recovered:
         content = reply.content or ""
