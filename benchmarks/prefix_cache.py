@@ -24,10 +24,9 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from servers.llama import llama_server
-
 from gemma_tools import create_model
 from gemma_tools.data import tiny_path
+from support.servers.llama import llama_server
 
 TEMPLATE = """{%- macro value(it) -%}
 {%- if it is string -%}{{ '<|"|>' + it + '<|"|>' }}

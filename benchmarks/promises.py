@@ -22,12 +22,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
-from promises import ANSWERS, broken_answer, broken_call, choices, demands, json_format
-from servers.llama import llama_server
-
 from data import Family, Source
 from gemma_tools import BaseModelBackend, create_model
 from gemma_tools.data import tiny_path
+from support.promises import ANSWERS, broken_answer, broken_call, choices, demands, json_format
+from support.servers.llama import llama_server
 
 FAMILIES: dict[str, Family] = {"tiny": "functiongemma", "tiny-gemma4": "gemma4"}
 SETTINGS = {"temperature": 0, "max_tokens": 1500}

@@ -14,11 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from outputs import FORMATS, TOOLS, damage, output, pieces
-
 from gemma_tools.formats import get_format
 from gemma_tools.formats.base import Format
 from gemma_tools.reply import Reply
+from support.outputs import FORMATS, TOOLS, damage, output, pieces
 
 VECTORS = Path(__file__).resolve().parents[2] / "shared" / "conformance" / "parse"
 LONGEST = 1500

@@ -14,7 +14,7 @@ from gemma_tools.backends.checks import can_validate, check_schema
 from gemma_tools.engines.base import Capabilities, Constraint
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import Format
-from gemma_tools.formats.grammar import Grammar, answer_grammar
+from gemma_tools.grammar import Grammar, answer_grammar
 from gemma_tools.prompt import Prompt
 from gemma_tools.request import ChatRequest, Message, ResponseFormat, Tool
 

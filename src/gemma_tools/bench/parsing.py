@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats import get_format
-from gemma_tools.formats.recovery import EagerParser
+from gemma_tools.formats.eager import EagerParser
 
 AttemptStrategy: TypeAlias = Literal["native", "json_block", "regex", "fallback", "none"]
 

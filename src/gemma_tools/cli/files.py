@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from gemma_tools import jsontext
 from gemma_tools.errors import GemmaToolsError, InvalidRequest
-from gemma_tools.formats.literal_writer import json_lines, json_text
+from gemma_tools.formats.literals.writer import json_lines, json_text
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from gemma_tools.prompt import Prompt
 from gemma_tools.reply import Event, Reply
 
 if TYPE_CHECKING:
-    from gemma_tools.formats.grammar import Grammar
+    from gemma_tools.grammar import Grammar
     from gemma_tools.request import Message, Tool
 
 Recovery: TypeAlias = Literal["strict", "schema", "eager"]

@@ -13,10 +13,10 @@ from typing import ClassVar, Final
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import Recovery, ToolChoice
-from gemma_tools.formats.brace_format import BraceFormat
-from gemma_tools.formats.dialect import Dialect
-from gemma_tools.formats.notation import Declaration, Notation, Piece
-from gemma_tools.formats.turns import (
+from gemma_tools.formats.brace.format import BraceFormat
+from gemma_tools.formats.brace.tokens import Dialect
+from gemma_tools.formats.brace.writer import Declaration, Notation, Piece
+from gemma_tools.formats.rendering import (
     STRING_LENGTHS,
     Declared,
     ToolContent,
@@ -29,7 +29,7 @@ from gemma_tools.formats.turns import (
 from gemma_tools.jsontext import check_json, is_mapping
 from gemma_tools.prompt import Prompt, quote, unquote
 from gemma_tools.request import Content, Message, RawMessage, RawTool, Tool, cached_tool, validate, validate_tools
-from gemma_tools.schema import Path, Schema
+from gemma_tools.schema.declare import Path, Schema
 
 INSTRUCTION: Final = "You are a model that can do function calling with the following functions"
 """The developer text that the model was trained with; Google's guide calls it essential."""

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
-from gemma_tools.formats.gemma3_parser import Gemma3Parser
-from gemma_tools.formats.literal_writer import json_lines, json_text, python_text
-from gemma_tools.formats.recovery import with_recovery
-from gemma_tools.formats.turns import STRING_LENGTHS, ToolContent, check_option, result_of
+from gemma_tools.formats.eager import with_recovery
+from gemma_tools.formats.literals.calls import Gemma3Parser
+from gemma_tools.formats.literals.writer import json_lines, json_text, python_text
+from gemma_tools.formats.rendering import STRING_LENGTHS, ToolContent, check_option, result_of
 from gemma_tools.jsontext import check_json
 from gemma_tools.prompt import Prompt, quote, unquote
 from gemma_tools.request import (
@@ -36,7 +36,7 @@ from gemma_tools.request import (
 )
 
 if TYPE_CHECKING:
-    from gemma_tools.formats.grammar import Grammar
+    from gemma_tools.grammar import Grammar
 
 ToolStyle = Literal["pythonic", "json"]
 
@@ -162,8 +162,8 @@ class Gemma3Format(Format):
         opens: Opens = "content",
     ) -> Grammar:
         """See `Format.grammar`."""
-        from gemma_tools.formats.grammar import gemma3_grammar
-        from gemma_tools.formats.grammars.schema import Bounds
+        from gemma_tools.formats.literals.grammar import gemma3_grammar
+        from gemma_tools.grammar.values import Bounds
 
         bounds = Bounds(string=self.longest_string)
         return gemma3_grammar(self.tool_style, self.controls, tools, tool_choice=tool_choice, parallel=parallel, bounds=bounds)

@@ -13,10 +13,10 @@ from functools import lru_cache
 from typing import ClassVar, Final, Literal
 
 from gemma_tools.formats.base import Opens, Recovery, ToolChoice
-from gemma_tools.formats.brace_format import BraceFormat
-from gemma_tools.formats.dialect import Dialect
-from gemma_tools.formats.notation import Declaration, Notation, Piece
-from gemma_tools.formats.turns import (
+from gemma_tools.formats.brace.format import BraceFormat
+from gemma_tools.formats.brace.tokens import Dialect
+from gemma_tools.formats.brace.writer import Declaration, Notation, Piece
+from gemma_tools.formats.rendering import (
     STRING_LENGTHS,
     Declared,
     ToolContent,
@@ -39,7 +39,7 @@ from gemma_tools.request import (
     validate,
     validate_tools,
 )
-from gemma_tools.schema import Path, Schema
+from gemma_tools.schema.declare import Path, Schema
 
 _DECLARE: Final = ("<|tool>", "<tool|>")
 _CHANNEL: Final = ("<|channel>", "<channel|>")

@@ -1,0 +1,58 @@
+"""What FunctionGemma and Gemma 4 share beyond the notation: how their replies are parsed and their calls bound by a grammar."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
+from gemma_tools.formats.brace.text import BraceParser
+from gemma_tools.formats.brace.tokens import Dialect
+from gemma_tools.formats.eager import with_recovery
+from gemma_tools.request import RawTool
+
+if TYPE_CHECKING:
+    from gemma_tools.grammar import Grammar
+
+
+class BraceFormat(Format):
+    """A family that writes calls in the brace notation."""
+
+    recovery: Recovery
+    longest_string: int
+
+    @property
+    @abstractmethod
+    def dialect(self) -> Dialect:
+        """The control tokens of the notation."""
+
+    @property
+    def call_opening(self) -> tuple[str, str]:
+        """See `Format.call_opening`."""
+        return self.dialect.start + "call:", "{"
+
+    def parser(
+        self, tools: Sequence[RawTool] | None = None, *, opens: Opens = "content", guarded: Collection[str] = ()
+    ) -> ReplyParser:
+        """See `Format.parser`."""
+
+        def native(tools: Sequence[RawTool] | None) -> ReplyParser:
+            return BraceParser(self.dialect, tools, opens=opens, guarded=guarded, strict=self.recovery == "strict")
+
+        return with_recovery(native, tools, self.recovery)
+
+    def grammar(
+        self,
+        tools: Sequence[RawTool],
+        *,
+        tool_choice: ToolChoice = "auto",
+        parallel: bool = True,
+        opens: Opens = "content",
+    ) -> Grammar:
+        """See `Format.grammar`."""
+        from gemma_tools.formats.brace.grammar import brace_grammar
+        from gemma_tools.grammar.values import Bounds
+
+        bounds = Bounds(string=self.longest_string)
+        return brace_grammar(self.dialect, tools, tool_choice=tool_choice, parallel=parallel, opens=opens, bounds=bounds)

@@ -1,1 +1,0 @@
-"""What `gemma_tools.formats.grammar` is made of: schemas read into an intermediate representation, and two printers of it."""

@@ -1,0 +1,52 @@
+"""The grammar of Gemma 3's replies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from gemma_tools.grammar import MOST_CALLS, Draft, Grammar
+from gemma_tools.grammar.charset import each
+from gemma_tools.grammar.nodes import EMPTY, Lit, alt, repeat, seq
+from gemma_tools.grammar.notation import Json, Keywords, Python
+from gemma_tools.grammar.values import Bounds
+from gemma_tools.request import RawChoice, RawTool
+from gemma_tools.schema.coerce import quote_json
+
+
+def gemma3_grammar(
+    style: Literal["pythonic", "json"],
+    controls: tuple[str, ...],
+    tools: Sequence[RawTool],
+    *,
+    tool_choice: RawChoice = "auto",
+    parallel: bool = True,
+    bounds: Bounds,
+) -> Grammar:
+    """The grammar of Gemma 3's replies in one tool style; `controls` are the spellings of its control tokens.
+
+    Its calls are text like any other. With "auto" a reply is either calls from its first character to its last, or text that
+    does not begin as calls do: with a square bracket, or in JSON with any bracket.
+
+    Raises:
+        InvalidRequest: `tools` or `tool_choice` are not OpenAI's.
+    """
+    draft = Draft(controls, tools, tool_choice)
+    most = MOST_CALLS - 1 if parallel else 0
+    if style == "pythonic":
+        values, keys = Python(draft.rules, controls), Keywords(draft.rules, controls)
+        calls = [draft.call(tool, values, keys, f"{tool.name}(", ")", bounds) for tool in draft.tools]
+        call = draft.rules.add("call", alt(*calls)) if calls else EMPTY
+        written = seq(Lit("["), call, repeat(seq(Lit(", "), call), 0, most), Lit("]"))
+    else:
+        json = Json(draft.rules, controls)
+        opening = '{{"name": {}, "parameters": {{'
+        calls = [draft.call(tool, json, json, opening.format(quote_json(tool.name)), "}}", bounds) for tool in draft.tools]
+        call = draft.rules.add("call", alt(*calls)) if calls else EMPTY
+        several = seq(Lit("["), call, repeat(seq(Lit(", "), call), 1, most), Lit("]")) if most else EMPTY
+        written = alt(call, several) if most else call
+    if draft.mode == "required":
+        return draft.grammar(written)
+    if not calls:
+        return draft.grammar(draft.text())
+    return draft.grammar(alt(written, draft.text(not_first=each("[" if style == "pythonic" else "[{"))))

@@ -1,0 +1,100 @@
+"""Grammars of valid calls in each format's own notation, as GBNF for llama.cpp and as Lark for llguidance.
+
+An engine that generates under such a grammar can only write calls of declared tools whose arguments have the shape of the
+tools' schemas. `Grammar.losses` names what of the schemas the grammar does not hold; docs/grammar.md lists what it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+from gemma_tools.grammar.charset import ALL, Ranges, each, minus
+from gemma_tools.grammar.containers import Brackets
+from gemma_tools.grammar.gbnf import print_gbnf
+from gemma_tools.grammar.lark import print_lark
+from gemma_tools.grammar.nodes import Chars, Free, Lit, Node, Rules, alt, optional, seq
+from gemma_tools.grammar.notation import Json, Notation
+from gemma_tools.grammar.values import Bounds, SchemaReader
+from gemma_tools.request import RawChoice, RawTool, Tool, validate_choice, validate_tools
+
+MOST_CALLS: Final = 64
+"""Calls in one reply, so that a model cannot go on calling for ever."""
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What a reply may be. `gbnf` and `lark` say the same in the notations of llama.cpp and of llguidance.
+
+    Control tokens are token literals in both (`<escape>`): the engine's model must have them in its vocabulary.
+    """
+
+    rules: Mapping[str, Node] = field(repr=False)
+    """The rules by name, `root` first, as the printers take them."""
+    controls: tuple[str, ...] = field(repr=False)
+    losses: tuple[str, ...] = ()
+    """What of the tools' schemas is not held, one sentence each."""
+
+    @cached_property
+    def gbnf(self) -> str:
+        """The grammar for llama.cpp. Its start rule is `root`."""
+        return print_gbnf(self.rules, self.controls)
+
+    @cached_property
+    def lark(self) -> str:
+        """The grammar for llguidance; its first line tells llama.cpp what it is. Its start rule is `start`."""
+        return print_lark(self.rules)
+
+
+ANSWER_BOUNDS: Final = Bounds(string=4096, items=256)
+"""An answer is longer than a call's arguments, and still has an end."""
+
+
+def answer_grammar(schema: Mapping[str, Any], controls: tuple[str, ...], *, bounds: Bounds = ANSWER_BOUNDS) -> Grammar:
+    """The grammar of answers that are JSON, without white space that says nothing, and fit `schema`.
+
+    `controls` are the spellings of the format's control tokens, which no string holds.
+    """
+    draft = Draft(controls, (), "none")
+    return draft.grammar(draft.value(schema, bounds))
+
+
+class Draft:
+    """A grammar while it is made."""
+
+    def __init__(self, controls: tuple[str, ...], tools: Sequence[RawTool], tool_choice: RawChoice) -> None:
+        declared = validate_tools(tools)
+        choice = validate_choice(tool_choice, declared)
+        self.mode = choice.mode
+        self.tools: list[Tool] = []
+        if choice.mode != "none":
+            self.tools += [tool for tool in declared if choice.names is None or tool.name in choice.names]
+        self.rules = Rules()
+        self._root = self.rules.reserve("root")
+        self._controls = controls
+        self._losses: dict[str, None] = {}
+
+    def call(self, tool: Tool, values: Notation, keys: Notation, opening: str, closing: str, bounds: Bounds) -> Node:
+        """One tool's name and arguments; `keys` writes the names of the arguments."""
+        reader = SchemaReader(tool.parameters or {}, values, bounds, self._losses)
+        return reader.arguments(tool.name, Brackets(Lit(opening), Lit(closing), keys))
+
+    def value(self, schema: Mapping[str, Any], bounds: Bounds) -> Node:
+        """A JSON value of `schema`."""
+        return SchemaReader(schema, Json(self.rules, self._controls), bounds, self._losses).value("the answer")
+
+    def text(self, not_first: Ranges = ()) -> Node:
+        """Any text, or none, without control tokens; its first character none of `not_first`."""
+        if not not_first:
+            return optional(self.rules.add("TEXT", Free(ALL, (), 1, None, self._controls)))
+        rest = self.rules.add("TEXT", Free(ALL, (), 0, None, self._controls))
+        begun = each("<" + "".join(spelling[1] for spelling in self._controls))
+        first = alt(Chars(minus(ALL, (*not_first, *each("<")))), seq(Lit("<"), Chars(minus(ALL, begun))))
+        return optional(self.rules.add("TEXT", seq(first, rest)))
+
+    def grammar(self, reply: Node) -> Grammar:
+        """The finished grammar."""
+        self.rules.bodies[self._root.name] = reply
+        return Grammar(self.rules.reachable(self._root.name), self._controls, tuple(self._losses))

@@ -1,0 +1,107 @@
+"""Free text in plainer nodes: text in which no control token is spelt, without the negations that no engine does well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Final, TypeAlias
+
+from gemma_tools.grammar.charset import Ranges, each, holds, minus
+from gemma_tools.grammar.nodes import (
+    EMPTY,
+    Alt,
+    Chars,
+    Free,
+    Lit,
+    Node,
+    Repeat,
+    Rules,
+    Seq,
+    alt,
+    optional,
+    repeat,
+    seq,
+)
+
+_ANGLE: Final = each("<")
+_ROW: Final = 64
+"""How many `<` may follow each other."""
+_Tree: TypeAlias = "dict[str, _Tree]"
+
+
+def without_free(bodies: Mapping[str, Node], spellings: Callable[[Free], tuple[str, ...]]) -> dict[str, Node]:
+    """The rules without `Free`, and those that it stands on; `spellings` says which a text leaves out.
+
+    Spellings begin with a `<` and have no other.
+    """
+    rules = Rules()
+    plain = {name: _lower(body, rules, spellings) for name, body in bodies.items()}
+    return plain | rules.bodies
+
+
+def _lower(node: Node, rules: Rules, spellings: Callable[[Free], tuple[str, ...]]) -> Node:
+    match node:
+        case Free():
+            return _free(node, rules, spellings(node))
+        case Seq(items):
+            return seq(*(_lower(item, rules, spellings) for item in items))
+        case Alt(items):
+            return alt(*(_lower(item, rules, spellings) for item in items))
+        case Repeat(item, low, high):
+            return repeat(_lower(item, rules, spellings), low, high)
+        case _:
+            return node
+
+
+def _free(free: Free, rules: Rules, spellings: tuple[str, ...]) -> Node:
+    """Characters, a `<` with what follows it being one: it goes on in a way that no spelling does, or stops.
+
+    Where the schema sets a limit every character has to count: there a `<` is followed by one that begins no spelling, and a
+    text that has one is at most half as long.
+    """
+    plain = minus(free.plain, _ANGLE)
+    escapes: tuple[Node, ...] = (rules.add("ESCAPE", alt(*free.escapes)),) if free.escapes else ()
+    unit = alt(Chars(plain), *escapes)
+    if plain == free.plain:
+        return repeat(unit, free.low, free.high)
+    if free.exact and free.high is not None:
+        harmless = alt(Chars(minus(plain, each("".join(spelling[1] for spelling in spellings)))), *escapes)
+        ways = [repeat(unit, free.low, free.high)]
+        if free.low <= free.high // 2:
+            ways.append(repeat(alt(unit, seq(Lit("<"), harmless)), free.low, free.high // 2))
+        return alt(*ways)
+    tree = _tree(spellings)
+    stray, part = rules.add("STRAY", _stray(tree, plain)), rules.add("PART", _begun(tree, plain))
+    onward = alt(stray, *(seq(part, escape) for escape in escapes))
+    begun = rules.add("BEGUN", seq(Lit("<"), part))
+    # Every character counts, or else a model that writes tokens of another format would find no end.
+    item = rules.add("UNIT", alt(unit, seq(repeat(begun, 0, _ROW), Lit("<"), onward)))
+    if not free.low:
+        return seq(repeat(item, 0, free.high), repeat(begun, 0, _ROW))
+    more = None if free.high is None else free.high - free.low + 1
+    ends = alt(seq(repeat(item, 1, more), repeat(begun, 0, _ROW)), repeat(begun, 1, _ROW))
+    return seq(repeat(item, free.low - 1, free.low - 1), ends)
+
+
+@lru_cache(maxsize=64)
+def _tree(spellings: tuple[str, ...]) -> _Tree:
+    """The spellings without their `<`, as a tree of characters; a leaf ends a spelling."""
+    tree: _Tree = {}
+    for spelling in spellings:
+        branch = tree
+        for character in spelling[1:]:
+            branch = branch.setdefault(character, {})
+    return tree
+
+
+def _stray(tree: _Tree, plain: Ranges) -> Node:
+    """Behind a `<`: any part of a spelling, then a character that does not go on with it."""
+    ways: list[Node] = [Chars(minus(plain, each("".join(tree))))]
+    ways += [seq(Lit(c), _stray(branch, plain)) for c, branch in tree.items() if branch and holds(plain, c)]
+    return alt(*ways)
+
+
+def _begun(tree: _Tree, plain: Ranges) -> Node:
+    """Behind a `<` at the end of a text, or before another `<`: any part of a spelling, or nothing."""
+    ways = [seq(Lit(c), _begun(branch, plain)) for c, branch in tree.items() if branch and holds(plain, c)]
+    return optional(alt(*ways)) if ways else EMPTY

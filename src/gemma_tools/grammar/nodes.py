@@ -1,0 +1,178 @@
+"""The intermediate representation: what a grammar is made of before it is printed.
+
+A grammar is a set of named rules. Rules with UPPER-CASE names are terminals: they hold no control token and refer to
+terminals only, so that a lexer may read each as one lexeme.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from gemma_tools.grammar.charset import Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Lit:
+    """A fixed text; never a control token."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One control token, by its spelling."""
+
+    spelling: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chars:
+    """One character of a set."""
+
+    ranges: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """What the rule of that name stands for."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seq:
+    """One after the other; the empty sequence is the empty text."""
+
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Alt:
+    """Any one of these."""
+
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """`item` at least `low` and at most `high` times; `high=None` is without end."""
+
+    item: Node
+    low: int
+    high: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """Free text in which no control token is spelt: `low` to `high` characters out of `plain`, or written as one of `escapes`.
+
+    `forbidden` are the spellings that would break it even if they came letter by letter. `exact` says that `high` is the
+    schema's own limit; otherwise it is only there to end a model that runs on. `free.without_free` makes plainer nodes of it,
+    which take a little less where `<` is counted.
+    """
+
+    plain: Ranges
+    escapes: tuple[Node, ...]
+    low: int
+    high: int | None
+    forbidden: tuple[str, ...]
+    exact: bool = False
+
+
+Node: TypeAlias = Lit | Token | Chars | Ref | Seq | Alt | Repeat | Free
+
+EMPTY = Seq(())
+
+
+def seq(*items: Node) -> Node:
+    """The items in order, nested sequences opened up and neighbouring texts joined."""
+    flat: list[Node] = []
+    for item in items:
+        for piece in item.items if isinstance(item, Seq) else (item,):
+            if isinstance(piece, Lit) and flat and isinstance(flat[-1], Lit):
+                flat[-1] = Lit(flat[-1].text + piece.text)
+            elif piece != Lit(""):
+                flat.append(piece)
+    return flat[0] if len(flat) == 1 else Seq(tuple(flat))
+
+
+def alt(*items: Node) -> Node:
+    """Any one of the items, each once."""
+    flat = dict.fromkeys(piece for item in items for piece in (item.items if isinstance(item, Alt) else (item,)))
+    if EMPTY in flat:
+        del flat[EMPTY]
+        return optional(alt(*flat)) if flat else EMPTY
+    return next(iter(flat)) if len(flat) == 1 else Alt(tuple(flat))
+
+
+def optional(item: Node) -> Node:
+    """The item or nothing."""
+    return item if isinstance(item, Repeat) and item.low == 0 else repeat(item, 0, 1)
+
+
+def repeat(item: Node, low: int, high: int | None) -> Node:
+    """The item `low` to `high` times."""
+    if high == 0 or item == EMPTY:
+        return EMPTY
+    return item if low == high == 1 else Repeat(item, low, high)
+
+
+def parts(node: Node) -> tuple[Node, ...]:
+    """The nodes that `node` is directly made of."""
+    match node:
+        case Seq(items) | Alt(items):
+            return items
+        case Repeat(item, _, _):
+            return (item,)
+        case Free():
+            return node.escapes
+        case _:
+            return ()
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """`node` and everything in it."""
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        yield node
+        stack.extend(parts(node))
+
+
+@dataclass(slots=True)
+class Rules:
+    """The rules of a grammar while it is made; equal nodes share one rule."""
+
+    bodies: dict[str, Node] = field(default_factory=dict)
+    _names: dict[tuple[bool, Node], str] = field(default_factory=dict)
+    _count: int = 0
+
+    def add(self, kind: str, node: Node) -> Ref:
+        """A reference to a rule that says `node`. `kind` begins its name; in upper case it makes the rule a terminal."""
+        if isinstance(node, Ref):
+            return node
+        key = (kind.isupper(), node)
+        name = self._names.get(key)
+        if name is None:
+            name = self._names[key] = self.reserve(kind).name
+            self.bodies[name] = node
+        return Ref(name)
+
+    def reachable(self, *roots: str) -> dict[str, Node]:
+        """These rules, and then those that they stand on."""
+        names = list(roots)
+        known = set(roots)
+        for found in names:
+            new = {part.name: None for part in walk(self.bodies[found]) if isinstance(part, Ref) and part.name not in known}
+            known.update(new)
+            names += new
+        return {found: self.bodies[found] for found in names}
+
+    def reserve(self, kind: str) -> Ref:
+        """A reference to a rule whose body is set later, in `bodies`."""
+        name = f"{kind}{self._count or ''}"
+        self._count += 1
+        self.bodies[name] = EMPTY
+        return Ref(name)

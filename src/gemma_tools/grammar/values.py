@@ -1,0 +1,453 @@
+"""From a JSON Schema to the grammar of its values in one notation.
+
+What the grammar does not hold is reported, never dropped in silence. It may then take too much. Too little it takes only
+where docs/grammar.md says so: within `Bounds`, and of objects with declared properties, which take others only if
+`additionalProperties` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import ceil, floor
+from typing import Any, Final
+
+from gemma_tools.grammar import numbers
+from gemma_tools.grammar.containers import Brackets, Pair, write_array, write_map, write_pairs
+from gemma_tools.grammar.nodes import Alt, Lit, Node, Ref, Repeat, Seq, alt, seq
+from gemma_tools.grammar.notation import Notation
+from gemma_tools.grammar.pattern import FORMATS, LONGEST_REPEAT, Unsaid, read_pattern
+from gemma_tools.schema.coerce import resolve
+from gemma_tools.schema.merge import ANNOTATIONS, Schema, members, merge, types
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What ends values to which the schema sets no end, so that a small model cannot run on. A schema's own limits go first."""
+
+    string: int
+    """Characters of a string."""
+    items: int = 64
+    """Items of an array, and pairs of an object without declared properties."""
+    depth: int = 4
+    """Arrays and objects in one another, in a value of which the schema says nothing."""
+
+
+DEEPEST: Final = 48
+"""Schemas nested deeper are not read: any value is taken there, and it is reported."""
+LARGEST: Final = 20_000
+"""Schemas, counted with repetition, that one grammar reads before it takes any value and reports it."""
+
+_ALL_TYPES: Final = ("string", "number", "boolean", "null", "array", "object")
+_KEYWORDS: Final = {
+    "string": frozenset(("minLength", "maxLength", "pattern", "format")),
+    "number": frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")),
+    "array": frozenset(
+        ("items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "minContains", "maxContains",
+         "unevaluatedItems", "additionalItems")
+    ),
+    "object": frozenset(
+        ("properties", "required", "additionalProperties", "minProperties", "maxProperties", "patternProperties",
+         "propertyNames", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties")
+    ),
+}  # fmt: skip
+_UNHELD: Final = frozenset(
+    ("multipleOf", "uniqueItems", "contains", "minContains", "maxContains", "unevaluatedItems", "patternProperties",
+     "propertyNames", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties")
+)  # fmt: skip
+_STRUCTURE: Final = frozenset(("type", "nullable", "enum", "const", "anyOf", "oneOf", "propertyOrdering"))
+_KNOWN: Final = frozenset().union(*_KEYWORDS.values()) | _STRUCTURE | ANNOTATIONS | {"allOf", "$ref"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where in a schema we are: a name for reports, the depth, and the references that nothing has been written since."""
+
+    name: str
+    depth: int = 0
+    open: tuple[str, ...] = ()
+
+    def inside(self, step: str) -> _Place:
+        """A place that a bracket has been written before."""
+        return _Place(self.name + step, self.depth + 1)
+
+
+class SchemaReader:
+    """Reads the parameters of one tool; `root` is their schema, which references point into."""
+
+    def __init__(self, root: Schema, notation: Notation, bounds: Bounds, losses: dict[str, None]) -> None:
+        self._root = root
+        self._notation = notation
+        self._rules = notation.rules
+        self._braces = Brackets(Lit("{"), Lit("}"), notation)
+        self._bounds = bounds
+        self._losses = losses
+        self._references: dict[str, Ref] = {}
+        self._anything: dict[int, Node] = {}
+        self._left = LARGEST
+
+    def arguments(self, name: str, brackets: Brackets) -> Node:
+        """The arguments of a call: an object of the schema's properties; none, where it has no properties and says no more."""
+        place = _Place(name)
+        node = self._arguments(self._root, place, brackets)
+        if node is None:
+            self._lose(place, "no arguments can satisfy it; any are taken")
+            more = self._more(self._any(self._bounds.depth), {}, brackets.keys)
+            return write_map(more, 0, self._bounds.items, brackets)
+        self._end()
+        return node
+
+    def value(self, name: str) -> Node:
+        """One value of the schema, an object or not."""
+        place = _Place(name)
+        node = self._value(self._root, place)
+        if node is None:
+            self._lose(place, "no value can satisfy it; any is taken")
+            node = self._any(self._bounds.depth)
+        self._end()
+        return node
+
+    # Every function below gives None where no value satisfies the schema.
+
+    def _arguments(self, schema: object, place: _Place, brackets: Brackets) -> Node | None:
+        flat = self._flat(schema, place)
+        branches = None if flat is None or place.depth > DEEPEST else self._branches(flat, place)
+        if branches is not None:
+            ways = [self._arguments(branch, replace(place, depth=place.depth + 1), brackets) for branch in branches]
+            known = [way for way in ways if way is not None]
+            return alt(*known) if known else None
+        if flat is None:
+            return None
+        self._report(flat, place)
+        if members(flat) is not None:
+            self._lose(place, "enum and const of all arguments together are not enforced")
+        return self._object(flat, place, brackets, closed=True)
+
+    def _value(self, schema: object, place: _Place) -> Node | None:
+        if schema is False:
+            return None
+        if schema is True or not isinstance(schema, Mapping):
+            return self._any(self._bounds.depth)
+        self._left -= 1
+        if place.depth > DEEPEST or self._left < 0:
+            self._lose(place, "it is nested too deep, or the schemas are too large; any value is taken")
+            return self._any(self._bounds.depth)
+        reference = schema.get("$ref")
+        if isinstance(reference, str) and all(key == "$ref" or key in ANNOTATIONS for key in schema):
+            return self._reference(reference, place)
+        flat = self._flat(schema, place)
+        return None if flat is None else self._union(flat, place)
+
+    def _reference(self, reference: str, place: _Place) -> Node | None:
+        if reference in place.open:
+            # A union that names itself adds nothing; one that does so through another would, and no engine takes that.
+            if reference != place.open[-1]:
+                self._lose(place, f"$ref {reference!r} leads back here before anything is written; it is left out")
+            return None
+        known = self._references.get(reference)
+        if known is not None:
+            return known
+        target = resolve({"$ref": reference}, self._root)
+        if target is None:
+            self._lose(place, f"$ref {reference!r} leads nowhere; any value is taken")
+            return self._any(self._bounds.depth)
+        rule = self._references[reference] = self._rules.reserve("ref")
+        node = self._value(target, replace(place, depth=place.depth + 1, open=(*place.open, reference)))
+        if node is None:
+            del self._rules.bodies[rule.name], self._references[reference]
+            return None
+        self._rules.bodies[rule.name] = node
+        return rule
+
+    def _flat(self, schema: object, place: _Place) -> Schema | None:
+        """The schema with `$ref` and `allOf` merged in."""
+        if schema is False:
+            return None
+        if not isinstance(schema, Mapping):
+            return {}
+        merged: Schema = {key: value for key, value in schema.items() if key not in ("$ref", "allOf")}
+        parts: list[object] = []
+        if isinstance(schema.get("$ref"), str):
+            parts.append(resolve(schema, self._root) or {})
+        if isinstance(schema.get("allOf"), list | tuple):
+            parts += schema["allOf"]
+        if not parts:
+            return merged
+        self._left -= len(parts)
+        if place.depth > DEEPEST or self._left < 0:
+            self._lose(place, "$ref and allOf go too deep; what is there is not enforced")
+            return {}
+        deeper = replace(place, depth=place.depth + 1)
+        for part in parts:
+            flat = self._flat(part, deeper)
+            if flat is None:
+                return None
+            merged = merge(merged, flat, lambda key: self._lose(place, f"only the first of several {key} is enforced"))
+        return merged
+
+    def _union(self, schema: Schema, place: _Place) -> Node | None:
+        branches = self._branches(schema, place)
+        if branches is None:
+            return self._plain(schema, place)
+        ways = [self._value(branch, replace(place, depth=place.depth + 1)) for branch in branches]
+        known = [way for way in ways if way is not None]
+        return alt(*known) if known else None
+
+    def _branches(self, schema: Schema, place: _Place) -> list[object] | None:
+        """The branches of a union, each with what stands beside it; None where there is no union."""
+        kind = next((key for key in ("anyOf", "oneOf") if isinstance(schema.get(key), list | tuple) and schema[key]), None)
+        if kind is None:
+            return None
+        if kind == "anyOf" and "oneOf" in schema:
+            self._lose(place, "oneOf beside anyOf is not enforced")
+        elif kind == "oneOf" and not self._apart(schema[kind]):
+            self._lose(place, "oneOf is read as anyOf: a value may satisfy more than one")
+        base = {key: value for key, value in schema.items() if key not in ("anyOf", "oneOf") and key not in ANNOTATIONS}
+        return [{"allOf": [base, branch]} if base else branch for branch in schema[kind]]
+
+    def _apart(self, branches: list[object]) -> bool:
+        """Whether no value can satisfy two of the branches, as far as their types tell."""
+        seen: set[str] = set()
+        for branch in branches:
+            flat = resolve(branch, self._root)
+            allowed = None if flat is None else types(flat)
+            if allowed is None or seen & allowed or {"integer", "number"} <= seen | allowed:
+                return False
+            seen |= allowed
+        return True
+
+    def _plain(self, schema: Schema, place: _Place) -> Node | None:
+        """A schema without references and unions of schemas."""
+        self._report(schema, place)
+        values = members(schema)
+        if values is not None:
+            return self._values(values, schema, place)
+        named = types(schema)
+        if named is None:
+            named = frozenset(kind for kind, keys in _KEYWORDS.items() if not keys.isdisjoint(schema)) or frozenset(_ALL_TYPES)
+        readers = {
+            "string": self._string, "integer": self._number, "number": self._number, "boolean": self._boolean,
+            "null": self._null, "array": self._array, "object": self._nested,
+        }  # fmt: skip
+        if not named <= readers.keys():
+            self._lose(place, f"type {', '.join(sorted(named - readers.keys()))} is not known; any value is taken")
+            return self._any(self._bounds.depth)
+        kinds = sorted(named - {"integer"} if "number" in named else named)
+        ways = [way for kind in kinds if (way := readers[kind]({**schema, "type": kind}, place)) is not None]
+        return alt(*ways) if ways else None
+
+    def _report(self, schema: Schema, place: _Place) -> None:
+        """Report the keywords that nothing is done with."""
+        for key, value in schema.items():
+            if (key in _UNHELD and value is not False) or (key not in _KNOWN and not key.startswith("x-")):
+                self._lose(place, f"{key} is not enforced")
+
+    def _values(self, values: list[Any], schema: Schema, place: _Place) -> Node | None:
+        named = types(schema)
+        ways: list[Node] = []
+        for value in values:
+            if named is None or not named.isdisjoint(_types_of(value)):
+                way = self._notation.constant(value)
+                if way is None:
+                    self._lose(place, f"the value {value!r} cannot be written, and is left out")
+                else:
+                    ways.append(way)
+        for key in sorted(frozenset().union(*_KEYWORDS.values()) & schema.keys()):
+            self._lose(place, f"{key} is not enforced beside enum or const")
+        return alt(*ways) if ways else None
+
+    def _boolean(self, schema: Schema, place: _Place) -> Node:
+        return alt(Lit(self._notation.constants[True]), Lit(self._notation.constants[False]))
+
+    def _null(self, schema: Schema, place: _Place) -> Node:
+        return Lit(self._notation.constants[None])
+
+    def _number(self, schema: Schema, place: _Place) -> Node | None:
+        whole = schema["type"] == "integer"
+        low, above = self._limit(schema, place, "minimum", "exclusiveMinimum")
+        high, below = self._limit(schema, place, "maximum", "exclusiveMaximum")
+        if low is None and high is None:
+            return self._rules.add("INTEGER" if whole else "NUMBER", numbers.INTEGER if whole else numbers.NUMBER)
+        if whole:
+            first = None if low is None else floor(low) + 1 if above else ceil(low)
+            last = None if high is None else ceil(high) - 1 if below else floor(high)
+            node = numbers.integers(first, last)
+            return None if node is None else self._rules.add("INTEGER", node)
+        for limit, keyword in ((low, "minimum"), (high, "maximum")):
+            if limit is not None and limit != int(limit):
+                self._lose(place, f"{keyword} {limit} is enforced only to the whole number outside it")
+        first, last = None if low is None else floor(low), None if high is None else ceil(high)
+        node = numbers.decimals(first, last, above=above and first == low, below=below and last == high)
+        return None if node is None else self._rules.add("NUMBER", node)
+
+    def _limit(self, schema: Schema, place: _Place, inclusive: str, exclusive: str) -> tuple[int | float | None, bool]:
+        """A limit, and whether it is left out itself. The old boolean form of the exclusive keyword is read too."""
+        limit, strict = schema.get(inclusive), schema.get(exclusive)
+        outer = [n for n in (limit, strict) if isinstance(n, int | float) and not isinstance(n, bool)]
+        if not outer:
+            return None, False
+        bound = max(outer) if inclusive == "minimum" else min(outer)
+        if abs(bound) > numbers.LONGEST_LIMIT:
+            self._lose(place, f"a {inclusive} of that size is not enforced")
+            return None, False
+        return bound, strict is True or (not isinstance(strict, bool) and bound == strict)
+
+    def _string(self, schema: Schema, place: _Place) -> Node | None:
+        low, high = self._counts(schema, place, "minLength", "maxLength", self._bounds.string)
+        if low > high:
+            return None
+        pattern, form = schema.get("pattern"), schema.get("format")
+        if isinstance(form, str) and (form not in FORMATS or pattern is not None):
+            self._lose(place, f"format {form!r} is not enforced" + " beside pattern" * (form in FORMATS))
+        if not isinstance(pattern, str):
+            pattern = FORMATS.get(form) if isinstance(form, str) else None
+        if pattern is not None:
+            try:
+                body = read_pattern(pattern, self._notation.spell, min(high, self._bounds.string))
+            except Unsaid as reason:
+                self._lose(place, f"pattern {pattern!r} is not enforced ({reason})")
+            else:
+                for key in ("minLength", "maxLength"):
+                    if key in schema:
+                        self._lose(place, f"{key} is not enforced beside pattern or format")
+                return self._notation.string(self._rules.add("PATTERN", body))
+        return self._notation.text(low, high, exact=_count_of(schema, "maxLength") is not None)
+
+    def _counts(self, schema: Schema, place: _Place, least: str, most: str, bound: int) -> tuple[int, int]:
+        """How many at least and at most; where the schema sets no end, `bound` more than it needs."""
+        low, high = _count_of(schema, least) or 0, _count_of(schema, most)
+        if low > LONGEST_REPEAT:
+            self._lose(place, f"{least} is enforced up to {LONGEST_REPEAT}")
+            low = LONGEST_REPEAT
+        return low, min(high, LONGEST_REPEAT) if high is not None else min(low + bound, LONGEST_REPEAT)
+
+    def _array(self, schema: Schema, place: _Place) -> Node | None:
+        low, high = self._counts(schema, place, "minItems", "maxItems", self._bounds.items)
+        firsts = schema.get("prefixItems")
+        rest = schema.get("items", True)
+        if isinstance(rest, list):
+            # What draft 2020-12 calls prefixItems was an array of `items` before.
+            firsts, rest = rest, schema.get("additionalItems", True)
+        firsts = firsts[:high] if isinstance(firsts, list) else []
+        heads = [self._item(item, place.inside(f"[{i}]")) for i, item in enumerate(firsts)]
+        tail = self._item(rest, place.inside("[]")) if high > len(heads) else None
+        unending = None in heads
+        heads = heads[: heads.index(None)] if unending else heads
+        if unending or tail is None:
+            high = min(high, len(heads))
+        if low > high:
+            return None
+        array = write_array([head for head in heads if head is not None], tail, low, high, self._notation.separator)
+        return self._rules.add("array", array)
+
+    def _item(self, schema: object, place: _Place) -> Node | None:
+        node = self._value(schema, place)
+        return None if node is None else self._rules.add("item", node)
+
+    def _nested(self, schema: Schema, place: _Place) -> Node | None:
+        node = self._object(schema, place, self._braces, closed=False)
+        return None if node is None else self._rules.add("object", node)
+
+    def _object(self, schema: Schema, place: _Place, brackets: Brackets, *, closed: bool) -> Node | None:
+        """An object. One that declares no properties is a map of any keys, unless it is `closed` or says no itself."""
+        properties = schema.get("properties")
+        declared: dict[str, Any] = dict(properties) if isinstance(properties, Mapping) else {}
+        other = schema.get("additionalProperties", not declared and not closed)
+        wanted = schema.get("required")
+        required = [name for name in wanted if isinstance(name, str)] if isinstance(wanted, list | tuple) else []
+        undeclared = schema.get("additionalProperties", True)
+        declared = {**declared, **{name: undeclared for name in required if name not in declared}}
+        pairs: list[Pair] = []
+        for name in brackets.keys.order(declared):
+            node, key = self._value(declared[name], place.inside(f".{name}")), brackets.keys.key(name)
+            if node is None and name in required:
+                return None
+            if key is None:
+                self._lose(place, f"a property named {name!r} cannot be written, and is left out")
+            elif node is not None:
+                pairs.append(Pair(key, node, name in required))
+        others = None if other is False else self._value(other, place.inside(".*"))
+        if others is None or pairs:
+            self._count(schema, place, pairs, others is not None)
+        if others is None:
+            may_be_empty = not _count_of(schema, "minProperties")
+            return write_pairs(pairs, brackets, self._rules, may_be_empty=may_be_empty) if pairs or may_be_empty else None
+        more = self._more(others, declared, brackets.keys)
+        if pairs:
+            return write_pairs(pairs, brackets, self._rules, more, self._bounds.items)
+        low, high = self._counts(schema, place, "minProperties", "maxProperties", self._bounds.items)
+        return write_map(more, low, high, brackets) if low <= high else None
+
+    def _count(self, schema: Schema, place: _Place, pairs: list[Pair], unlimited: bool) -> None:
+        """Report limits on the number of properties that declared ones do not hold of themselves."""
+        low, high = _count_of(schema, "minProperties") or 0, _count_of(schema, "maxProperties")
+        if low > max(1, sum(pair.required for pair in pairs)) or (low and unlimited):
+            self._lose(place, "minProperties is not enforced beside properties")
+        if high is not None and (unlimited or high < len(pairs)):
+            self._lose(place, "maxProperties is not enforced beside properties")
+
+    def _more(self, value: Node, taken: Mapping[str, Any], keys: Notation) -> tuple[Node, Node]:
+        """A pair whose key is none of `taken`: as the first of an object, and with the comma before it."""
+        key = keys.other_key(taken)
+        after = seq(Lit(keys.separator), key)
+        return seq(self._rules.add("KEY", key), value), seq(self._rules.add("KEY", after), value)
+
+    def _any(self, depth: int) -> Node:
+        """Any value, with at most `depth` arrays and objects in one another."""
+        if depth not in self._anything:
+            place = _Place("")
+            scalars = (self._string, self._number, self._boolean, self._null)
+            ways = [read({"type": "number"}, place) for read in scalars]
+            if depth > 0:
+                inner = self._any(depth - 1)
+                most = self._bounds.items
+                ways.append(self._rules.add("array", write_array([], inner, 0, most, self._notation.separator)))
+                ways.append(write_map(self._more(inner, {}, self._notation), 0, most, self._braces))
+            self._anything[depth] = self._rules.add("any", alt(*(way for way in ways if way is not None)))
+        return self._anything[depth]
+
+    def _lose(self, place: _Place, what: str) -> None:
+        self._losses[f"{place.name}: {what}"] = None
+
+    def _end(self) -> None:
+        """Give an end to the references that have none: schemas that require themselves."""
+        ending: set[str] = set()
+        bodies = self._rules.reachable(*(rule.name for rule in self._references.values()))
+        while new := {name for name, body in bodies.items() if name not in ending and _ends(body, ending)}:
+            ending |= new
+        for reference, rule in self._references.items():
+            if rule.name not in ending:
+                self._lose(_Place(reference), "it requires itself without an end; any value is taken")
+                self._rules.bodies[rule.name] = self._any(self._bounds.depth)
+
+
+def _ends(node: Node, ending: set[str]) -> bool:
+    """Whether some text of `node` is finite, when the rules in `ending` have such a text."""
+    match node:
+        case Seq(items):
+            return all(_ends(item, ending) for item in items)
+        case Alt(items):
+            return any(_ends(item, ending) for item in items)
+        case Repeat(item, low, _):
+            return low == 0 or _ends(item, ending)
+        case Ref(name):
+            return name in ending
+        case _:
+            return True
+
+
+def _count_of(schema: Schema, key: str) -> int | None:
+    """A number of characters, items or properties; None where there is none."""
+    count = schema.get(key)
+    return max(0, int(count)) if isinstance(count, int | float) and not isinstance(count, bool) else None
+
+
+def _types_of(value: object) -> frozenset[str]:
+    """The types that a JSON value has, as JSON Schema counts them."""
+    if isinstance(value, bool):
+        return frozenset(("boolean",))
+    if isinstance(value, int | float):
+        return frozenset(("number", "integer") if value == floor(value) else ("number",))
+    if value is None:
+        return frozenset(("null",))
+    return frozenset(("string" if isinstance(value, str) else "object" if isinstance(value, Mapping) else "array",))

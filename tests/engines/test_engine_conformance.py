@@ -1,0 +1,294 @@
+"""What every engine owes, asked of each of them with a real model behind it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread
+
+import httpx
+import pytest
+
+from gemma_tools.data import tiny_path
+from gemma_tools.engines import Cancellation, Constraint, Engine, Sampling, create_engine
+from gemma_tools.errors import ContextExceeded, EngineUnavailable, InvalidRequest
+from gemma_tools.prompt import Prompt, quote
+from support.servers.llama import TINY_CONTROL, llama_server
+from support.servers.ollama import ollama_server
+from support.tiny import CONTROLS, GREEDY, PARIS, WEATHER_TOKENS, endless, play, weather
+
+SAFETENSORS = Path(__file__).resolve().parents[3] / "shared" / "tiny-model" / "safetensors"
+
+NAMES = (
+    "llama.cpp",
+    "llama.cpp-control",
+    "llama-server",
+    "llama-server-control",
+    "ollama",
+    "openai",
+    "openai-control",
+    "transformers",
+)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, str]]:
+    with llama_server(tiny_path()) as plain, llama_server(TINY_CONTROL) as control, ollama_server(plain) as ollama:
+        yield {"plain": plain, "control": control, "ollama": ollama}
+
+
+def make(name: str, servers: dict[str, str]) -> Engine:
+    match name:
+        case "llama.cpp":
+            return create_engine("tiny", threads=1)
+        case "llama.cpp-control":
+            return create_engine(str(TINY_CONTROL), threads=1)
+        case "llama-server":
+            return create_engine("llama-server", url=servers["plain"])
+        case "llama-server-control":
+            return create_engine("llama-server", url=servers["control"])
+        case "ollama":
+            return create_engine("ollama", model="tiny", url=servers["ollama"])
+        case "openai":
+            return create_engine("openai", model="tiny", url=f"{servers['plain']}/v1", server="llama-server")
+        case "openai-control":
+            return create_engine("openai", model="tiny", url=f"{servers['control']}/v1", server="llama-server")
+    assert name == "transformers"
+    pytest.importorskip("transformers")
+    if not SAFETENSORS.exists():
+        pytest.skip("the weights are not here")
+    return create_engine("transformers", model=str(SAFETENSORS), device="cpu")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def engine(request: pytest.FixtureRequest, servers: dict[str, str]) -> Iterator[Engine]:
+    with make(request.param, servers) as made:
+        yield made
+
+
+def can(engine: Engine, form: str) -> None:
+    if form not in engine.capabilities.constraints | engine.capabilities.settings:
+        pytest.skip(f"{engine.name} has no {form}")
+
+
+def test_a_call_comes_in_pieces_with_its_markers(engine: Engine) -> None:
+    pieces, generation = play(engine.generate(weather(), GREEDY))
+    assert "".join(pieces).startswith(PARIS)
+    assert "<start_function_response>r" not in "".join(pieces)
+    assert len(pieces) > 5
+    assert all(pieces)
+    assert generation.finish == "stop"
+
+
+def test_one_bos_arrives(engine: Engine) -> None:
+    assert play(engine.generate(weather(), GREEDY))[1].usage.prompt_tokens == WEATHER_TOKENS
+
+
+def test_the_callers_stop_strings_end_the_text_and_never_appear(engine: Engine) -> None:
+    pieces, generation = play(engine.generate(weather(), GREEDY, stop=("her{ci", "nowhere")))
+    assert "".join(pieces) == "<start_function_call>call:get_weat"
+    assert generation.finish == "stop"
+
+
+def test_a_seed_repeats_itself(engine: Engine) -> None:
+    hot = Sampling(temperature=3.0, max_tokens=20, top_k=50, min_p=0.0, top_p=1.0)
+    texts = ["".join(play(engine.generate(weather(), replace(hot, seed=seed)))[0]) for seed in (7, 7, 8)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_the_token_limit_cuts(engine: Engine) -> None:
+    pieces, generation = play(engine.generate(weather(), replace(GREEDY, max_tokens=5)))
+    assert PARIS.startswith("".join(pieces))
+    assert generation.finish == "length"
+    assert generation.usage.completion_tokens == 5
+
+
+def test_the_end_of_the_context_cuts(engine: Engine) -> None:
+    prompt = Prompt("<bos>" + "en" * 4060, CONTROLS)
+    _, generation = play(engine.generate(prompt, GREEDY))
+    assert generation.finish == "length"
+
+
+def test_cancelling_from_another_thread_stops(engine: Engine) -> None:
+    cancel = Cancellation()
+    pieces = engine.generate(endless(), GREEDY, cancel=cancel)
+    next(pieces)
+    thread = Thread(target=cancel.cancel)
+    thread.start()
+    rest, _ = play(pieces)
+    thread.join()
+    assert len(rest) < 1000
+
+
+def test_cancelled_before_the_start_gives_nothing(engine: Engine) -> None:
+    cancel = Cancellation()
+    cancel.cancel()
+    assert play(engine.generate(weather(), GREEDY, cancel=cancel))[0] == []
+
+
+def test_left_generations_make_way(engine: Engine) -> None:
+    for _ in range(4):
+        pieces = engine.generate(endless(), GREEDY)
+        next(pieces)
+        pieces.close()
+    assert "".join(play(engine.generate(weather(), GREEDY))[0]).startswith(PARIS)
+
+
+def test_the_prompt_is_read_once(engine: Engine) -> None:
+    if not engine.capabilities.prefix_cache:
+        pytest.skip(f"{engine.name} keeps nothing")
+    play(engine.generate(weather("what is the weather in Rome?"), GREEDY))
+    usage = play(engine.generate(weather("what is the weather in Rome?"), GREEDY))[1].usage
+    if usage.cached_tokens is None:
+        pytest.skip(f"{engine.name} does not tell")
+    assert usage.cached_tokens > 100
+
+
+def test_a_prompt_longer_than_the_context_is_an_error(engine: Engine) -> None:
+    with pytest.raises(ContextExceeded) as caught:
+        play(engine.generate(Prompt("<bos>" + "a " * 9000, CONTROLS), GREEDY))
+    assert caught.value.engine == engine.name
+    assert caught.value.text == ""
+
+
+def test_generations_side_by_side_keep_apart(engine: Engine) -> None:
+    cities = ("Paris", "London", "Berlin", "Tokyo", "Madrid", "Rome")
+    prompts = [weather(f"what is the weather in {city}?") for city in cities]
+    with ThreadPoolExecutor(len(prompts)) as pool:
+        texts = list(pool.map(lambda prompt: "".join(play(engine.generate(prompt, GREEDY))[0]), prompts))
+    assert [text.split("<escape>")[1] for text in texts] == list(cities)
+
+
+def test_gbnf_is_obeyed(engine: Engine) -> None:
+    can(engine, "gbnf")
+    grammar = Constraint(gbnf='root ::= "maybe " ("yes" | "no")')
+    assert "".join(play(engine.generate(weather(), GREEDY, constraint=grammar))[0]).startswith(("maybe yes", "maybe no"))
+
+
+def test_gbnf_knows_markers_as_tokens(engine: Engine) -> None:
+    can(engine, "gbnf")
+    grammar = Constraint(gbnf='root ::= <start_function_call> "call:other{}" <end_function_call>')
+    text = "".join(play(engine.generate(weather(), GREEDY, constraint=grammar))[0])
+    assert text.startswith("<start_function_call>call:other{}<end_function_call>")
+
+
+def test_lark_is_obeyed(engine: Engine) -> None:
+    can(engine, "lark")
+    grammar = Constraint(lark='%llguidance {}\nstart: <start_function_call> "call:other{n:" /[0-9]{3}/ "}" <end_function_call>')
+    text = "".join(play(engine.generate(weather(), GREEDY, constraint=grammar))[0])
+    assert text.startswith("<start_function_call>call:other{n:")
+    assert "}<end_function_call>" in text
+
+
+def test_a_json_schema_is_obeyed(engine: Engine) -> None:
+    can(engine, "json_schema")
+    schema = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "Rome"]}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    text = "".join(play(engine.generate(weather(), GREEDY, constraint=Constraint(json_schema=schema)))[0])
+    assert json.loads(text.removesuffix("<end_of_turn>").removesuffix("<eos>"))["city"] in ("Paris", "Rome")
+
+
+def test_with_triggers_text_is_free_until_one_comes(engine: Engine) -> None:
+    can(engine, "triggers")
+    grammar = Constraint(
+        gbnf='root ::= <start_function_call> "call:other{}" <end_function_call>', triggers=("<start_function_call>",)
+    )
+    called = "".join(play(engine.generate(weather(), GREEDY, constraint=grammar))[0])
+    free = "".join(play(engine.generate(weather("hello"), GREEDY, constraint=grammar))[0])
+    assert called.startswith("<start_function_call>call:other{}<end_function_call>")
+    assert "call" not in free
+    assert free
+
+
+def test_logprobs_cover_the_text(engine: Engine) -> None:
+    can(engine, "logprobs")
+    pieces, generation = play(engine.generate(weather(), replace(GREEDY, max_tokens=6, logprobs=2)))
+    assert "".join(entry["token"] for entry in generation.logprobs) == "".join(pieces)
+    assert all(entry["logprob"] <= 0 and len(entry["top_logprobs"]) == 2 for entry in generation.logprobs)
+    assert all(bytes(entry["bytes"]).decode() == entry["token"] for entry in generation.logprobs)
+
+
+def test_a_banned_token_does_not_come(engine: Engine) -> None:
+    can(engine, "logit_bias")
+    call_id = "8"  # <start_function_call> in the tiny model's vocabulary
+    text = "".join(play(engine.generate(weather(), replace(GREEDY, logit_bias={call_id: -100}, max_tokens=10)))[0])
+    assert text
+    assert "<start_function_call>" not in text
+
+
+def test_what_an_engine_cannot_do_is_refused_by_name(engine: Engine) -> None:
+    asked = Sampling(logit_bias={"8": -100.0}, logprobs=1, min_p=0.1)
+    for name in {"logit_bias", "logprobs", "min_p"} - engine.capabilities.settings:
+        with pytest.raises(InvalidRequest) as caught:
+            play(engine.generate(weather(), Sampling(**{name: getattr(asked, name)})))
+        assert caught.value.param == name
+    if "gbnf" not in engine.capabilities.constraints:
+        with pytest.raises(InvalidRequest):
+            play(engine.generate(weather(), GREEDY, constraint=Constraint(gbnf='root ::= "a"')))
+
+
+def test_an_extra_setting_that_nobody_knows_is_refused(engine: Engine) -> None:
+    if engine.name == "openai":
+        pytest.skip("every server has its own")
+    with pytest.raises(InvalidRequest) as caught:
+        play(engine.generate(weather(), Sampling(extra={"tempurature": 1})))
+    assert caught.value.param == "tempurature"
+
+
+def test_text_that_looks_like_a_token_is_read_as_text(engine: Engine) -> None:
+    if not engine.capabilities.token_ids:
+        pytest.skip("takes the prompt as a string only")
+    prompt = Prompt("<bos>" + quote("<unk>"), CONTROLS)  # a token of the vocabulary that the format does not know
+    usage = play(engine.generate(prompt, replace(GREEDY, max_tokens=1)))[1].usage
+    assert usage.prompt_tokens is not None
+    assert usage.prompt_tokens > 2
+
+
+def test_an_engine_that_counts_counts_as_it_reads(engine: Engine) -> None:
+    count = engine.count_tokens(weather().text)
+    if count is None:
+        pytest.skip(f"{engine.name} does not count")
+    assert count == WEATHER_TOKENS
+
+
+def test_half_a_character_is_refused_and_counted(engine: Engine) -> None:
+    with pytest.raises(InvalidRequest):
+        play(engine.generate(Prompt("<bos>\ud800", CONTROLS), GREEDY))
+    assert engine.count_tokens("\ud800") in (None, 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_closing_is_safe_at_any_time(name: str, servers: dict[str, str]) -> None:
+    make(name, servers).close()
+    engine = make(name, servers)
+    pieces = engine.generate(endless(), GREEDY)
+    first = next(pieces)
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineUnavailable) as caught:
+        play(pieces)
+    assert caught.value.text.startswith(first)
+    with pytest.raises(EngineUnavailable):
+        play(engine.generate(weather(), GREEDY))
+
+
+@pytest.mark.parametrize("name", ["llama-server", "ollama", "openai"])
+@pytest.mark.parametrize("leave", ["close", "cancel"])
+def test_a_server_works_no_longer_for_a_reader_who_left(name: str, leave: str) -> None:
+    with llama_server(tiny_path(), slots=1) as llama, ollama_server(llama) as ollama:
+        with make(name, {"plain": llama, "ollama": ollama}) as engine:
+            cancel = Cancellation()
+            pieces = engine.generate(endless(), replace(GREEDY, max_tokens=3900), cancel=cancel)
+            next(pieces)
+            pieces.close() if leave == "close" else cancel.cancel()
+            while httpx.get(f"{llama}/slots").json()[0]["is_processing"]:
+                pass
+        metrics = dict(line.split(" ") for line in httpx.get(f"{llama}/metrics").text.splitlines() if line[0] != "#")
+        assert 0 < float(metrics["llamacpp:tokens_predicted_total"]) < 3000

@@ -1,0 +1,307 @@
+"""Every way in which a server can fail ends in one typed error, with the text that had arrived."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from gemma_tools.engines import Cancellation, Engine, create_engine
+from gemma_tools.errors import (
+    ContextExceeded,
+    EngineError,
+    EngineProtocolError,
+    EngineRejected,
+    EngineTimeout,
+    EngineUnavailable,
+    InvalidRequest,
+    ModelNotFound,
+)
+from gemma_tools.prompt import Prompt
+from support.servers.loopback import HANG, RESET, Faulty, chunked, http
+from support.tiny import GREEDY, play, small_talk
+
+
+@dataclass(frozen=True)
+class Wire:
+    """How one engine's server writes."""
+
+    make: Callable[..., Engine]
+    piece: Callable[[str], bytes]
+    last: bytes
+    error: Callable[[str], bytes]
+    kind: bytes
+    asks_first: bool = False
+    """Whether a `/tokenize` comes before the prompt."""
+
+
+def _line(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+
+
+WIRES = {
+    "ollama": Wire(
+        make=lambda url, **options: create_engine("ollama", model="m", url=url, **options),
+        piece=lambda text: _line({"response": text, "done": False}),
+        last=_line({"response": "", "done": True, "done_reason": "stop", "prompt_eval_count": 3, "eval_count": 2}),
+        error=lambda text: json.dumps({"error": text}).encode(),
+        kind=b"application/x-ndjson",
+    ),
+    "llama-server": Wire(
+        make=lambda url, **options: create_engine("llama-server", url=url, **options),
+        piece=lambda text: b"data: " + _line({"content": text, "stop": False}) + b"\n",
+        last=b"data: " + _line({"content": "", "stop": True, "stop_type": "eos", "tokens_evaluated": 3}) + b"\n",
+        error=lambda text: json.dumps({"error": {"message": text, "type": "some_error", "code": 0}}).encode(),
+        kind=b"text/event-stream",
+        asks_first=True,
+    ),
+}
+WIRES["openai"] = Wire(
+    make=lambda url, **options: create_engine("openai", model="m", url=url, probe=False, **options),
+    piece=lambda text: b"data: " + _line({"choices": [{"index": 0, "text": text, "finish_reason": None}]}) + b"\n",
+    last=b"data: " + _line({"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}) + b"\ndata: [DONE]\n\n",
+    error=WIRES["llama-server"].error,
+    kind=b"text/event-stream",
+)
+TOKENIZED = http(200, b'{"tokens": []}')
+
+
+@pytest.fixture(params=WIRES)
+def wire(request: pytest.FixtureRequest) -> Wire:
+    return WIRES[request.param]
+
+
+def ask(wire: Wire, *answers: list[bytes | str], **options: Any) -> tuple[list[str], EngineError | None, Faulty]:
+    """Ask once of a server that gives `answers`; the pieces, the error, and the server."""
+    options = {"max_retries": 0, "timeout": 30, **options}
+    first = [[TOKENIZED]] if wire.asks_first else []
+    with Faulty(*first, *answers) as server, wire.make(server.url, **options) as engine:
+        pieces: list[str] = []
+        failure = None
+        try:
+            for piece in engine.generate(small_talk(), GREEDY):
+                pieces.append(piece)
+        except EngineError as error:
+            failure = error
+    assert failure is None or (failure.engine, failure.text) == (engine.name, "".join(pieces))
+    return pieces, failure, server
+
+
+def test_a_good_answer_is_no_error(wire: Wire) -> None:
+    pieces, error, _ = ask(wire, [chunked(wire.piece("a"), wire.piece("b"), wire.last, kind=wire.kind)])
+    assert (pieces, error) == (["a", "b"], None)
+
+
+def test_no_connection_is_used_twice(wire: Wire) -> None:
+    good = chunked(wire.piece("a"), wire.last, kind=wire.kind).replace(b"Connection: close", b"Connection: keep-alive")
+    first = [[TOKENIZED.replace(b"Connection: close", b"Connection: keep-alive")]] if wire.asks_first else []
+    with Faulty(*first, [good]) as server, wire.make(server.url, max_retries=0) as engine:
+        for _ in range(3):
+            assert play(engine.generate(small_talk(), GREEDY))[0] == ["a"]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["read to the end", "left at the first piece"])
+def test_connections_are_given_back(wire: Wire, whole: bool) -> None:
+    """httpx opens a hundred at once; with one lost by each answer, the next would wait for ever."""
+    good = chunked(wire.piece("a"), wire.last, kind=wire.kind)
+    first = [[TOKENIZED]] if wire.asks_first else []
+    with Faulty(*first, [good]) as server, wire.make(server.url, max_retries=0, timeout=30) as engine:
+        for _ in range(120):
+            with closing(engine.generate(small_talk(), GREEDY)) as pieces:
+                assert next(pieces) == "a"
+                assert not whole or list(pieces) == []
+
+
+def test_nobody_listens(wire: Wire) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with wire.make(url, max_retries=0) as engine, pytest.raises(EngineUnavailable, match="no connection"):
+        play(engine.generate(small_talk(), GREEDY))
+
+
+def test_the_port_belongs_to_something_else(wire: Wire) -> None:
+    _, error, _ = ask(wire, [b"220 mail.example ESMTP\r\n\r\n"])
+    assert isinstance(error, EngineProtocolError)
+
+
+def test_a_web_page_answers(wire: Wire) -> None:
+    _, error, _ = ask(wire, [http(200, b"<html>Hello</html>", kind=b"text/html")])
+    assert isinstance(error, EngineProtocolError)
+
+
+def test_json_of_another_shape_answers(wire: Wire) -> None:
+    for value in (b"[]", b"{}", b"7", b'{"done": false, "response": 5}'):
+        line = (b"data: " if wire.kind == b"text/event-stream" else b"") + value + b"\n\n"
+        _, error, _ = ask(wire, [chunked(line, kind=wire.kind)])
+        assert isinstance(error, EngineProtocolError), value
+
+
+def test_there_is_no_such_model(wire: Wire) -> None:
+    _, error, _ = ask(wire, [http(404, wire.error("model 'm' not found"))])
+    assert isinstance(error, ModelNotFound)
+    assert "model 'm' not found" in str(error)
+
+
+@pytest.mark.parametrize("status", [400, 401, 429, 500, 503])
+def test_an_error_status(wire: Wire, status: int) -> None:
+    _, error, _ = ask(wire, [http(status, wire.error("that went wrong"))])
+    assert isinstance(error, EngineRejected)
+    assert error.status == status
+    assert "that went wrong" in str(error)
+
+
+def test_an_error_status_without_json(wire: Wire) -> None:
+    _, error, _ = ask(wire, [http(502, b"<h1>Bad Gateway</h1>", kind=b"text/html")])
+    assert isinstance(error, EngineRejected)
+    assert error.status == 502
+
+
+def test_a_prompt_too_long(wire: Wire) -> None:
+    _, error, _ = ask(wire, [http(400, wire.error("the input length exceeds the context length"))])
+    assert isinstance(error, ContextExceeded)
+
+
+def test_an_error_in_the_stream(wire: Wire) -> None:
+    line = wire.error("out of memory") + b"\n\n"
+    stream = b"data: " + line if wire.kind == b"text/event-stream" else line
+    pieces, error, _ = ask(wire, [chunked(wire.piece("half"), stream, kind=wire.kind)])
+    assert pieces == ["half"]
+    assert isinstance(error, EngineRejected)
+    assert "out of memory" in str(error)
+
+
+def test_the_server_dies_in_the_stream(wire: Wire) -> None:
+    begun = chunked(wire.piece("half"), kind=wire.kind, end=False)
+    pieces, error, server = ask(wire, [begun], max_retries=3)
+    assert pieces == ["half"]
+    assert isinstance(error, EngineUnavailable)
+    assert len(server.requests) == 1 + wire.asks_first, "it is not asked again once a piece has come"
+
+
+def test_the_connection_is_reset(wire: Wire) -> None:
+    _, error, _ = ask(wire, [RESET])
+    assert isinstance(error, EngineUnavailable)
+
+
+def test_the_stream_ends_before_its_end(wire: Wire) -> None:
+    pieces, error, _ = ask(wire, [chunked(wire.piece("half"), kind=wire.kind)])
+    assert pieces == ["half"]
+    assert isinstance(error, EngineProtocolError)
+
+
+def test_a_line_is_cut(wire: Wire) -> None:
+    pieces, error, _ = ask(wire, [chunked(wire.piece("half"), wire.piece("other")[:-9], kind=wire.kind)])
+    assert pieces == ["half"]
+    assert isinstance(error, EngineProtocolError)
+
+
+def test_a_character_is_cut(wire: Wire) -> None:
+    whole = wire.piece("é")
+    cut = whole[: whole.index(b"\xc3") + 1]
+    pieces, error, _ = ask(wire, [chunked(wire.piece("half"), cut, kind=wire.kind)])
+    assert pieces == ["half"]
+    assert isinstance(error, EngineProtocolError)
+
+
+def test_a_chunk_has_no_length(wire: Wire) -> None:
+    begun = chunked(wire.piece("half"), kind=wire.kind, end=False)
+    pieces, error, _ = ask(wire, [begun + b"zz\r\n"])
+    assert pieces == ["half"]
+    assert isinstance(error, EngineProtocolError)
+
+
+def test_the_body_is_shorter_than_was_said(wire: Wire) -> None:
+    said = http(200, wire.piece("half"), kind=wire.kind)
+    length = b"Content-Length: %d" % len(wire.piece("half"))
+    pieces, error, _ = ask(wire, [said.replace(length, b"Content-Length: 5000")], max_retries=3)
+    assert pieces == ["half"]
+    assert isinstance(error, EngineUnavailable)
+
+
+def test_a_redirection_leads_nowhere(wire: Wire) -> None:
+    _, error, _ = ask(wire, [b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"])
+    assert isinstance(error, EngineProtocolError | EngineRejected)
+
+
+def test_characters_cut_between_chunks_are_whole(wire: Wire) -> None:
+    text = "Zürich 東京 🌧\u2028é"
+    data = wire.piece(text) + wire.last
+    whole = text if wire.kind == b"text/event-stream" else text.replace("\u2028", "")
+    if whole != text:
+        data = wire.piece(whole) + wire.last  # Ollama writes U+2028 as an escape, as Go's JSON does
+    pieces, error, _ = ask(wire, [chunked(*(data[i : i + 1] for i in range(len(data))), kind=wire.kind)])
+    assert ("".join(pieces), error) == (whole, None)
+
+
+def test_silence_is_a_timeout(wire: Wire) -> None:
+    begun = chunked(wire.piece("half"), kind=wire.kind, end=False)
+    pieces, error, _ = ask(wire, [begun, HANG], timeout=0.2)
+    assert pieces == ["half"]
+    assert isinstance(error, EngineTimeout)
+
+
+def test_no_answer_at_all_is_a_timeout(wire: Wire) -> None:
+    _, error, _ = ask(wire, [HANG], timeout=0.2)
+    assert isinstance(error, EngineTimeout)
+
+
+def test_the_timeout_may_come_from_the_environment(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_TIMEOUT", "0.2")
+    assert isinstance(ask(wire, [HANG], timeout=None)[1], EngineTimeout)
+    monkeypatch.setenv("MODEL_TIMEOUT", "soon")
+    with pytest.raises(InvalidRequest, match="MODEL_TIMEOUT"):
+        ask(wire, [HANG], timeout=None)
+
+
+@pytest.mark.parametrize("failure", [b"", http(503, b'{"error": {"message": "Loading model"}}'), http(429, b"{}")])
+def test_what_may_pass_is_tried_again(wire: Wire, failure: bytes) -> None:
+    good = chunked(wire.piece("a"), wire.last, kind=wire.kind)
+    pieces, error, server = ask(wire, [failure], [good], max_retries=1)
+    assert (pieces, error) == (["a"], None)
+    assert len(server.requests) == 2 + wire.asks_first
+
+
+def test_retries_are_bounded(wire: Wire) -> None:
+    _, error, server = ask(wire, [http(503, wire.error("busy"))], max_retries=1)
+    assert isinstance(error, EngineRejected)
+    assert len(server.requests) == 2 + wire.asks_first
+
+
+def test_what_will_not_pass_is_not_tried_again(wire: Wire) -> None:
+    _, error, server = ask(wire, [http(500, wire.error("broken"))], max_retries=3)
+    assert isinstance(error, EngineRejected)
+    assert len(server.requests) == 1 + wire.asks_first
+
+
+def test_cancelling_does_not_wait_for_the_first_piece(wire: Wire) -> None:
+    first = [[TOKENIZED]] if wire.asks_first else []
+    with Faulty(*first, [HANG]) as server, wire.make(server.url) as engine:
+        cancel = Cancellation()
+        found: list[list[str]] = []
+        reader = Thread(target=lambda: found.append(play(engine.generate(small_talk(), GREEDY, cancel=cancel))[0]))
+        reader.start()
+        while not (server.requests and b"weather" in server.requests[-1]):
+            pass
+        cancel.cancel()
+        reader.join(timeout=20)
+        assert found == [[]]
+    assert server.left == 1, "the server sees that nobody waits any more"
+
+
+def test_half_a_character_in_a_prompt_is_refused(wire: Wire) -> None:
+    first = [[TOKENIZED]] if wire.asks_first else []
+    with Faulty(*first, [HANG]) as server, wire.make(server.url) as engine, pytest.raises(InvalidRequest):
+        play(engine.generate(Prompt("\ud800", ()), GREEDY))
+
+
+@pytest.mark.parametrize("url", ["ftp://host", "http://", "http://host:port", "http://host:99999"])
+def test_an_address_that_is_none(wire: Wire, url: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        wire.make(url)
+    assert caught.value.param == "url"

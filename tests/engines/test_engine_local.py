@@ -1,0 +1,158 @@
+"""The engine that runs a model in this process: what it takes, and that it lets go."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from gemma_tools.data import tiny_path
+from gemma_tools.engines import create_engine
+from gemma_tools.engines.llama_cpp import LlamaCppEngine
+from gemma_tools.errors import ContextExceeded, InvalidRequest, MissingDependency, ModelNotFound
+from support.servers.llama import TINY_CONTROL
+from support.tiny import GREEDY, PARIS, WEATHER_TOKENS, endless, play, weather
+
+
+def test_the_context_is_the_models_or_less() -> None:
+    with LlamaCppEngine("tiny", threads=1) as engine:
+        assert engine.context_length == 4096
+    with LlamaCppEngine(tiny_path(), context=256, parallel=1, threads=1) as engine:
+        assert engine.context_length == 256
+        with pytest.raises(ContextExceeded) as caught:
+            play(engine.generate(weather("again " * 200), GREEDY))
+        assert caught.value.context == 256
+        assert (caught.value.prompt_tokens or 0) > 256
+
+
+def test_a_path_is_enough_to_name_the_engine() -> None:
+    with create_engine(str(TINY_CONTROL), threads=1) as engine:
+        assert "".join(play(engine.generate(weather(), GREEDY))[0]).startswith(PARIS)
+        assert engine.count_tokens(weather().text) == WEATHER_TOKENS
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match=r"nowhere\.gguf cannot be read"):
+        create_engine(str(tmp_path / "nowhere.gguf"))
+
+
+def test_a_file_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"not a model at all")
+    with pytest.raises(ModelNotFound, match="no GGUF file"):
+        create_engine(str(tmp_path / "x.gguf"))
+
+
+def test_a_broken_file(tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(tiny_path().read_bytes()[:5000])
+    with pytest.raises(ModelNotFound, match="cannot load"):
+        create_engine(str(tmp_path / "x.gguf"))
+
+
+@pytest.mark.parametrize("name", ["hf:owner", "hf:owner/repo", "hf:owner//x.gguf"])
+def test_a_hub_name_of_another_form(name: str) -> None:
+    with pytest.raises(InvalidRequest, match="hf:owner/repo/file"):
+        create_engine(name)
+
+
+@pytest.mark.parametrize(
+    ("module", "model", "extra"), [("xllamacpp", "tiny", "local"), ("huggingface_hub", "hf:owner/repo/x.gguf", "hub")]
+)
+def test_a_missing_package_is_named(module: str, model: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDependency, match=rf"pip install 'gemma-tools\[{extra}\]'"):
+        create_engine(model)
+
+
+def test_a_file_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    asked = []
+
+    def download(repo: str, file: str) -> str:
+        asked.append((repo, file))
+        return str(tiny_path())
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    create_engine("hf:owner/repo/folder/x.gguf", threads=1).close()
+    assert asked == [("owner/repo", "folder/x.gguf")]
+
+
+def test_the_hub_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    def download(repo: str, file: str) -> str:
+        raise OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    with pytest.raises(ModelNotFound, match="no network"):
+        create_engine("hf:owner/repo/x.gguf")
+
+
+def test_a_number_that_makes_no_sense() -> None:
+    with pytest.raises(InvalidRequest, match="context"):
+        create_engine("tiny", context=0)
+
+
+def test_an_engine_nobody_holds_is_freed() -> None:
+    engine = create_engine("tiny", threads=1)
+    pieces = engine.generate(endless(), GREEDY)
+    next(pieces)
+    freed = Event()
+    weakref.finalize(engine, freed.set)
+    del engine, pieces
+    for _ in range(200):  # the cancelled generation lets go in its own time
+        gc.collect()
+        if freed.wait(timeout=0.05):
+            break
+    assert freed.is_set()
+
+
+def test_only_the_engine_itself_may_use_its_port() -> None:
+    import httpx
+
+    with LlamaCppEngine("tiny", threads=1) as engine:
+        answer = httpx.post(f"{engine._url}/completion", json={"prompt": "hello"})
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "",
+        "engine.close()",
+        "del engine, pieces",
+        "sys.exit(0)",
+        "Thread(target=read, daemon=True).start()",
+        "Thread(target=engine.close).start()",
+    ],
+)
+def test_a_process_may_end_at_any_time(end: str) -> None:
+    script = f"""
+import sys
+from threading import Thread
+from gemma_tools.engines import create_engine
+from gemma_tools.errors import EngineUnavailable
+from support.tiny import GREEDY, endless
+def read():
+    try:
+        list(pieces)
+    except EngineUnavailable:
+        pass
+engine = create_engine("tiny", threads=1)
+pieces = engine.generate(endless(), GREEDY)
+next(pieces)
+{end}
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.decode()) == (0, "")

@@ -1,0 +1,363 @@
+"""Engines by name, the driver for asyncio, and the engine that plays a script."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import socket
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+from threading import Event, current_thread, main_thread
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gemma_tools.data import tiny_path
+from gemma_tools.engines import (
+    Cancellation,
+    Capabilities,
+    Constraint,
+    Engine,
+    Sampling,
+    create_engine,
+    engine_names,
+    register_engine,
+)
+from gemma_tools.engines.base import ChatPiece
+from gemma_tools.engines.drive import acall, adrive
+from gemma_tools.engines.ollama import OllamaEngine
+from gemma_tools.engines.openai_completions import PROFILES
+from gemma_tools.engines.stopping import until
+from gemma_tools.errors import EngineError, EngineUnavailable, InvalidRequest, UnknownName
+from gemma_tools.prompt import Prompt
+from gemma_tools.testing import Script, ScriptedEngine
+from support.servers.llama import TINY_CONTROL, llama_server
+from support.servers.loopback import Faulty, chunked
+from support.servers.ollama import ollama_server
+from support.tiny import GREEDY, PARIS, endless, play, small_talk, weather
+
+
+class TestNames:
+    def test_the_built_in_names(self) -> None:
+        assert {"llama.cpp", "llama-server", "ollama", "openai", "transformers"} <= set(engine_names())
+
+    @pytest.mark.parametrize("name", ["vllm", "sglang", "lm-studio", "mlx-lm"])
+    def test_a_servers_name_chooses_its_profile(self, name: str) -> None:
+        with create_engine(name, model="m", url="http://localhost:1") as engine:
+            assert engine.capabilities.settings == frozenset(PROFILES[name].settings)
+
+    def test_an_unknown_name_lists_the_known(self) -> None:
+        with pytest.raises(UnknownName, match=r"'lama'.*llama-server.*ollama"):
+            create_engine("lama")
+
+    def test_an_unknown_option_lists_the_known(self) -> None:
+        with pytest.raises(InvalidRequest, match=r"n_ctx.*known are model, context"):
+            create_engine("llama.cpp", n_ctx=5)
+
+    def test_a_missing_option_is_named(self) -> None:
+        with pytest.raises(InvalidRequest) as caught:
+            create_engine("ollama")
+        assert caught.value.param == "model"
+
+    def test_a_registered_engine_is_made(self) -> None:
+        made = ScriptedEngine(["hi"])
+        register_engine("mine", lambda: made)
+        assert create_engine("mine") is made
+        assert "mine" in engine_names()
+
+    def test_an_engine_of_another_package_is_made(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        entry = importlib.metadata.EntryPoint("theirs", "gemma_tools.testing:ScriptedEngine", "gemma_tools.engines")
+        monkeypatch.setattr(
+            "gemma_tools.engines.entry_points",
+            lambda **wanted: importlib.metadata.EntryPoints([entry] if wanted.get("name") == "theirs" else []),
+        )
+        assert isinstance(create_engine("theirs", answers=[]), ScriptedEngine)
+
+
+class TestUrls:
+    def test_ollama_is_found_by_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        line = b'{"response": "hi", "done": true, "done_reason": "stop"}\n'
+        for name, form in (("OLLAMA_API_BASE_URL", "{}/v1"), ("OLLAMA_HOST", "{}/"), ("OLLAMA_HOST", "0.0.0.0:{port}")):
+            with Faulty([chunked(line)]) as server, monkeypatch.context() as environment:
+                environment.delenv("OLLAMA_API_BASE_URL", raising=False)
+                environment.setenv(name, form.format(server.url, port=server.url.rpartition(":")[2]))
+                with create_engine("ollama", model="m") as engine:
+                    assert play(engine.generate(small_talk(), GREEDY))[0] == ["hi"]
+                assert server.requests[0].startswith(b"POST /api/generate ")
+
+    def test_a_proxy_is_not_asked_for_this_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as nobody:
+            monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        with create_engine("tiny", threads=1) as engine:
+            assert engine.count_tokens("<bos>") == 1
+
+
+class TestOllama:
+    def test_images_stand_where_they_belong_and_text_makes_none(self) -> None:
+        line = b'{"response": "hi", "done": true, "done_reason": "stop"}\n'
+        media = ({"type": "image", "data": b"\x89PNG one"}, {"type": "image", "data": b"\x89PNG two"})
+        prompt = Prompt("<bos>[img-7]<start_of_image>and<start_of_image>", ("<bos>", "<start_of_image>"), media=media)
+        with Faulty([chunked(line)]) as server, create_engine("ollama", model="m", url=server.url) as engine:
+            play(engine.generate(prompt, GREEDY))
+        sent = server.requests[0].partition(b"\r\n\r\n")[2].decode()
+        assert '"prompt":"[\u2060img-7][img-0]and[img-1]"' in sent.replace("\\u2060", "\u2060")
+        assert '"images":["iVBORyBvbmU=","iVBORyB0d28="]' in sent
+
+    @pytest.mark.parametrize(("model", "shown"), [(tiny_path(), True), (TINY_CONTROL, False)])
+    def test_it_finds_out_whether_markers_reach_the_text(self, model: Path, shown: bool) -> None:
+        with (
+            llama_server(model) as llama,
+            ollama_server(llama) as url,
+            create_engine("ollama", model="tiny", url=url) as engine,
+        ):
+            assert isinstance(engine, OllamaEngine)
+            assert engine.shows_markers(small_talk()) is None
+            assert engine.shows_markers(weather()) is shown
+
+    def test_its_own_chat_gives_calls_and_thoughts(self) -> None:
+        call = b'{"function": {"name": "get_weather", "arguments": {"city": "Paris"}}}'
+        lines = (
+            b'{"message": {"role": "assistant", "content": "", "thinking": "Hm."}, "done": false}\n',
+            b'{"message": {"role": "assistant", "content": "Wait.", "tool_calls": [%b]}, "done": false}\n' % call,
+            b'{"message": {"role": "assistant", "content": ""}, "done": true, "done_reason": "stop", "eval_count": 7}\n',
+        )
+        messages = [{"role": "user", "content": "Weather?"}]
+        with Faulty([chunked(*lines)]) as server, create_engine("ollama", model="m", url=server.url) as engine:
+            assert isinstance(engine, OllamaEngine)
+            pieces, generation = play(engine.chat(messages, [], GREEDY, think=True))
+        assert pieces == [
+            ChatPiece(reasoning="Hm."),
+            ChatPiece(content="Wait.", calls=(("get_weather", {"city": "Paris"}),)),
+        ]
+        assert generation.usage.completion_tokens == 7
+        assert server.requests[0].startswith(b"POST /api/chat ")
+        assert b'"think":true' in server.requests[0]
+
+    def test_an_option_of_the_wrong_kind_is_named(self) -> None:
+        with create_engine("ollama", model="m") as engine, pytest.raises(InvalidRequest) as caught:
+            play(engine.generate(small_talk(), Sampling(extra={"num_gpu": "many"})))
+        assert caught.value.param == "num_gpu"
+
+
+class TestOpenAI:
+    @pytest.mark.parametrize("server", ["vllm", "sglang"])
+    def test_servers_with_a_switch_are_told_to_keep_markers(self, server: str) -> None:
+        event = b'data: {"choices": [{"index": 0, "text": "hi", "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+        with (
+            Faulty([chunked(event)]) as stub,
+            create_engine(server, model="m", url=f"{stub.url}/v1", probe=False) as engine,
+        ):
+            play(engine.generate(small_talk(), Sampling(repeat_penalty=1.1)))
+        assert b'"skip_special_tokens":false' in stub.requests[0]
+        assert b'"repetition_penalty":1.1' in stub.requests[0]
+        assert (b'"prompt":"<bos>' in stub.requests[0]) is (b'"add_special_tokens":false' in stub.requests[0])
+
+    def test_a_server_that_strips_markers_is_told_of(self, caplog: pytest.LogCaptureFixture) -> None:
+        with llama_server(TINY_CONTROL) as url, create_engine("openai", model="tiny", url=f"{url}/v1") as engine:
+            for _ in range(2):
+                pieces, _ = play(engine.generate(weather(), Sampling(temperature=0, max_tokens=9)))
+                assert "".join(pieces).startswith("call:get_weather{city:Paris}"[:20])
+        warnings = [record.message for record in caplog.records if record.name == "gemma_tools"]
+        assert len(warnings) == 1
+        assert "strips control tokens" in warnings[0]
+
+    def test_a_server_that_keeps_them_is_not(self, caplog: pytest.LogCaptureFixture) -> None:
+        with (
+            llama_server(TINY_CONTROL) as url,
+            create_engine("openai", model="tiny", url=f"{url}/v1", server="llama-server") as engine,
+        ):
+            assert "".join(play(engine.generate(weather(), GREEDY))[0]).startswith(PARIS)
+        assert [record for record in caplog.records if record.name == "gemma_tools"] == []
+
+    def test_an_unknown_profile_lists_the_known(self) -> None:
+        with pytest.raises(InvalidRequest, match=", ".join(PROFILES)):
+            create_engine("openai", model="m", url="http://localhost", server="mine")
+
+
+class TestDriving:
+    def test_items_pass_and_the_loop_is_free(self) -> None:
+        go = Event()
+
+        def slow(cancel: Cancellation) -> Iterator[int]:
+            assert current_thread() is not main_thread()
+            yield 1
+            assert go.wait(20)
+            yield 2
+
+        async def main() -> list[int]:
+            found = []
+            async for item in adrive(slow):
+                found.append(item)
+                asyncio.get_running_loop().call_soon(go.set)
+            return found
+
+        assert asyncio.run(main()) == [1, 2]
+
+    def test_errors_pass(self) -> None:
+        def broken(cancel: Cancellation) -> Iterator[int]:
+            yield 1
+            raise EngineError("broken", text="a")
+
+        async def main() -> None:
+            async for _ in adrive(broken):
+                pass
+
+        with pytest.raises(EngineError, match="broken"):
+            asyncio.run(main())
+
+    def test_leaving_cancels_and_closes(self) -> None:
+        closed = Event()
+
+        def endless(cancel: Cancellation) -> Iterator[int]:
+            try:
+                while not cancel.cancelled:
+                    yield 1
+            finally:
+                closed.set()
+
+        async def main() -> bool:
+            cancel = Cancellation()
+            async with aclosing(adrive(endless, cancel)) as items:
+                await anext(items)
+            return cancel.cancelled
+
+        assert asyncio.run(main())
+        assert closed.wait(20)
+
+    def test_a_cancelled_task_cancels(self) -> None:
+        cancel, begun, ended = Cancellation(), Event(), Event()
+
+        def wait(given: Cancellation) -> str:
+            with given.calling(ended.set):
+                begun.set()
+                ended.wait(20)
+            return "late"
+
+        async def main() -> None:
+            task = asyncio.create_task(acall(wait, cancel))
+            await asyncio.to_thread(begun.wait, 20)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(main())
+        assert ended.wait(20)
+        assert cancel.cancelled
+
+    def test_a_call_gives_its_result(self) -> None:
+        async def main() -> list[int]:
+            return await asyncio.gather(*(acall(lambda _, n=n: n * n) for n in range(20)))
+
+        assert asyncio.run(main()) == [n * n for n in range(20)]
+
+    def test_a_real_engine_stops_when_its_reader_leaves(self) -> None:
+        async def main(engine: Engine) -> list[str]:
+            async with aclosing(adrive(lambda cancel: engine.generate(endless(), GREEDY, cancel=cancel))) as pieces:
+                await anext(pieces)
+            return [piece async for piece in adrive(lambda cancel: engine.generate(weather(), GREEDY, cancel=cancel))]
+
+        with create_engine("tiny", threads=1, parallel=1) as engine:
+            assert "".join(asyncio.run(main(engine))).startswith(PARIS)
+
+
+class TestScripted:
+    def test_it_plays_and_remembers(self) -> None:
+        engine = ScriptedEngine(["Hello there", Script(["a", "b"], finish="length"), EngineUnavailable("gone")])
+        assert play(engine.generate(small_talk("one"), GREEDY, stop=("x",)))[0] == ["Hell", "o th", "ere"]
+        pieces, generation = play(engine.generate(small_talk("two"), GREEDY))
+        assert (pieces, generation.finish, generation.usage.completion_tokens) == (["a", "b"], "length", 2)
+        with pytest.raises(EngineUnavailable):
+            play(engine.generate(small_talk(), GREEDY))
+        with pytest.raises(EngineError, match="no more answers"):
+            play(engine.generate(small_talk(), GREEDY))
+        assert engine.asked[0].stop == ("x",)
+        assert engine.asked[1].prompt == small_talk("two")
+        assert engine.asked[1].constraint is None
+
+    def test_an_error_comes_after_its_text(self) -> None:
+        engine = ScriptedEngine([Script(["a", "b"], error=EngineUnavailable("gone"))])
+        pieces = engine.generate(small_talk(), GREEDY)
+        assert [next(pieces), next(pieces)] == ["a", "b"]
+        with pytest.raises(EngineUnavailable) as caught:
+            next(pieces)
+        assert caught.value.text == "ab"
+
+    def test_limits_stops_and_cancellation(self) -> None:
+        engine = ScriptedEngine(["abcdefgh"] * 3, cut=1)
+        assert play(engine.generate(small_talk(), Sampling(max_tokens=3)))[1].finish == "length"
+        assert "".join(play(engine.generate(small_talk(), GREEDY, stop=("de",)))[0]) == "abc"
+        cancel = Cancellation()
+        pieces = engine.generate(small_talk(), GREEDY, cancel=cancel)
+        next(pieces)
+        cancel.cancel()
+        assert play(pieces)[0] == []
+
+    def test_it_can_do_what_it_is_told_that_it_can(self) -> None:
+        engine = ScriptedEngine(["a"], capabilities=Capabilities(settings=frozenset(), constraints=frozenset({"gbnf"})))
+        with pytest.raises(InvalidRequest, match="temperature"):
+            play(engine.generate(small_talk(), GREEDY))
+        assert play(engine.generate(small_talk(), Sampling(), constraint=Constraint(gbnf="root ::= []")))[0] == ["a"]
+
+
+class TestStopStrings:
+    @given(st.lists(st.text("ab<>", min_size=1), max_size=12), st.lists(st.text("ab<>", min_size=1), max_size=3))
+    def test_any_cutting_gives_the_text_before_the_first_stop(self, pieces: list[str], stop: list[str]) -> None:
+        text = "".join(pieces)
+        ends = [(at + len(word), at) for word in stop if (at := text.find(word)) >= 0]
+        stopped = []
+
+        def read() -> Iterator[str]:
+            stopped.append((yield from until(pieces, tuple(stop))))
+
+        shown = list(read())
+        assert "".join(shown) == (text[: min(ends)[1]] if ends else text)
+        assert all(shown)
+        assert stopped == [bool(ends)]
+
+
+class TestCancellation:
+    def test_a_late_callback_is_called_at_once(self) -> None:
+        cancel, called = Cancellation(), Event()
+        cancel.cancel()
+        with cancel.calling(called.set):
+            assert called.is_set()
+
+    def test_a_callback_is_forgotten_after_its_context(self) -> None:
+        cancel, called = Cancellation(), Event()
+        with cancel.calling(called.set):
+            pass
+        cancel.cancel()
+        cancel.cancel()
+        assert not called.is_set()
+
+
+class TestDocs:
+    def test_the_table_says_what_the_engines_say(self) -> None:
+        from gemma_tools.engines import llama_server, ollama, transformers
+
+        page = (Path(__file__).parents[2] / "docs" / "engines.md").read_text(encoding="utf-8")
+        table = page.partition("## What each can do\n\n")[2].partition("\n\n")[0]
+        heads, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
+        told = {row[0]: dict(zip(heads[1:], row[1:], strict=True)) for row in rows}
+        real = {
+            "llama.cpp": llama_server._CAPABILITIES,
+            "llama-server": llama_server._CAPABILITIES,
+            "ollama": ollama._CAPABILITIES,
+            "transformers": transformers._CAPABILITIES,
+        }
+        for name in ("vllm", "sglang", "lm-studio", "mlx-lm"):
+            with create_engine(name, model="m", url="http://localhost:1") as engine:
+                real[name] = engine.capabilities
+        asked = {
+            "temperature, top_p, max_tokens, seed": "temperature",
+            "presence, frequency penalty": "presence_penalty",
+            "JSON schema": "json_schema",
+            "GBNF, Lark, triggers": "gbnf",
+            **{name: name for name in ("top_k", "min_p", "repeat_penalty", "logit_bias", "logprobs")},
+        }
+        for row, name in asked.items():
+            for engine_name, can in real.items():
+                assert (told[row][engine_name] == "yes") is (name in can.settings | can.constraints), (row, engine_name)
+        assert {name for name, cell in told["images"].items() if cell == "yes"} == {n for n, can in real.items() if can.images}

@@ -1,0 +1,444 @@
+"""What grammars take and refuse, keyword by keyword, and what they report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gemma_tools.errors import InvalidRequest
+from gemma_tools.formats import get_format
+from gemma_tools.grammar import MOST_CALLS, Grammar, answer_grammar
+from support.gbnf import Gbnf
+from support.grammar_tools import BRACES, guided, properties, takes, tokens, tool, write
+
+FG = get_format("functiongemma")
+G4 = get_format("gemma4")
+
+
+def both(grammar: Grammar, text: str) -> bool:
+    """Whether both printed forms take `text`; they have to agree."""
+    guided_takes, gbnf_takes = takes(grammar, text), Gbnf(grammar.gbnf).takes(text)
+    assert guided_takes == gbnf_takes, text
+    return guided_takes
+
+
+def says(schema: Any, value: Any, *, family: str = "functiongemma") -> bool:
+    """Whether the grammar of one required property takes `value` for it, in both forms."""
+    grammar = get_format(family).grammar([tool("put", properties("v", v=schema))], tool_choice="required")
+    return both(grammar, write(family, "put", {"v": value}))
+
+
+def losses(schema: Any) -> tuple[str, ...]:
+    return FG.grammar([tool("put", properties(v=schema))], tool_choice="required").losses
+
+
+@pytest.mark.parametrize("family", BRACES)
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({"type": "string"}, ["", "x", "a < b", "ends with <", "</b>", 'q"\\', "é🌊\n"], [1, True, None, [], {}]),
+        ({"type": "string", "minLength": 2, "maxLength": 3}, ["ab", "abc", "é🌊"], ["", "a", "abcd"]),
+        ({"type": "string", "minLength": 1}, ["a", "<", "<b>x</b>"], [""]),
+        ({"type": "string", "maxLength": 0}, [""], ["a"]),
+        ({"type": "integer"}, [0, -1, 12345678901234567890], [1.5, "1", True]),
+        ({"type": "number"}, [0, -1, 1.5, 1e-07, 1e20, 1e22, 0.1 + 0.2], ["1", None]),
+        ({"type": "boolean"}, [True, False], ["true", 1, None]),
+        ({"type": "null"}, [None], ["null", 0]),
+        ({"type": ["string", "null"]}, ["x", None], [1]),
+        ({"type": "STRING", "nullable": True}, ["x", None], [1]),
+        ({"type": "string", "enum": ["high", "higher", "a,b"]}, ["high", "higher", "a,b"], ["hig", "highe", "highers", ""]),
+        ({"enum": [1, "1", None, [1, {"k": "v"}]]}, [1, "1", None, [1, {"k": "v"}]], [2, "2", [1], 11]),
+        ({"type": "integer", "enum": [1, "a", 2.0]}, [1], ["a", 3]),
+        ({"const": "only"}, ["only"], ["onl", None]),
+        ({"type": "integer", "minimum": 1, "maximum": 120}, [1, 9, 10, 99, 100, 119, 120], [0, -1, 121, 200, 1000]),
+        ({"type": "integer", "minimum": 0}, [0, 7, 10**20], [-1]),
+        ({"type": "integer", "maximum": -3}, [-3, -4, -30, -1000], [-2, 0, 3]),
+        ({"type": "integer", "exclusiveMinimum": -2, "exclusiveMaximum": 2}, [-1, 0, 1], [-2, 2]),
+        ({"type": "number", "minimum": 0, "maximum": 1}, [0, 0.0, 0.25, 1, 1.0], [-0.5, 1.5, 2]),
+        ({"type": "number", "exclusiveMinimum": 0}, [0.001, 1, 7.5], [0, 0.0, -1]),
+        ({"type": "number", "minimum": -90, "maximum": 90}, [-90, -89.5, -0.5, 0, 90.0], [-90.5, 90.5, 91, -91]),
+        ({"type": "array", "items": {"type": "integer"}}, [[], [1], [1, 2, 3]], [["1"], {}, 1]),
+        (
+            {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 3},
+            [[1, 2], [1, 2, 3]],
+            [[], [1], [1] * 4],
+        ),
+        (
+            {"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}], "items": False},
+            [[], ["a"], ["a", 1]],
+            [["a", 1, 1], [1]],
+        ),
+        ({"type": "array", "items": [{"type": "string"}], "additionalItems": {"type": "null"}}, [["a", None]], [["a", 1]]),
+        ({"type": "array"}, [[], [1, "a", [None], {"k": [True]}]], ["[]"]),
+        ({"type": "object"}, [{}, {"a": 1, "b": {"c": ["d"]}}, {"first name": 1}, {"@x": None}], ["{}", []]),
+        ({"type": "object", "additionalProperties": {"type": "integer"}, "maxProperties": 2}, [{}, {"a": 1}], [{"a": "1"}]),
+        ({"type": "object", "properties": {}, "additionalProperties": False}, [{}], [{"a": 1}]),
+        (
+            properties("b", b={"type": "integer"}, A={"type": "integer"}, c={"type": "integer"}),
+            [{"b": 1}, {"A": 1, "b": 1}, {"b": 1, "c": 1}, {"A": 1, "b": 2, "c": 3}],
+            [{}, {"A": 1}, {"b": 1, "d": 1}, {"b": "1"}],
+        ),
+        (
+            properties(a={"type": "integer"}, b={"type": "integer"}) | {"additionalProperties": {"type": "null"}},
+            [{}, {"a": 1}, {"ab": None}, {"a": 1, "aa": None, "b": 1, "x y": None}],
+            [{"a": None}, {"c": 1}],
+        ),
+        (properties(a={"type": "integer"}, b={"type": "integer"}) | {"minProperties": 1}, [{"b": 1}, {"a": 1}], [{}]),
+        (
+            {"anyOf": [{"type": "integer"}, properties("k", k={"type": "string"})]},
+            [1, {"k": "v"}],
+            ["1", {"k": 1}, {}],
+        ),
+        ({"type": "string", "oneOf": [{"const": "a"}, {"const": "b"}]}, ["a", "b"], ["c"]),
+        (
+            {"allOf": [properties("a", a={"type": "integer"}), properties("b", b={"type": "null"})]},
+            [{"a": 1, "b": None}],
+            [{"a": 1}, {"b": None}],
+        ),
+        ({"allOf": [{"type": "number"}, {"type": "integer", "minimum": 1}, {"minimum": 3}]}, [3, 4], [2, 3.5]),
+        ({"type": "string", "pattern": r"^[A-Z]{2}-\d+$"}, ["AB-1", "XY-001"], ["AB-", "ab-1", "AB-1x", ""]),
+        ({"type": "string", "pattern": "b+"}, ["b", "abbc", "é b"], ["", "ac"]),
+        ({"type": "string", "pattern": r"^(\w+|\.)[^x\-]?$"}, ["abc", ".", "ab!"], ["..x", ""]),
+        ({"type": "string", "format": "date"}, ["2026-02-28"], ["2026-2-28", "2026-02-30x", "2026-04-31", "Friday"]),
+        ({"type": "string", "format": "date-time"}, ["2026-11-21T05:09:00Z", "2026-11-21T05:09:00.5+01:00"], ["2026-11-21"]),
+        ({"type": "string", "format": "time"}, ["05:09:00Z"], ["25:00:00Z", "05:09"]),
+        ({"type": "string", "format": "email"}, ["a.b+c@example.co.uk"], ["a@b", "a b@example.com", "@example.com"]),
+        ({"type": "string", "format": "uuid"}, ["123e4567-e89b-12d3-a456-426614174000"], ["123e4567"]),
+        ({"type": "string", "format": "ipv4"}, ["127.0.0.1", "255.255.255.255"], ["256.0.0.1", "1.2.3"]),
+        (
+            {"type": "string", "format": "uri"},
+            ["https://example.com", "https://a.b:8/c?d=e#f", "mailto:x@y.z"],
+            ["example.com", "a b"],
+        ),
+        (True, [1, "a", [{}]], []),
+        ({}, [1, "a", None, {"a": [1]}], []),
+        ({"required": ["a"]}, [{"a": 1}], [{}, 1]),
+    ],
+    ids=str,
+)
+def test_a_schema_is_held(family: str, schema: Any, good: list[Any], bad: list[Any]) -> None:
+    assert [value for value in good if not says(schema, value, family=family)] == []
+    assert [value for value in bad if says(schema, value, family=family)] == []
+
+
+def test_references_resolve_and_may_recurse() -> None:
+    tree = properties("name", name={"type": "string"}, children={"type": "array", "items": {"$ref": "#/$defs/tree"}})
+    parameters = properties("root", root={"$ref": "#/$defs/tree"}) | {"$defs": {"tree": tree}}
+    grammar = FG.grammar([tool("plant", parameters)], tool_choice="required")
+    assert grammar.losses == ()
+    nested: dict[str, Any] = {"name": "leaf"}
+    for _ in range(20):
+        nested = {"name": "branch", "children": [{"name": "twig"}, nested]}
+    assert both(grammar, write("functiongemma", "plant", {"root": nested}))
+    assert not both(grammar, write("functiongemma", "plant", {"root": {"name": "x", "children": [{"children": []}]}}))
+
+
+def test_a_reference_with_neighbours_holds_both() -> None:
+    parameters = properties("n", n={"$ref": "#/$defs/count", "maximum": 5}) | {
+        "$defs": {"count": {"type": "integer", "minimum": 2}}
+    }
+    grammar = FG.grammar([tool("put", parameters)], tool_choice="required")
+    taken = [n for n in range(8) if both(grammar, write("functiongemma", "put", {"n": n}))]
+    assert taken == [2, 3, 4, 5]
+
+
+def test_unions_that_name_themselves_are_no_left_recursion() -> None:
+    defs = {
+        "json": {"anyOf": [{"$ref": "#/$defs/json"}, {"type": "integer"}, {"type": "array", "items": {"$ref": "#/$defs/json"}}]}
+    }
+    grammar = FG.grammar([tool("put", properties("v", v={"$ref": "#/$defs/json"}) | {"$defs": defs})], tool_choice="required")
+    assert grammar.losses == ()
+    assert both(grammar, write("functiongemma", "put", {"v": [1, [2, []]]}))
+    assert not both(grammar, write("functiongemma", "put", {"v": ["x"]}))
+
+
+def test_a_schema_that_requires_itself_is_given_an_end_and_reported() -> None:
+    defs = {"chain": properties("next", next={"$ref": "#/$defs/chain"})}
+    grammar = FG.grammar([tool("put", properties("v", v={"$ref": "#/$defs/chain"}) | {"$defs": defs})], tool_choice="required")
+    assert any("requires itself" in loss for loss in grammar.losses)
+    assert both(grammar, write("functiongemma", "put", {"v": 1}))
+
+
+@pytest.mark.parametrize(
+    ("schema", "word"),
+    [
+        ({"type": "number", "multipleOf": 2}, "multipleOf"),
+        ({"type": "array", "uniqueItems": True}, "uniqueItems"),
+        ({"type": "string", "pattern": "(?=x)y"}, "pattern"),
+        ({"type": "string", "pattern": r"(a)\1"}, "pattern"),
+        ({"type": "string", "pattern": "^<b>$"}, "pattern"),
+        ({"type": "string", "pattern": r"^(\w+\s?)+$"}, "pattern"),
+        ({"type": "string", "pattern": "(" * 40 + "a" + ")" * 40}, "pattern"),
+        ({"type": "string", "pattern": "a{2"}, "pattern"),
+        ({"type": "string", "format": "ipv6"}, "format"),
+        ({"type": "string", "format": "date", "maxLength": 3}, "maxLength"),
+        ({"type": "number", "minimum": 0.5}, "minimum"),
+        ({"type": "integer", "minimum": 10**60}, "minimum"),
+        ({"type": "array", "minItems": 10**6}, "minItems"),
+        ({"type": "object", "patternProperties": {"^x": {}}}, "patternProperties"),
+        (properties(a={}, b={}) | {"maxProperties": 1}, "maxProperties"),
+        ({"not": {"type": "string"}}, "not"),
+        ({"if": {}, "then": {}}, "if"),
+        ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf"),
+        ({"$ref": "https://example.com/other"}, "$ref"),
+        ({"type": "whatever"}, "whatever"),
+        ({"enum": ["<escape>"]}, "<escape>"),
+        (properties("bad:key", **{"bad:key": {"type": "string"}}), "bad:key"),
+        ({"allOf": [{"pattern": "a"}, {"pattern": "b"}]}, "pattern"),
+    ],
+    ids=str,
+)
+def test_what_is_not_held_is_reported(schema: Any, word: str) -> None:
+    assert any(word in loss and loss.startswith("put") for loss in losses(schema))
+
+
+def test_arguments_may_be_a_union() -> None:
+    ways = [properties("a", a={"type": "integer"}), {"$ref": "#/$defs/b"}]
+    parameters = {
+        "type": "object",
+        "properties": {"id": True},
+        "anyOf": ways,
+        "$defs": {"b": properties("b", b={"type": "null"})},
+    }
+    grammar = FG.grammar([tool("put", parameters)], tool_choice="required")
+    assert grammar.losses == ()
+    for arguments, right in (
+        ({"a": 1}, True),
+        ({"b": None, "id": 2}, True),
+        ({}, False),
+        ({"id": 1}, False),
+        ({"b": 1}, False),
+    ):
+        assert both(grammar, write("functiongemma", "put", arguments)) == right
+
+
+def test_answers_that_are_json() -> None:
+    schema = properties("ok", ok={"type": "boolean"}, tags={"type": "array", "items": {"enum": ["a", "b"]}})
+    grammar = answer_grammar(schema, G4.controls)
+    assert both(grammar, '{"ok": true, "tags": ["a", "b"]}')
+    assert not both(grammar, '{"tags": ["a"]}')
+    assert not both(grammar, 'Sure: {"ok": true}')
+    scalar = answer_grammar({"type": "string"}, G4.controls)
+    assert both(scalar, '"a \\u00e9 < <b>"')
+    assert not both(scalar, '"<turn|>"')
+    assert answer_grammar({"enum": []}, G4.controls).losses
+
+
+def test_what_nothing_satisfies_is_reported_and_anything_is_taken() -> None:
+    grammar = FG.grammar([tool("put", properties("v", v={"type": "string", "enum": [1]}))], tool_choice="required")
+    assert any("no arguments can satisfy" in loss for loss in grammar.losses)
+    assert both(grammar, write("functiongemma", "put", {"v": "x"}))
+    closed = {"type": "object", "properties": {}, "required": ["v"], "additionalProperties": False}
+    assert FG.grammar([tool("put", closed)], tool_choice="required").losses
+    optional = FG.grammar([tool("put", properties(v=False, w=True))], tool_choice="required")
+    assert both(optional, write("functiongemma", "put", {"w": 1}))
+    assert not both(optional, write("functiongemma", "put", {"v": 1}))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "title": "T", "description": "D", "default": "x", "examples": ["y"], "x-order": 3},
+        {"oneOf": [{"type": "integer"}, {"type": "string"}]},
+        properties("a", a={"type": "string", "format": "date"}) | {"additionalProperties": False, "maxProperties": 1},
+    ],
+    ids=str,
+)
+def test_what_is_held_is_not_reported(schema: Any) -> None:
+    assert losses(schema) == ()
+
+
+@pytest.mark.parametrize("family", BRACES)
+def test_tool_choice(family: str) -> None:
+    format = get_format(family)
+    tools = [tool(name) for name in ("one", "two.three", "four-4", "café")]
+    calls = {t["function"]["name"]: write(family, t["function"]["name"], {}) for t in tools}
+    required = format.grammar(tools, tool_choice="required")
+    assert all(both(required, call) for call in calls.values())
+    assert both(required, calls["one"] * 3)
+    assert both(
+        required, calls["one"] + calls["café"] + {"functiongemma": "<start_function_response>"}.get(family, "<|tool_response>")
+    )
+    assert not both(required, calls["one"] * (MOST_CALLS + 1))
+    assert not both(required, "")
+    assert not both(required, "Sure. " + calls["one"])
+    assert not both(required, calls["one"] + " Done.")
+    assert not both(required, write(family, "five", {}))
+
+    single = format.grammar(tools, tool_choice="required", parallel=False)
+    assert both(single, calls["one"])
+    assert not both(single, calls["one"] * 2)
+
+    named = format.grammar(tools, tool_choice={"type": "function", "function": {"name": "four-4"}})
+    assert [name for name, call in calls.items() if both(named, call)] == ["four-4"]
+
+    allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": n}} for n in ("one", "café")]}
+    subset = format.grammar(tools, tool_choice={"type": "allowed_tools", "allowed_tools": allowed})
+    assert [name for name, call in calls.items() if both(subset, call)] == ["one", "café"]
+
+    auto = format.grammar(tools)
+    assert both(auto, "")
+    assert both(auto, "Is 3 < 4? <b>Yes</b>, and <esc too. <")
+    assert both(auto, "Let me see. " + calls["one"] + calls["café"] + " Done.")
+    assert not both(auto, "Let me see. " + write(family, "five", {}))
+    assert not both(auto, "An end tag alone: <" + calls["one"].rpartition("<")[2])
+
+    none = format.grammar(tools, tool_choice="none")
+    assert both(none, "Only words, 3 < 4.")
+    assert not both(none, calls["one"])
+    assert both(format.grammar([]), "Only words.")
+
+
+def test_wrong_choices_are_refused() -> None:
+    with pytest.raises(InvalidRequest):
+        FG.grammar([], tool_choice="required")
+    with pytest.raises(InvalidRequest):
+        FG.grammar([tool("one")], tool_choice={"type": "function", "function": {"name": "two"}})
+
+
+def test_a_thought_may_come_first_where_the_family_thinks() -> None:
+    call = write("gemma4", "one", {})
+    thought = "<|channel>thought\nIs 1 < 2?\nI call one.\n<channel|>"
+    grammar = G4.grammar([tool("one")], tool_choice="required")
+    assert both(grammar, call)
+    assert both(grammar, thought + call)
+    assert both(grammar, "<|channel>thought\n<channel|>" + call)
+    assert not both(grammar, thought)
+    assert not both(grammar, thought.removesuffix("<channel|>") + call)
+    begun = G4.grammar([tool("one")], tool_choice="required", opens="reasoning")
+    assert both(begun, thought.removeprefix("<|channel>thought\n") + call)
+    assert both(begun, "<channel|>" + call)
+    assert not both(begun, call)
+    assert both(G4.grammar([], tool_choice="none"), thought + "Hello.")
+
+
+@pytest.mark.parametrize("style", ["pythonic", "json"])
+def test_gemma_3_writes_calls_as_text(style: str) -> None:
+    format = get_format("gemma3", tool_style=style)
+    tools = [tool("put", properties("v", v={"type": "string"}, w={"type": ["boolean", "null"]})), tool("ping")]
+    put, ping = (
+        write("gemma3", name, args, tool_style=style)
+        for name, args in (("put", {"v": 'it\'s "<b>"\n', "w": None}), ("ping", {}))
+    )
+    several = "[" + ", ".join(call.strip("[]") for call in (put, ping)) + "]"
+
+    required = format.grammar(tools, tool_choice="required")
+    assert both(required, put)
+    assert both(required, several)
+    assert not both(required, put + " Done.")
+    assert not both(required, put.replace("put", "pot"))
+    assert not both(required, write("gemma3", "put", {"w": True}, tool_style=style))
+    assert not both(required, write("gemma3", "put", {"v": "<end_of_turn>"}, tool_style=style))
+
+    single = format.grammar(tools, tool_choice="required", parallel=False)
+    assert both(single, put)
+    assert not both(single, several)
+
+    auto = format.grammar(tools)
+    assert both(auto, put)
+    assert both(auto, "See [1] and {2}, 3 < 4.")
+    assert both(auto, "<b>Yes</b>")
+    assert not both(auto, "[put(")
+    assert not both(auto, '[{"name": "pot", "parameters": {}}]')
+
+    none = format.grammar(tools, tool_choice="none")
+    assert both(none, "[1, 2]")
+    assert not both(none, "<end_of_turn>")
+
+
+def test_the_example_of_the_documentation_is_true(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "grammar.md").read_text(encoding="utf-8")
+    _, code, _, output, *_ = page.split("```")
+    exec(code.removeprefix("python"), {})
+    assert capsys.readouterr().out.strip() == output.strip()
+
+
+@pytest.mark.parametrize("family", BRACES)
+def test_no_control_token_can_be_spelt_in_a_string(family: str) -> None:
+    """llama.cpp matches a token by its text, so GBNF must leave all spellings out, and the text that a reader sees matters."""
+    format = get_format(family)
+    grammar = format.grammar([tool("put", properties("v", v={"type": "string"}))], tool_choice="required")
+    gbnf = Gbnf(grammar.gbnf)
+    for control in format.controls:
+        text = write(family, "put", {"v": "QQ"})
+        assert not gbnf.takes(text.replace("QQ", f"a{control}b"))
+        assert not gbnf.takes(text.replace("QQ", f"<<{control}"))
+        assert gbnf.takes(text.replace("QQ", f"a{control[:-1]}<{control[:-1]}"))
+    for ending in (*format.stop, "<escape>" if family == "functiongemma" else '<|"|>'):
+        spelt = [
+            i
+            for part in write(family, "put", {"v": "QQ"}).partition("QQ")
+            for i in (list(f"a{ending}b".encode()) if part == "QQ" else tokens(part, grammar.controls))
+        ]
+        assert not guided(grammar.lark, spelt, grammar.controls)
+
+
+@pytest.mark.parametrize("family", BRACES)
+def test_strings_and_arrays_end_by_themselves(family: str) -> None:
+    format = get_format(family)
+    grammar = format.grammar([tool("put", properties("s", s={"type": "string"}, a={"type": "array"}))], tool_choice="required")
+    assert both(grammar, write(family, "put", {"s": "x" * 400, "a": [1] * 64}))
+    assert not both(grammar, write(family, "put", {"s": "x" * 5000}))
+    assert not both(grammar, write(family, "put", {"s": "", "a": [1] * 65}))
+    deep: Any = 1
+    for _ in range(4):
+        deep = [deep]
+    assert both(grammar, write(family, "put", {"s": "", "a": deep}))
+    assert not both(grammar, write(family, "put", {"s": "", "a": [[deep]]}))
+
+
+def test_hostile_schemas_cost_a_report_and_no_more() -> None:
+    deep: dict[str, Any] = {"type": "integer"}
+    union: dict[str, Any] = {"type": "null"}
+    merged: dict[str, Any] = {"type": "null"}
+    for _ in range(3000):
+        deep, union, merged = {"type": "array", "items": deep}, {"anyOf": [union]}, {"allOf": [merged]}
+    doubled = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}, {"$ref": f"#/$defs/d{i + 1}"}]} for i in range(60)}
+    for schema, value in ((deep, []), (union, None), (merged, None), ({"$ref": "#/$defs/d0"}, None)):
+        grammar = FG.grammar([tool("put", properties("v", v=schema) | {"$defs": doubled})], tool_choice="required")
+        assert grammar.losses
+        assert grammar.gbnf
+        assert takes(grammar, write("functiongemma", "put", {"v": value}))
+
+
+def test_references_used_twice_do_not_double_the_grammar() -> None:
+    defs = {f"d{i}": properties(a={"$ref": f"#/$defs/d{i + 1}"}, b={"$ref": f"#/$defs/d{i + 1}"}) for i in range(20)}
+    defs["d20"] = {"type": "integer"}
+    grammar = FG.grammar([tool("put", properties(v={"$ref": "#/$defs/d0"}) | {"$defs": defs})], tool_choice="required")
+    assert grammar.losses == ()
+    assert len(grammar.rules) < 200
+    assert both(grammar, write("functiongemma", "put", {"v": {"a": {"b": {}}, "b": {}}}))
+
+
+def test_many_properties_stay_linear_in_size() -> None:
+    def size(count: int) -> int:
+        schema = properties(**{f"p{i}": {"type": "integer"} for i in range(count)})
+        return len(FG.grammar([tool("put", schema)], tool_choice="required").gbnf)
+
+    assert size(800) < 2.3 * size(400)
+
+
+@pytest.mark.parametrize("family", ["functiongemma", "gemma3", "gemma4"])
+@pytest.mark.parametrize("piece", ["a", "<x", "<", "</x>"])
+def test_a_string_without_a_limit_ends_whatever_is_in_it(family: str, piece: str) -> None:
+    format = get_format(family, longest_string=8)
+    tools = [tool("put", properties("v", v={"type": "string"}))]
+    grammar = format.grammar(tools, tool_choice="required")
+
+    def call(length: int) -> str:
+        if family == "gemma3":
+            return f"[put(v={piece * length!r})]"
+        return write(family, "put", {"v": piece * length})
+
+    assert both(grammar, call(1))
+    # A row of `<` may be longer, for it stands for itself; but it ends, too.
+    assert not both(grammar, call(80 if piece == "<" else 9))
+
+
+@pytest.mark.parametrize("longest", [0, -1, 5000, "a"])
+def test_the_length_of_strings_is_a_number(longest: object) -> None:
+    with pytest.raises(InvalidRequest, match="1 to 4096") as caught:
+        get_format("gemma4", longest_string=longest)
+    assert caught.value.param == "longest_string"

@@ -1,0 +1,230 @@
+"""The Responses API: translated to chat and back, without state."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import TypeAdapter
+
+from gemma_tools.errors import InvalidRequest
+from gemma_tools.openai_api import ApiRequest, handle
+from gemma_tools.openai_api.responses_input import ACCEPTED, HONOURED, REFUSED, to_chat
+from gemma_tools.testing import Script
+from support.serving import CALL, WEATHER, scripted, thinker
+
+EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+TOOL = {"type": "function", **WEATHER["function"]}
+THOUGHT = "<|channel>thought\nHm.<channel|>"
+CALL4 = '<|tool_call>call:get_weather{city:<|"|>Lisbon<|"|>}<tool_call|>'
+
+
+def ask(model: Any, **fields: Any) -> Any:
+    body = json.dumps({"model": "m", "input": "Hi", **fields}).encode()
+    return handle(ApiRequest("POST", "/v1/responses", body), {"m": model})
+
+
+def respond(model: Any, **fields: Any) -> Response:
+    response = ask(model, **fields)
+    assert response.status == 200, response.body
+    return Response.model_validate_json(response.body)
+
+
+def events(model: Any, **fields: Any) -> list[Any]:
+    response = ask(model, stream=True, **fields)
+    assert response.status == 200, response.body
+    told = []
+    for frame in b"".join(response.body).decode().split("\n\n")[:-1]:
+        name, data = frame.split("\n")
+        told.append(json.loads(data.removeprefix("data: ")))
+        assert name == f"event: {told[-1]['type']}"
+        EVENT.validate_python(told[-1])
+    assert [event["sequence_number"] for event in told] == list(range(len(told)))
+    return told
+
+
+def test_text_comes_as_a_message() -> None:
+    response = respond(scripted("It is sunny."), instructions="Be brief.", temperature=0.1, metadata={"a": "b"})
+    assert response.output_text == "It is sunny."
+    assert (response.status, response.error, response.incomplete_details) == ("completed", None, None)
+    assert (response.instructions, response.temperature, response.metadata) == ("Be brief.", 0.1, {"a": "b"})
+    assert response.usage is not None
+    assert response.usage.total_tokens == response.usage.input_tokens + response.usage.output_tokens > 0
+
+
+def test_a_call_comes_as_an_item() -> None:
+    (call,) = respond(scripted(CALL), tools=[TOOL]).output
+    assert call.type == "function_call"
+    assert (call.name, json.loads(call.arguments), call.status) == ("get_weather", {"city": "Lisbon"}, "completed")
+    assert call.call_id.startswith("call_")
+
+
+def test_thought_text_and_calls_keep_their_order() -> None:
+    response = respond(thinker(f"{THOUGHT}I look.{CALL4}"), tools=[TOOL], reasoning={"effort": "high"})
+    assert [item.type for item in response.output] == ["reasoning", "message", "function_call"]
+    thought = response.output[0]
+    assert thought.type == "reasoning"
+    assert [part.text for part in thought.content or ()] == ["Hm."]
+
+
+def test_the_events_of_text_and_a_call() -> None:
+    told = events(thinker(f"{THOUGHT}I look.{CALL4}"), tools=[TOOL], reasoning={"effort": "high"})
+    names = [event["type"].removeprefix("response.") for event in told]
+    once = [name for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
+    assert once == [
+        *("created", "in_progress"),
+        *("output_item.added", "content_part.added", "reasoning_text.delta", "reasoning_text.done"),
+        *("content_part.done", "output_item.done"),
+        *("output_item.added", "content_part.added", "output_text.delta", "output_text.done"),
+        *("content_part.done", "output_item.done"),
+        *("output_item.added", "function_call_arguments.delta", "function_call_arguments.done", "output_item.done"),
+        "completed",
+    ]
+    assert "".join(event["delta"] for event in told if event["type"] == "response.output_text.delta") == "I look."
+    items = [event["item"] for event in told if event["type"] == "response.output_item.done"]
+    assert told[-1]["response"]["output"] == items
+    assert [event["output_index"] for event in told if event["type"] == "response.output_item.added"] == [0, 1, 2]
+
+
+def test_the_stream_ends_with_what_the_whole_answer_is() -> None:
+    def bare(response: dict[str, Any]) -> Any:
+        return [{key: value for key, value in item.items() if key not in ("id", "call_id")} for item in response["output"]]
+
+    text = f"{THOUGHT}I look.{CALL4}{CALL4}"
+    fields = {"tools": [TOOL], "reasoning": {"effort": "high"}}
+    whole = respond(thinker(text), **fields).model_dump(exclude_unset=True)
+    assert bare(events(thinker(text), **fields)[-1]["response"]) == bare(whole)
+
+
+def test_a_cut_answer_is_incomplete() -> None:
+    model = scripted(Script(("It is",), finish="length"), Script(("It is",), finish="length"))
+    response = respond(model)
+    assert (response.status, response.output_text) == ("incomplete", "It is")
+    assert response.incomplete_details is not None
+    assert response.incomplete_details.reason == "max_output_tokens"
+    assert response.output[0].status == "incomplete"  # type: ignore[union-attr]
+    assert events(model)[-1]["type"] == "response.incomplete"
+
+
+def test_a_call_cut_while_it_streams_live_is_not_done() -> None:
+    model = scripted(Script(("<start_function_call>call:get_weather{city:<escape>Lis",), finish="length"))
+    model._calls = "live"
+    told = events(model, tools=[TOOL])
+    names = [event["type"] for event in told]
+    assert "response.function_call_arguments.done" not in names
+    item = told[-1]["response"]["output"][-1]
+    assert (item["type"], item["status"]) == ("function_call", "incomplete")
+
+
+def test_what_was_no_call_and_what_was_not_honoured_is_told_beside_the_answer() -> None:
+    fields = {"tools": [TOOL], "reasoning": {"effort": "high"}}
+    for response in (
+        respond(scripted(CALL.replace("get_weather", "get_time")), **fields),
+        Response.model_validate(events(scripted(CALL.replace("get_weather", "get_time")), **fields)[-1]["response"]),
+    ):
+        told = response.model_extra or {}
+        assert [problem["kind"] for problem in told["problems"]] == ["undeclared"]
+        assert "no thought channel" in told["losses"][0]
+        assert response.output == []
+
+
+def test_a_conversation_becomes_chat_messages() -> None:
+    chat = to_chat(
+        {
+            "model": "m",
+            "instructions": "Be brief.",
+            "input": [
+                {"role": "user", "content": [{"type": "input_text", "text": "Weather?"}]},
+                {"type": "reasoning", "id": "rs_1", "summary": [], "content": [{"type": "reasoning_text", "text": "Hm."}]},
+                {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "I look."}]},
+                {"type": "function_call", "call_id": "c1", "name": "get_weather", "arguments": '{"city":"Lisbon"}'},
+                {"type": "function_call", "call_id": "c2", "name": "get_weather", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "c1", "output": "sunny"},
+                {"type": "function_call_output", "call_id": "c2", "output": [{"type": "input_text", "text": "rain"}]},
+                {"type": "message", "role": "assistant", "content": "Sun and rain."},
+                {"role": "user", "content": "Thanks"},
+            ],
+            "max_output_tokens": 9,
+            "tool_choice": {"type": "function", "name": "get_weather"},
+            "tools": [TOOL],
+            "text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}},
+            "reasoning": {"effort": "low"},
+            "store": False,
+            "include": ["reasoning.encrypted_content"],
+        }
+    )
+    call = {"type": "function", "function": {"name": "get_weather", "arguments": '{"city":"Lisbon"}'}, "id": "c1"}
+    other = {"type": "function", "function": {"name": "get_weather", "arguments": "{}"}, "id": "c2"}
+    assert chat == {
+        "model": "m",
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "input_text", "text": "Weather?"}]},
+            {
+                "role": "assistant",
+                "content": [{"type": "output_text", "text": "I look."}],
+                "reasoning_content": "Hm.",
+                "tool_calls": [call, other],
+            },
+            {"role": "tool", "tool_call_id": "c1", "content": "sunny"},
+            {"role": "tool", "tool_call_id": "c2", "content": [{"type": "input_text", "text": "rain"}]},
+            {"role": "assistant", "content": "Sun and rain."},
+            {"role": "user", "content": "Thanks"},
+        ],
+        "max_tokens": 9,
+        "tool_choice": {"type": "function", "name": "get_weather"},
+        "tools": [WEATHER],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}, "strict": True}},
+        "reasoning_effort": "low",
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"background": True}, "background"),
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"truncation": "auto"}, "truncation"),
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"frobnicate": 1}, "frobnicate"),
+        ({"input": None}, "input"),
+        ({"input": 3}, "input"),
+        ({"input": ["Hi"]}, "input[0]"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "x"}]}]}, "input"),
+        ({"input": [{"role": "wizard", "content": "Hi"}]}, "input"),
+        ({"input": [{"type": "function_call", "call_id": "c", "arguments": "{}"}]}, "input"),
+        ({"input": [{"type": "reasoning", "summary": [{}]}]}, "input[0]"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"tools": [{"type": "function", "name": "a b"}]}, "tools[0].name"),
+        ({"tools": "all"}, "tools"),
+        ({"tool_choice": {"type": "file_search"}}, "tool_choice.type"),
+        ({"text": "plain"}, "text"),
+        ({"text": {"format": {"type": "xml"}}}, "text.format.type"),
+        ({"reasoning": "high"}, "reasoning"),
+        ({"reasoning": {"effort": 7}}, "reasoning.effort"),
+        ({"max_output_tokens": 0}, "max_output_tokens"),
+        ({"temperature": "hot"}, "temperature"),
+    ],
+)
+def test_what_cannot_be_done_is_a_400_that_names_it(fields: dict[str, Any], param: str) -> None:
+    response = ask(scripted("never"), **fields)
+    error = json.loads(response.body)["error"]
+    assert (response.status, error["param"]) == (400, param)
+
+
+def test_previous_responses_are_refused_with_advice() -> None:
+    with pytest.raises(InvalidRequest, match="send the whole conversation"):
+        to_chat({"model": "m", "input": "Hi", "previous_response_id": "resp_1"})
+
+
+def test_every_field_has_one_policy() -> None:
+    assert not HONOURED & ACCEPTED
+    assert not (HONOURED | ACCEPTED) & REFUSED.keys()
+    for name in ACCEPTED:
+        assert set(to_chat({"model": "m", "input": "Hi", name: "anything"})) == {"model", "messages"}
+    for name, value in REFUSED.items():
+        to_chat({"model": "m", "input": "Hi", name: value})

@@ -1,0 +1,201 @@
+"""What `simplify` makes of JSON Schema, and what it reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gemma_tools.schema.declare import simplify
+
+
+def simplified(schema: dict[str, Any], **more: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """One property's schema, simplified, and the losses."""
+    plain, losses = simplify({"type": "object", "properties": {"p": schema}, **more})
+    return plain["properties"]["p"], losses
+
+
+def test_plain_schemas_come_out_as_they_went_in() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "a": {"type": "string", "enum": ["x", None], "description": "d", "format": "date", "default": None},
+            "b": {"type": "Array", "items": {"type": ["string", "null"], "anyOf": [{"type": "string"}], "title": None}},
+            "c": {"type": "object", "properties": {"d": {"type": "null"}}, "required": ["d"], "nullable": True},
+            "e": {"type": "object", "properties": {}, "anyOf": [{"required": ["x"]}]},
+        },
+        "required": ["a", "missing"],
+    }
+    assert simplify(schema) == (schema, ())
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"type": ["string", "null"]}, {"type": "string", "nullable": True}),
+        ({"type": ["null", "string"], "enum": ["a", None]}, {"type": "string", "enum": ["a"], "nullable": True}),
+        (
+            {"anyOf": [{"type": "integer"}, {"type": "null"}], "description": "d"},
+            {"type": "integer", "description": "d", "nullable": True},
+        ),
+        (
+            {"oneOf": [{"const": "a"}, {"const": "b"}, {"const": None}]},
+            {"type": "string", "enum": ["a", "b"], "nullable": True},
+        ),
+        ({"anyOf": [{"anyOf": [{"type": "string"}, {"type": "null"}]}]}, {"type": "string", "nullable": True}),
+    ],
+)
+def test_null_becomes_nullable(schema: dict[str, Any], expected: dict[str, Any]) -> None:
+    plain, losses = simplified(schema)
+    assert plain == expected
+    assert losses == ("property p: null among the types becomes nullable",)
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"const": "a"}, {"type": "string", "enum": ["a"]}),
+        ({"const": 1}, {"type": "integer", "enum": [1]}),
+        ({"enum": [1, 2.5]}, {"type": "number", "enum": [1, 2.5]}),
+        ({"enum": [True]}, {"type": "boolean", "enum": [True]}),
+        ({"properties": {"a": {"type": "string"}}}, {"type": "object", "properties": {"a": {"type": "string"}}}),
+        ({"items": {"type": "string"}}, {"type": "array", "items": {"type": "string"}}),
+        ({"minLength": 1}, {"type": "string", "minLength": 1}),
+        ({"maximum": 1}, {"type": "number", "maximum": 1}),
+        ({"type": ["integer", "number"]}, {"type": "number"}),
+        ({"const": None}, {"const": None, "type": "null"}),
+        (
+            {"anyOf": [{"type": "string", "enum": ["a"]}, {"type": "string", "enum": ["b"]}]},
+            {"type": "string", "enum": ["a", "b"]},
+        ),
+        ({"anyOf": [{"type": "string", "enum": ["a"]}, {"type": "string"}]}, {"type": "string"}),
+    ],
+)
+def test_types_are_inferred_and_equal_forms_merged(schema: dict[str, Any], expected: dict[str, Any]) -> None:
+    plain, losses = simplified(schema)
+    assert (plain, losses) == (expected, ())
+
+
+@pytest.mark.parametrize("schema", [{}, True, False, {"description": "anything"}, {"type": 5}])
+def test_without_any_type_a_property_is_text_and_that_is_reported(schema: Any) -> None:
+    plain, losses = simplified(schema)
+    assert plain["type"] == "string"
+    assert losses == ("property p: it has no type, and is written as STRING",)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "written"),
+    [
+        (["string", "object"], "object"),
+        (["string", "array"], "array"),
+        (["integer", "string"], "string"),
+        (["boolean", "integer"], "integer"),
+    ],
+)
+def test_of_a_union_the_widest_form_is_written(kinds: list[str], written: str) -> None:
+    for schema in ({"type": kinds}, {"anyOf": [{"type": kind} for kind in kinds]}):
+        plain, losses = simplified(schema)
+        other = next(kind for kind in kinds if kind != written)
+        assert plain["type"] == written
+        assert losses == (f"property p: it is a union, and is written as {written.upper()} without {other}",)
+
+
+def test_objects_of_a_union_are_merged() -> None:
+    plain, losses = simplified(
+        {
+            "oneOf": [
+                {
+                    "type": "object",
+                    "properties": {"kind": {"const": "cat"}, "lives": {"type": "integer"}},
+                    "required": ["kind", "lives"],
+                },
+                {
+                    "type": "object",
+                    "properties": {"kind": {"const": "dog"}, "tricks": {"type": "string"}},
+                    "required": ["kind"],
+                },
+            ]
+        }
+    )
+    assert sorted(plain["properties"]) == ["kind", "lives", "tricks"]
+    assert plain["required"] == ["kind"]
+    assert losses == ()
+
+
+def test_references_are_written_out() -> None:
+    definitions = {"A": {"type": "string", "description": "theirs"}, "a/b~c d": {"type": "integer"}, "L": [{"type": "boolean"}]}
+    assert simplified({"$ref": "#/$defs/A", "description": "ours"}, **{"$defs": definitions})[0] == {
+        "type": "string",
+        "description": "ours",
+    }
+    assert simplified({"$ref": "#/$defs/a~1b~0c%20d"}, **{"$defs": definitions}) == ({"type": "integer"}, ())
+    assert simplified({"$ref": "#/$defs/L/0"}, **{"$defs": definitions}) == ({"type": "boolean"}, ())
+    items = simplified(
+        {"type": "array", "items": {"anyOf": [{"$ref": "#/$defs/A"}], "enum": [{"$ref": "data"}]}}, **{"$defs": definitions}
+    )
+    assert items[0]["items"] == {"anyOf": [definitions["A"]], "enum": [{"$ref": "data"}]}
+    both = simplified({"allOf": [{"$ref": "#/$defs/A"}, {"maxLength": 3}]}, **{"$defs": definitions})
+    assert both == ({"type": "string", "description": "theirs", "maxLength": 3}, ())
+
+
+@pytest.mark.parametrize("reference", ["#/$defs/None", "other.json#/a", "#/$defs/A/x", "#name"])
+def test_a_reference_to_nothing_is_reported(reference: str) -> None:
+    plain, losses = simplified({"$ref": reference}, **{"$defs": {"A": {"type": "string"}}})
+    assert plain["type"] == "string"
+    assert f"property p: {reference} refers to nothing in the tool" in losses[0]
+
+
+def test_a_schema_that_refers_to_itself_is_written_once() -> None:
+    tree = {
+        "type": "object",
+        "properties": {"value": {"type": "integer"}, "children": {"type": "array", "items": {"$ref": "#/$defs/T"}}},
+    }
+    plain, losses = simplified({"$ref": "#/$defs/T"}, **{"$defs": {"T": tree}})
+    assert plain["properties"]["children"]["items"] == {"type": "object"}
+    assert losses == ("property p.children: #/$defs/T refers to itself; its properties are written once only",)
+    assert simplify({"$ref": "#"})[0]["type"] == "object"
+
+
+def test_allof_joins_what_its_parts_ask_for() -> None:
+    plain, losses = simplified(
+        {
+            "allOf": [
+                {"properties": {"a": {"type": "string"}}, "required": ["a"]},
+                {"properties": {"b": {"type": "string"}, "a": {"type": "integer"}}, "required": ["a", "b"]},
+            ],
+            "type": "object",
+        }
+    )
+    assert plain["properties"] == {"a": {"type": "string"}, "b": {"type": "string"}}
+    assert plain["required"] == ["a", "b"]
+    assert losses == ()
+
+
+def test_the_source_is_not_changed() -> None:
+    schema = {"anyOf": [{"$ref": "#/$defs/A"}, {"type": "null"}], "$defs": {"A": {"enum": ["x", None]}}}
+    before = repr(schema)
+    simplify(schema)
+    assert repr(schema) == before
+
+
+def test_reports_are_bounded() -> None:
+    schema = {"type": "object", "properties": {f"p{i}": {} for i in range(1000)}}
+    losses = simplify(schema)[1]
+    assert len(losses) == 101
+    assert losses[-1] == "and there is more like that"
+
+
+def test_many_alternatives_are_bounded() -> None:
+    choice: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
+    plain, losses = simplified({"allOf": [choice] * 20})
+    assert plain["type"] == "string"
+    assert any("first 32" in loss for loss in losses)
+
+
+def test_what_is_no_schema_keyword_is_reported() -> None:
+    plain, losses = simplified({"type": "object", "properties": ["a"], "required": "a"})
+    assert plain == {"type": "object"}
+    assert losses == (
+        "property p: its properties are no object, and are left out",
+        "property p: its required is no list of names, and is left out",
+    )
