@@ -15,6 +15,62 @@ from gemma_tools.jsontext import read_json
 
 FinishReason: TypeAlias = Literal["stop", "tool_calls", "length"]
 
+ProblemKind: TypeAlias = Literal[
+    "after_end",
+    "argument_key",
+    "argument_text",
+    "bare_call",
+    "bracket_kind",
+    "bracket_missing",
+    "bracket_surplus",
+    "brackets_twice",
+    "call_limit",
+    "comma_missing",
+    "comma_surplus",
+    "cut",
+    "delimiter_in_string",
+    "delimiter_missing",
+    "delimiter_stray",
+    "end_tag_missing",
+    "equals",
+    "extra_key",
+    "fallback",
+    "fence_open",
+    "head",
+    "header",
+    "inference",
+    "invalid_arguments",
+    "json_block",
+    "key_bare",
+    "key_quoted",
+    "key_twice",
+    "label",
+    "literal",
+    "positional",
+    "print",
+    "quote_in_string",
+    "quotes",
+    "regex",
+    "repeated_call",
+    "round_brackets",
+    "second_call",
+    "spread",
+    "start_tag_twice",
+    "stray_end_tag",
+    "stray_token",
+    "string_bare",
+    "string_open",
+    "thought_open",
+    "thought_opened_again",
+    "type",
+    "undeclared",
+    "unreadable",
+    "value_missing",
+    "white_space",
+    "wrapper",
+]
+"""Every kind of `Problem`; docs/recovery.md says what each means."""
+
 
 def new_call_id() -> str:
     """A fresh tool-call id in OpenAI's manner: `call_` and 24 hexadecimal digits."""
@@ -64,13 +120,16 @@ class Problem:
     """What was repaired, or could not be read, or was cut.
 
     `kind` is one of the words that docs/recovery.md lists, `text` the model's own characters (empty for a repair that
-    lost none), `index` the call that it concerns, if any.
+    lost none), `index` the call that it concerns, if any. `start` and `end` say where it lies in the model's output, in
+    characters; None where it lies nowhere, as with a check of the complete arguments.
     """
 
-    kind: str
+    kind: ProblemKind
     message: str
     text: str = ""
     index: int | None = None
+    start: int | None = None
+    end: int | None = None
 
 
 Event: TypeAlias = ContentDelta | ReasoningDelta | ToolCallStarted | ToolCallDelta | ToolCallEnded | Problem

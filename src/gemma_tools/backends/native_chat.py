@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Protocol, cast
 
 from gemma_tools.engines.base import Cancellation, ChatPiece, Constraint, Engine, Generation, Sampling
-from gemma_tools.formats.reading import GeneratorParser, Reading
+from gemma_tools.formats.parsing import GeneratorParser, Reading
 from gemma_tools.prompt import Prompt
 from gemma_tools.reply import Event
 from gemma_tools.request import MEDIA_PARTS, Content, Message

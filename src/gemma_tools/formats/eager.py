@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from gemma_tools.formats.base import Recovery, ReplyParser
-from gemma_tools.formats.reading import Declared, declared_tools
+from gemma_tools.formats.parsing import Declared, declared_tools
 from gemma_tools.jsontext import refuse_constant
 from gemma_tools.reply import (
     ContentDelta,
@@ -289,7 +289,7 @@ class EagerParser:
             return events + held
         if found.content.strip():
             events.append(ContentDelta(found.content))
-        strategy = found.attempts[-1].strategy
+        strategy: Any = found.attempts[-1].strategy
         for index, call in enumerate(found.calls):
             events += (
                 ToolCallStarted(index, call.id, call.name),

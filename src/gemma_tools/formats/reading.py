@@ -1,25 +1,27 @@
-"""The ground that every reply parser stands on.
+"""The ground that every reply parser stands on: text that is read forward, and the reply that is built from it.
 
-A parser is written as one generator that reads forward through `self._text` from `self._pos` and yields whenever it needs
-more than is there, so that it is incremental by construction: `feed` appends and resumes it, `close` sets `self._ended` and
-lets it finish. Two rules keep every way of cutting the text equal to feeding it whole:
+A family's reader is made of generators over one `Buffer` and one `ReplyBuilder`. A generator yields whenever it needs more
+text than is there, so that reading is incremental by construction; `Parser` appends each piece and resumes the generator.
+Three rules keep every way of cutting the text equal to feeding it whole, and reading linear:
 
 - decide only on what is certain: where the text so far could still go another way, yield, unless it has ended;
-- before a yield, `self._pos` is the start of what is held back, and positions kept across the yield count from there
-  (consumed text is dropped between pieces), except while `self._pinned`: then no text is dropped and positions stay.
-  No local variable may hold the text across a yield: appending to it would copy it.
+- after a yield go on from where the last look ended, never from the beginning of a run;
+- hold no text, and no match object, in a local variable across a yield: appending to the text would then copy it.
+
+The whole output stays in the buffer, so that a position is a place in the model's output for as long as the parser lives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from gemma_tools.reply import (
     ContentDelta,
     Event,
     FinishReason,
     Problem,
+    ProblemKind,
     ReasoningDelta,
     Reply,
     ToolCall,
@@ -29,49 +31,46 @@ from gemma_tools.reply import (
     new_call_id,
 )
 from gemma_tools.request import validate_tools
+from gemma_tools.schema.shape import Shape, shape_of
 
-Reading: TypeAlias = Generator[None, None, None]
-Declared: TypeAlias = Mapping[str, Mapping[str, Any]] | None
-"""The parameters' schema of every declared tool by name; None means that any name goes."""
+T = TypeVar("T")
+Reading: TypeAlias = Generator[None, None, T]
+"""A reader: it yields for more text, and returns what it read."""
+Declared: TypeAlias = Mapping[str, Shape] | None
+"""What each declared tool's parameters may be, by name; None means that any name goes."""
 
-
-def declared_tools(tools: Sequence[Any] | None) -> Declared:
-    """The parameters' schema of every tool by name; None if any name goes.
-
-    Raises:
-        InvalidRequest: the tools are not OpenAI's.
-    """
-    if tools is None:
-        return None
-    if not isinstance(tools, list):
-        return _validated(tools)
-    # A parser is made for every reply, and a list of plain dicts is what most callers have.
-    declared: dict[str, Mapping[str, Any]] = {}
-    for tool in tools:
-        function = tool.get("function") if tool.__class__ is dict else None
-        if function.__class__ is not dict:
-            return _validated(tools)
-        name, parameters = function.get("name"), function.get("parameters") or {}
-        if name.__class__ is not str or parameters.__class__ is not dict:
-            return _validated(tools)
-        declared[name] = parameters
-    return declared
+MOST_REPEATS: Final = 4
+"""Identical calls in a row. One more ends the reading: a model that repeats itself does not stop before the token limit."""
 
 
-def _validated(tools: Sequence[Any]) -> Declared:
-    return {tool.name: tool.parameters or {} for tool in validate_tools(tools)}
+class Buffer:
+    """The model's output so far. `ended` says that no more will come."""
 
-
-class GeneratorParser:
-    """Buffering, events and the reply; a subclass writes `_read`."""
+    __slots__ = ("ended", "lane", "text")
 
     def __init__(self) -> None:
-        self._text = ""
-        self._pos = 0
-        self._pinned = False
-        self._ended = False
-        self._finish: Literal["stop", "length"] = "stop"
-        self._cut = False
+        self.text = ""
+        self.ended = False
+        self.lane: Callable[[str], bool] | None = None
+        """Set by a reader that waits in a long run of plain text: takes a piece without waking the reader, or refuses it.
+
+        The piece is in `text` already when it is called. A reader sets it right before it yields, and clears it after.
+        """
+
+    def append(self, piece: str) -> None:
+        """Add `piece` to the text."""
+        # Appending to a string that nothing else refers to is done in place: the text costs linear time, however it is cut.
+        text, self.text = self.text, ""
+        text += piece
+        self.text = text
+
+
+class ReplyBuilder:
+    """Collects the events of one generation, and the reply that they add up to."""
+
+    def __init__(self, buffer: Buffer, *, max_calls: int | None = None) -> None:
+        self._buffer = buffer
+        self._max_calls = max_calls
         self._events: list[Event] = []
         self._content: list[str] = []
         self._reasoning: list[str] = []
@@ -79,100 +78,176 @@ class GeneratorParser:
         self._calls: list[ToolCall] = []
         self._opened = 0
         self._open: tuple[str, str, list[str]] | None = None
-        self._closed = False
-        self._reader = self._read()
+        self._repeats = 0
+        self._cut = False
+        self.full: Literal["call_limit", "repeated_call"] | None = None
+        """Why nothing more is to be read, once that is so; what follows the calls belongs into a problem of this kind."""
 
-    def _read(self) -> Reading:
-        raise NotImplementedError
-
-    def feed(self, text: str) -> list[Event]:
-        """Take the next piece and return what is certain by now. Never raises, whatever the text."""
-        if self._closed:
-            raise ValueError("the parser is closed")
-        # Appending to a string that nothing else refers to is done in place: a long held-back text costs linear time.
-        held = self._text
-        self._text = ""
-        if self._pos and not self._pinned:
-            held = held[self._pos :]
-            self._pos = 0
-        held += text
-        self._text = held
-        del held
-        return self._resume()
-
-    def close(self, finish: Literal["stop", "length"] = "stop") -> list[Event]:
-        """The text has ended, and how; return what was held back."""
-        if self._closed:
-            return []
-        self._ended, self._finish = True, finish
-        events = self._resume()
-        self._closed = True
-        return events
-
-    @property
-    def reply(self) -> Reply:
-        """Everything read so far; complete after `close`."""
-        finish: FinishReason = "tool_calls" if self._calls else "stop"
-        if self._cut or self._finish == "length":
-            finish = "length"
-        return Reply(
-            content="".join(self._content) or None,
-            reasoning="".join(self._reasoning) or None,
-            tool_calls=tuple(self._calls),
-            finish_reason=finish,
-            problems=tuple(self._problems),
-        )
-
-    def _resume(self) -> list[Event]:
-        next(self._reader, None)
-        events, self._events = self._events, []
-        return events
-
-    def _pin(self) -> None:
-        """Keep all text from `_pos` on, and positions as they are from now on, until `_pinned` is set to False."""
-        if 2 * self._pos > len(self._text):
-            self._text = self._text[self._pos :]
-            self._pos = 0
-        self._pinned = True
-
-    def _emit_content(self, text: str) -> None:
+    def content(self, text: str) -> None:
+        """A piece of the answer."""
         if text:
             self._content.append(text)
             self._events.append(ContentDelta(text))
 
-    def _emit_reasoning(self, text: str) -> None:
+    def reasoning(self, text: str) -> None:
+        """A piece of the thought."""
         if text:
             self._reasoning.append(text)
             self._events.append(ReasoningDelta(text))
 
-    def _emit_problem(self, kind: str, message: str, text: str = "", *, index: int | None = None) -> None:
-        problem = Problem(kind, message, text, index)
+    def problem(
+        self, kind: ProblemKind, message: str, start: int, end: int, *, quoted: bool = False, index: int | None = None
+    ) -> None:
+        """Report what lies from `start` to `end`; `quoted` where its text is nowhere else in the reply."""
+        text = self._buffer.text[start:end] if quoted else ""
+        problem = Problem(kind, message, text, index, start, end)
         self._problems.append(problem)
         self._events.append(problem)
 
-    def _start_call(self, name: str, call_id: str | None = None) -> int:
-        """Begin a call and return its index; `_end_call` completes it, `_drop_call` gives it up."""
+    def start_call(self, name: str, call_id: str | None = None) -> int:
+        """Begin a call and return its index; `end_call` completes it, `drop_call` gives it up."""
         index, self._opened = self._opened, self._opened + 1
         call_id = call_id or new_call_id()
         self._open = (call_id, name, [])
         self._events.append(ToolCallStarted(index, call_id, name))
         return index
 
-    def _emit_arguments(self, json_text: str) -> None:
+    def arguments(self, json_text: str) -> None:
         """A piece of the open call's JSON text."""
         if json_text:
             assert self._open is not None
             self._open[2].append(json_text)
             self._events.append(ToolCallDelta(self._opened - 1, json_text))
 
-    def _end_call(self) -> None:
+    def end_call(self, start: int, end: int) -> bool:
+        """Complete the open call, which lies from `start` to `end`; False if it repeats the last ones once too often.
+
+        Such a call is given up and reported, and with it the reading is over: see `full`.
+        """
         assert self._open is not None
         call_id, name, pieces = self._open
+        call = ToolCall(call_id, name, "".join(pieces))
         self._open = None
-        self._calls.append(ToolCall(call_id, name, "".join(pieces)))
+        self._repeats = self._repeats + 1 if self._calls and self._calls[-1] == call else 1
+        if self._repeats > MOST_REPEATS:
+            self.full = "repeated_call"
+            message = f"the same call {self._repeats} times in a row"
+            self.problem("repeated_call", message, start, end, quoted=True, index=self._opened - 1)
+            return False
+        self._calls.append(call)
         self._events.append(ToolCallEnded(self._opened - 1))
+        if len(self._calls) == self._max_calls:
+            self.full = "call_limit"
+        return True
 
-    def _drop_call(self, *, cut: bool) -> None:
-        """Give the open call up: it stays without its end. `cut` when the text ended inside it."""
+    def drop_call(self) -> None:
+        """Give the open call up: it stays without its end."""
         self._open = None
-        self._cut |= cut
+
+    def cut(self) -> None:
+        """The text ended inside a call: the finish reason is "length", whatever the engine says."""
+        self._cut = True
+
+    @property
+    def last_index(self) -> int:
+        """The index of the call that was started last."""
+        return self._opened - 1
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a call was started that is neither complete nor given up."""
+        return self._open is not None
+
+    @property
+    def calls(self) -> int:
+        """How many calls are complete."""
+        return len(self._calls)
+
+    @property
+    def has_content(self) -> bool:
+        """Whether there is any content so far."""
+        return bool(self._content)
+
+    def take(self) -> list[Event]:
+        """The events since the last time."""
+        events, self._events = self._events, []
+        return events
+
+    def reply(self, finish: Literal["stop", "length"]) -> Reply:
+        """Everything so far, where generation ended as `finish` says."""
+        reason: FinishReason = "tool_calls" if self._calls else "stop"
+        if self._cut or finish == "length":
+            reason = "length"
+        return Reply(
+            content="".join(self._content) or None,
+            reasoning="".join(self._reasoning) or None,
+            tool_calls=tuple(self._calls),
+            finish_reason=reason,
+            problems=tuple(self._problems),
+        )
+
+
+class Parser:
+    """A `ReplyParser` that resumes `reading` with each piece of text."""
+
+    def __init__(self, buffer: Buffer, builder: ReplyBuilder, reading: Reading[None]) -> None:
+        self._buffer = buffer
+        self._builder = builder
+        self._reading = reading
+        self._finish: Literal["stop", "length"] = "stop"
+        self._closed = False
+
+    def feed(self, text: str) -> list[Event]:
+        """Take the next piece and return what is certain by now. Never raises on any text.
+
+        Raises:
+            ValueError: the parser is closed.
+        """
+        if self._closed:
+            raise ValueError("the parser is closed")
+        buffer = self._buffer
+        buffer.append(text)
+        if buffer.lane is None or not buffer.lane(text):
+            next(self._reading, None)
+        return self._builder.take()
+
+    def close(self, finish: Literal["stop", "length"] = "stop") -> list[Event]:
+        """The text has ended, and how; return what was held back."""
+        if self._closed:
+            return []
+        self._buffer.ended, self._finish = True, finish
+        next(self._reading, None)
+        self._closed = True
+        return self._builder.take()
+
+    @property
+    def finished(self) -> bool:
+        """Whether no more text will be read, because of `max_calls` or a call repeated again and again: stop the engine."""
+        return self._builder.full is not None
+
+    @property
+    def reply(self) -> Reply:
+        """Everything read so far; complete after `close`."""
+        return self._builder.reply(self._finish)
+
+
+def declared_tools(tools: Sequence[Any] | None) -> Declared:
+    """What the parameters of every tool may be, by name; None if any name goes.
+
+    Raises:
+        InvalidRequest: the tools are not OpenAI's.
+    """
+    if tools is None:
+        return None
+    # A parser is made for every reply, and a list of plain dicts is what most callers have.
+    declared: dict[str, Shape] = {}
+    for tool in tools if isinstance(tools, list) else ():
+        function = tool.get("function") if tool.__class__ is dict else None
+        name, parameters = (function.get("name"), function.get("parameters") or {}) if function.__class__ is dict else (0, 0)
+        if name.__class__ is not str or parameters.__class__ is not dict:
+            break
+        declared[name] = shape_of(parameters)
+    else:
+        if isinstance(tools, list):
+            return declared
+    return {tool.name: shape_of(tool.parameters or {}) for tool in validate_tools(tools)}

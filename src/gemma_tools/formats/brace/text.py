@@ -18,7 +18,7 @@ from gemma_tools.formats.base import Opens
 from gemma_tools.formats.brace.arguments import BodyReader
 from gemma_tools.formats.brace.tokens import Dialect
 from gemma_tools.formats.brace.values import Cut, Unreadable, behind_space
-from gemma_tools.formats.reading import Reading, declared_tools
+from gemma_tools.formats.parsing import Reading, declared_tools
 from gemma_tools.prompt import WORD_JOINER
 
 _NAME: Final = r"[^\s{}()\[\]\"'`,<]{1,400}"

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from gemma_tools.formats.brace.tokens import NUMERAL, Dialect
-from gemma_tools.formats.reading import GeneratorParser
+from gemma_tools.formats.parsing import GeneratorParser
 from gemma_tools.prompt import WORD_JOINER
 from gemma_tools.schema import coerce
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any, Final
 
 from gemma_tools.formats.literals.reader import Cut, LiteralReader, Refused, Step
-from gemma_tools.formats.reading import Reading, declared_tools
+from gemma_tools.formats.parsing import Reading, declared_tools
 from gemma_tools.schema.coerce import Schema
 
 STOPS: Final = ("<end_of_turn>", "<eos>")

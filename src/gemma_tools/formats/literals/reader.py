@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 from gemma_tools.formats.literals.escapes import inner_json, unescape
-from gemma_tools.formats.reading import GeneratorParser, Reading
+from gemma_tools.formats.parsing import GeneratorParser, Reading
 from gemma_tools.prompt import WORD_JOINER
 from gemma_tools.schema.coerce import Schema, bare, declares, delimited, element, member, types_of
 
