@@ -9,7 +9,8 @@ import pytest
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats import get_format
-from gemma_tools.grammar import MOST_CALLS, Grammar, answer_grammar
+from gemma_tools.formats.base import MOST_CALLS
+from gemma_tools.grammar import Grammar, answer_grammar
 from support.gbnf import Gbnf
 from support.grammar_tools import BRACES, guided, properties, takes, tokens, tool, write
 
@@ -267,6 +268,8 @@ def test_tool_choice(family: str) -> None:
     assert not both(required, calls["one"] + " Done.")
     assert not both(required, write(family, "five", {}))
 
+    assert not both(format.grammar(tools, tool_choice="required", max_calls=2), calls["one"] * 3)
+
     single = format.grammar(tools, tool_choice="required", parallel=False)
     assert both(single, calls["one"])
     assert not both(single, calls["one"] * 2)
@@ -324,9 +327,16 @@ def test_gemma_3_writes_calls_as_text(style: str) -> None:
     )
     several = "[" + ", ".join(call.strip("[]") for call in (put, ping)) + "]"
 
-    required = format.grammar(tools, tool_choice="required")
+    def crowd(count: int) -> str:
+        return "[" + ", ".join([ping.strip("[]")] * count) + "]"
+
+    required = format.grammar(tools, tool_choice="required", parallel=True)
     assert both(required, put)
     assert both(required, several)
+    assert both(required, crowd(16))
+    assert not both(required, crowd(17))
+    assert not both(format.grammar(tools, tool_choice="required", parallel=True, max_calls=2), crowd(3))
+    assert both(format.grammar(tools, tool_choice="required"), several) == (style == "pythonic")
     assert not both(required, put + " Done.")
     assert not both(required, put.replace("put", "pot"))
     assert not both(required, write("gemma3", "put", {"w": True}, tool_style=style))

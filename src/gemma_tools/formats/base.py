@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, TypeAlias
 
+from gemma_tools.errors import InvalidRequest
 from gemma_tools.prompt import Prompt
 from gemma_tools.reply import Event, Reply
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 Recovery: TypeAlias = Literal["strict", "schema", "eager"]
 Opens: TypeAlias = Literal["content", "reasoning"]
 ToolChoice: TypeAlias = str | Mapping[str, Any]
+
+MOST_CALLS: Final = 16
+"""Calls in one reply, so that a model cannot go on calling for ever."""
 
 
 class ReplyParser(Protocol):
@@ -28,8 +32,24 @@ class ReplyParser(Protocol):
         """The text has ended, and how; return what was held back."""
 
     @property
+    def finished(self) -> bool:
+        """Whether no more text will be read, because of `max_calls` or a call repeated again and again: stop the engine."""
+
+    @property
     def reply(self) -> Reply:
         """Everything read so far; complete after `close`."""
+
+
+def check_max_calls(max_calls: object) -> None:
+    """Refuse what is not an integer from 1.
+
+    Raises:
+        InvalidRequest: with `param` "max_calls".
+    """
+    if not isinstance(max_calls, int) or isinstance(max_calls, bool):
+        raise InvalidRequest("must be an integer from 1", param="max_calls", code="invalid_type")
+    if max_calls < 1:
+        raise InvalidRequest(f"must be at least 1, got {max_calls}", param="max_calls", code="invalid_value")
 
 
 class Format(ABC):
@@ -46,6 +66,11 @@ class Format(ABC):
     def call_opening(self) -> tuple[str, str] | None:
         """What a call begins with: the text before its name, and what stands between name and arguments; None: no telling."""
         return None
+
+    @property
+    def several_calls(self) -> bool:
+        """Whether the notation that the prompt asks for has several calls in one reply."""
+        return True
 
     @abstractmethod
     def render(
@@ -73,14 +98,16 @@ class Format(ABC):
         *,
         opens: Opens = "content",
         guarded: Collection[str] = (),
+        max_calls: int | None = None,
     ) -> ReplyParser:
         """A parser for one generation.
 
         `tools=None`: unknown, any name in the exact notation is a call; `[]`: none, never a call. `opens` and `guarded`
         come from the `Prompt`: what the first character belongs to, and which spellings were broken in it.
+        Reading ends after `max_calls` complete calls: the parser is `finished`, and what still comes is a problem.
 
         Raises:
-            InvalidRequest: the tools are not OpenAI's.
+            InvalidRequest: the tools are not OpenAI's, or `max_calls` is not an integer from 1.
         """
 
     def parse(
@@ -91,9 +118,10 @@ class Format(ABC):
         opens: Opens = "content",
         finish: Literal["stop", "length"] = "stop",
         guarded: Collection[str] = (),
+        max_calls: int | None = None,
     ) -> Reply:
         """Read a whole generation: feeding a parser once. Raises what `parser` raises; no text is an error."""
-        parser = self.parser(tools, opens=opens, guarded=guarded)
+        parser = self.parser(tools, opens=opens, guarded=guarded, max_calls=max_calls)
         parser.feed(text)
         parser.close(finish)
         return parser.reply
@@ -104,10 +132,17 @@ class Format(ABC):
         tools: Sequence[Mapping[str, Any] | Tool],
         *,
         tool_choice: ToolChoice = "auto",
-        parallel: bool = True,
+        parallel: bool | None = None,
         opens: Opens = "content",
+        max_calls: int = MOST_CALLS,
     ) -> Grammar:
-        """A grammar of the calls that are valid for `tools`, in this format's notation; `opens` comes from the `Prompt`."""
+        """A grammar of the calls that are valid for `tools`, in this format's notation; `opens` comes from the `Prompt`.
+
+        It allows from one to `max_calls` calls, with `parallel=False` one; by default `parallel` is what `several_calls` says.
+
+        Raises:
+            InvalidRequest: the tools or the choice are not OpenAI's, or `max_calls` is not an integer from 1.
+        """
 
     @abstractmethod
     def declaration(self, tool: Mapping[str, Any] | Tool) -> str:

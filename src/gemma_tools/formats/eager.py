@@ -309,6 +309,11 @@ class EagerParser:
         return (native, *(self._recovered.attempts if self._recovered else ()))
 
     @property
+    def finished(self) -> bool:
+        """See `ReplyParser.finished`."""
+        return self._native.finished
+
+    @property
     def reply(self) -> Reply:
         """Everything read so far; complete after `close`."""
         reply, found = self._native.reply, self._recovered

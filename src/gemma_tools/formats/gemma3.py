@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
+from gemma_tools.formats.base import MOST_CALLS, Format, Opens, Recovery, ReplyParser, ToolChoice, check_max_calls
 from gemma_tools.formats.eager import with_recovery
 from gemma_tools.formats.literals.calls import Gemma3Parser
 from gemma_tools.formats.literals.writer import json_lines, json_text, python_text
@@ -92,6 +92,11 @@ class Gemma3Format(Format):
         """See `Format.call_opening`."""
         return ("[", "(") if self.tool_style == "pythonic" else ('{"name": "', '", "parameters": {')
 
+    @property
+    def several_calls(self) -> bool:
+        """See `Format.several_calls`: the JSON style documents one object."""
+        return self.tool_style == "pythonic"
+
     def __post_init__(self) -> None:
         check_option("exact", self.exact, (False, True))
         check_option("recovery", self.recovery, ("strict", "schema", "eager"))
@@ -144,9 +149,16 @@ class Gemma3Format(Format):
         return quote(text or "")
 
     def parser(
-        self, tools: Sequence[RawTool] | None = None, *, opens: Opens = "content", guarded: Collection[str] = ()
+        self,
+        tools: Sequence[RawTool] | None = None,
+        *,
+        opens: Opens = "content",
+        guarded: Collection[str] = (),
+        max_calls: int | None = None,
     ) -> ReplyParser:
         """See `Format.parser`. Both tool styles are read, whichever the prompt asks for."""
+        if max_calls is not None:
+            check_max_calls(max_calls)
 
         def native(tools: Sequence[RawTool] | None) -> ReplyParser:
             return Gemma3Parser(tools, guarded=guarded, strict=self.recovery == "strict")
@@ -158,15 +170,19 @@ class Gemma3Format(Format):
         tools: Sequence[RawTool],
         *,
         tool_choice: ToolChoice = "auto",
-        parallel: bool = True,
+        parallel: bool | None = None,
         opens: Opens = "content",
+        max_calls: int = MOST_CALLS,
     ) -> Grammar:
         """See `Format.grammar`."""
+        check_max_calls(max_calls)
         from gemma_tools.formats.literals.grammar import gemma3_grammar
         from gemma_tools.grammar.values import Bounds
 
+        several = self.several_calls if parallel is None else parallel
+        most = max_calls if several else 1
         bounds = Bounds(string=self.longest_string)
-        return gemma3_grammar(self.tool_style, self.controls, tools, tool_choice=tool_choice, parallel=parallel, bounds=bounds)
+        return gemma3_grammar(self.tool_style, self.controls, tools, tool_choice=tool_choice, max_calls=most, bounds=bounds)
 
     def declaration(self, tool: RawTool) -> str:
         """One tool as it stands in the list of functions."""

@@ -110,6 +110,11 @@ class GeneratorParser:
         return events
 
     @property
+    def finished(self) -> bool:
+        """Whether no more text will be read: never."""
+        return False
+
+    @property
     def reply(self) -> Reply:
         """Everything read so far; complete after `close`."""
         finish: FinishReason = "tool_calls" if self._calls else "stop"

@@ -20,9 +20,6 @@ from gemma_tools.grammar.notation import Json, Notation
 from gemma_tools.grammar.values import Bounds, SchemaReader
 from gemma_tools.request import RawChoice, RawTool, Tool, validate_choice, validate_tools
 
-MOST_CALLS: Final = 64
-"""Calls in one reply, so that a model cannot go on calling for ever."""
-
 
 @dataclass(frozen=True)
 class Grammar:

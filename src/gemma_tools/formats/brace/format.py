@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from gemma_tools.formats.base import Format, Opens, Recovery, ReplyParser, ToolChoice
+from gemma_tools.formats.base import MOST_CALLS, Format, Opens, Recovery, ReplyParser, ToolChoice, check_max_calls
 from gemma_tools.formats.brace.text import BraceParser
 from gemma_tools.formats.brace.tokens import Dialect
 from gemma_tools.formats.eager import with_recovery
@@ -33,9 +33,16 @@ class BraceFormat(Format):
         return self.dialect.start + "call:", "{"
 
     def parser(
-        self, tools: Sequence[RawTool] | None = None, *, opens: Opens = "content", guarded: Collection[str] = ()
+        self,
+        tools: Sequence[RawTool] | None = None,
+        *,
+        opens: Opens = "content",
+        guarded: Collection[str] = (),
+        max_calls: int | None = None,
     ) -> ReplyParser:
         """See `Format.parser`."""
+        if max_calls is not None:
+            check_max_calls(max_calls)
 
         def native(tools: Sequence[RawTool] | None) -> ReplyParser:
             return BraceParser(self.dialect, tools, opens=opens, guarded=guarded, strict=self.recovery == "strict")
@@ -47,12 +54,15 @@ class BraceFormat(Format):
         tools: Sequence[RawTool],
         *,
         tool_choice: ToolChoice = "auto",
-        parallel: bool = True,
+        parallel: bool | None = None,
         opens: Opens = "content",
+        max_calls: int = MOST_CALLS,
     ) -> Grammar:
         """See `Format.grammar`."""
+        check_max_calls(max_calls)
         from gemma_tools.formats.brace.grammar import brace_grammar
         from gemma_tools.grammar.values import Bounds
 
+        most = 1 if parallel is False else max_calls
         bounds = Bounds(string=self.longest_string)
-        return brace_grammar(self.dialect, tools, tool_choice=tool_choice, parallel=parallel, opens=opens, bounds=bounds)
+        return brace_grammar(self.dialect, tools, tool_choice=tool_choice, opens=opens, max_calls=most, bounds=bounds)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gemma_tools.formats.base import Opens
 from gemma_tools.formats.brace.tokens import Dialect
-from gemma_tools.grammar import MOST_CALLS, Draft, Grammar
+from gemma_tools.grammar import Draft, Grammar
 from gemma_tools.grammar.nodes import EMPTY, Lit, Node, Token, alt, optional, repeat, seq
 from gemma_tools.grammar.notation import Brace
 from gemma_tools.grammar.values import Bounds
@@ -18,8 +18,8 @@ def brace_grammar(
     tools: Sequence[RawTool],
     *,
     tool_choice: RawChoice = "auto",
-    parallel: bool = True,
     opens: Opens = "content",
+    max_calls: int,
     bounds: Bounds,
 ) -> Grammar:
     """The grammar of FunctionGemma's or Gemma 4's replies.
@@ -39,7 +39,7 @@ def brace_grammar(
         for tool in draft.tools
     ]
     call = draft.rules.add("call", alt(*calls)) if calls else EMPTY
-    several = repeat(call, 1, MOST_CALLS if parallel else 1)
+    several = repeat(call, 1, max_calls)
     waiting = optional(Token(dialect.stop[-1]))
     reply: Node = text
     if draft.mode == "required":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from gemma_tools.grammar import MOST_CALLS, Draft, Grammar
+from gemma_tools.grammar import Draft, Grammar
 from gemma_tools.grammar.charset import each
 from gemma_tools.grammar.nodes import EMPTY, Lit, alt, repeat, seq
 from gemma_tools.grammar.notation import Json, Keywords, Python
@@ -20,7 +20,7 @@ def gemma3_grammar(
     tools: Sequence[RawTool],
     *,
     tool_choice: RawChoice = "auto",
-    parallel: bool = True,
+    max_calls: int,
     bounds: Bounds,
 ) -> Grammar:
     """The grammar of Gemma 3's replies in one tool style; `controls` are the spellings of its control tokens.
@@ -32,19 +32,18 @@ def gemma3_grammar(
         InvalidRequest: `tools` or `tool_choice` are not OpenAI's.
     """
     draft = Draft(controls, tools, tool_choice)
-    most = MOST_CALLS - 1 if parallel else 0
     if style == "pythonic":
         values, keys = Python(draft.rules, controls), Keywords(draft.rules, controls)
         calls = [draft.call(tool, values, keys, f"{tool.name}(", ")", bounds) for tool in draft.tools]
         call = draft.rules.add("call", alt(*calls)) if calls else EMPTY
-        written = seq(Lit("["), call, repeat(seq(Lit(", "), call), 0, most), Lit("]"))
+        written = seq(Lit("["), call, repeat(seq(Lit(", "), call), 0, max_calls - 1), Lit("]"))
     else:
         json = Json(draft.rules, controls)
         opening = '{{"name": {}, "parameters": {{'
         calls = [draft.call(tool, json, json, opening.format(quote_json(tool.name)), "}}", bounds) for tool in draft.tools]
         call = draft.rules.add("call", alt(*calls)) if calls else EMPTY
-        several = seq(Lit("["), call, repeat(seq(Lit(", "), call), 1, most), Lit("]")) if most else EMPTY
-        written = alt(call, several) if most else call
+        several = seq(Lit("["), call, repeat(seq(Lit(", "), call), 1, max_calls - 1), Lit("]"))
+        written = alt(call, several) if max_calls > 1 else call
     if draft.mode == "required":
         return draft.grammar(written)
     if not calls:
