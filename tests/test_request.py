@@ -60,7 +60,7 @@ def test_other_kinds_of_text_parts() -> None:
     assert [part["text"] for part in content] == ["a", "b", "c", "d"]
 
 
-@pytest.mark.parametrize("arguments", ["", " ", "{}", {}, None, " {} "])
+@pytest.mark.parametrize("arguments", ["", " ", "{}", {}, None, " {} ", "null", "\n null "])
 def test_no_arguments_in_every_shape(arguments: Any) -> None:
     assert validate([USER, assistant(call(arguments))]).messages[1].tool_calls == (Call("1", "act", {}),)
 
@@ -71,7 +71,7 @@ def test_arguments_as_text_and_as_an_object() -> None:
         assert validate([USER, assistant(call(given_arguments))]).messages[1].tool_calls[0].arguments == arguments
 
 
-@pytest.mark.parametrize("text", ['{"a": 1', "[1]", "3", '"{}"', "null", '{"a": NaN}', '{"a": 1e999}', "a=1", "{'a': 1}"])
+@pytest.mark.parametrize("text", ['{"a": 1', "[1]", "3", '"{}"', "[null]", '{"a": NaN}', '{"a": 1e999}', "a=1", "{'a': 1}"])
 def test_arguments_that_are_no_json_object_are_kept(text: str) -> None:
     made = validate([USER, assistant(call(text))]).messages[1].tool_calls[0]
     assert not made.readable

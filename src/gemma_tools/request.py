@@ -276,7 +276,9 @@ def _call(call_id: str | None, function: object, where: str, known: set[str]) ->
             value = read_json(arguments) if arguments else {}
         except ValueError:
             value = arguments if arguments.strip() else {}
-        if value.__class__ is not dict:
+        if value is None:  # what some clients send for a call without arguments
+            value = {}
+        elif value.__class__ is not dict:
             value, readable = {"arguments": value}, False
     elif arguments is None:
         value = {}

@@ -190,6 +190,31 @@ def test_schemas_that_the_template_prints_badly(schema: dict[str, Any], expected
         assert declared(schema, exact=True)[0] == f"{start}{exact}}}"
 
 
+def test_a_null_description_is_python_s_none_in_the_template_only() -> None:
+    null = {"type": "string", "description": None}
+    nested = {"type": "object", "properties": {"q": null}}
+    for options, written in (({}, "<escape><escape>"), ({"exact": True}, "<escape>None<escape>")):
+        assert declared(null, **options)[0] == f"p:{{description:{written},type:<escape>STRING<escape>}}"
+        assert f"q:{{description:{written}," in declared(nested, **options)[0]
+        declaration = get_format("functiongemma", **options).declaration(tool(description=None))
+        assert declaration.endswith(f"declaration:act{{description:{written}}}<end_function_declaration>")
+    assert "{description:<escape><escape>}" in get_format("functiongemma", exact=True).declaration(
+        {"type": "function", "function": {"name": "act"}}
+    )
+
+
+@pytest.mark.parametrize("arguments", ["null", " null\n", None])
+@pytest.mark.parametrize("name", ["functiongemma", "gemma3", "gemma4"])
+def test_null_arguments_are_no_arguments(name: str, arguments: str | None) -> None:
+    asked = calls()
+    form = get_format(name)
+    expected = form.render([USER, calls()]).text
+    asked["tool_calls"][0]["function"]["arguments"] = arguments
+    prompt = form.render([USER, asked])
+    assert prompt.text == expected
+    assert not any("arguments" in loss for loss in prompt.losses)
+
+
 def test_parameters_without_a_type_are_closed() -> None:
     declaration = get_format("functiongemma").declaration(tool({"properties": {"a": {"type": "string"}}, "required": ["a"]}))
     assert declaration.endswith("required:[<escape>a<escape>],type:<escape>OBJECT<escape>}}<end_function_declaration>")

@@ -225,11 +225,16 @@ def _text_only(content: Content, index: int) -> Content:
     return content
 
 
+def _described(schema: Schema, exact: bool) -> str:
+    """The description of a property; the template prints one that is null as `None`."""
+    description = schema.get("description", "")
+    return "" if description is None and not exact else str(description)
+
+
 def _property(declaration: Declaration, schema: Schema, path: Path) -> list[Piece]:
     """Description always, then what belongs to the type, then the type."""
     said = ["description", "type"]
-    description = schema.get("description")
-    pieces: list[Piece] = [f"description:{declaration.notation.string('' if description is None else str(description))}"]
+    pieces: list[Piece] = [f"description:{declaration.notation.string(_described(schema, declaration.exact))}"]
     kind = str(schema.get("type", "")).upper()
     if kind == "STRING" and schema.get("enum"):
         said.append("enum")

@@ -178,8 +178,9 @@ class Declaration:
 
     def write(self, tool: Tool) -> tuple[str, tuple[str, ...]]:
         """The declaration, quoted, and what it leaves unsaid, one sentence each."""
-        string = self.notation.string
-        pieces: list[Piece] = [f"declaration:{quote(tool.name)}{{description:{string(tool.description)}"]
+        printed_none = self.exact and tool.function.get("description", "") is None  # as Python prints it
+        description = self.notation.string("None" if printed_none else tool.description)
+        pieces: list[Piece] = [f"declaration:{quote(tool.name)}{{description:{description}"]
         if tool.parameters:
             schema: Schema = tool.parameters
             if not self.exact:
