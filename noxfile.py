@@ -56,9 +56,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Static types."""
+    """Static types, of the source and of code that uses it; pyright wants Node.js, and fetches it where it is missing."""
     install(session, "types")
     session.run("mypy", *session.posargs)
+    session.run("pytest", "tests/test_types.py")
 
 
 @nox.session

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from gemma_tools.request import FIELD_POLICY
+from gemma_tools.policy import FIELD_POLICY
 
 PAGE = Path(__file__).parents[1] / "docs" / "request-fields.md"
 HEADINGS = {

@@ -1,85 +1,12 @@
-"""The fields of a request body: what is done with each, and the checks of single values.
-
-The names are those of https://platform.openai.com/docs/api-reference/chat/create, and a few that Gemma's servers add.
-"""
+"""Checks of single values of a request body."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any
 
 from gemma_tools.errors import InvalidRequest
-
-Treatment = Literal["honoured", "accepted", "engine", "refused"]
-
-
-@dataclass(frozen=True, slots=True)
-class FieldPolicy:
-    """What is done with one field of a request body.
-
-    `honoured`: it has its effect. `accepted`: it is taken and has none. `engine`: it has its effect where the engine can,
-    and is refused where it cannot. `refused`: it is an error, unless it is null. `note` says more.
-    """
-
-    treatment: Treatment
-    note: str
-
-
-def _table() -> dict[str, FieldPolicy]:
-    honoured = {
-        "model": "The name of the model; one that is not there is an error.",
-        "messages": "All roles of today and `function`; content as text, parts or nothing.",
-        "tools": "Functions. Custom and built-in tools are refused.",
-        "tool_choice": "`none`, `auto`, `required`, one function, or `allowed_tools`.",
-        "parallel_tool_calls": "`false`: the answer holds one call at most.",
-        "functions": "The legacy form of `tools`; the answer then has `function_call`.",
-        "function_call": "The legacy form of `tool_choice`.",
-        "response_format": "`text`, `json_object` or `json_schema`.",
-        "stream": "Chunks in place of one completion.",
-        "stream_options": "`include_usage`; its other keys have no effect.",
-        "max_tokens": "At least 1. With `max_completion_tokens` the smaller one counts.",
-        "max_completion_tokens": "At least 1. With `max_tokens` the smaller one counts.",
-        "temperature": "From 0 to 2.",
-        "top_p": "From 0 to 1.",
-        "top_k": "Not OpenAI's. An integer from 0.",
-        "min_p": "Not OpenAI's. From 0 to 1.",
-        "seed": "An integer of 64 bits.",
-        "n": "From 1 to 128. The answers are generated one after another.",
-        "stop": "A text or a list of texts.",
-        "reasoning_effort": "`none` and `minimal` turn thinking off, `low`, `medium`, `high` and `xhigh` turn it on.",
-        "chat_template_kwargs": "Not OpenAI's. `enable_thinking`, which goes before `reasoning_effort`; `preserve_thinking`.",
-    }
-    accepted = {
-        "user": "There are no accounts.",
-        "metadata": "Nothing is stored.",
-        "store": "Nothing is stored.",
-        "service_tier": "There is one tier.",
-        "prompt_cache_key": "Engines reuse what they have computed by the prompt itself.",
-        "prompt_cache_retention": "Engines reuse what they have computed by the prompt itself.",
-        "safety_identifier": "There are no accounts.",
-        "verbosity": "Gemma was not trained on it.",
-    }
-    engine = {
-        "logprobs": "The probabilities of the tokens that were drawn.",
-        "top_logprobs": "From 0 to 20, with `logprobs`.",
-        "logit_bias": "Token ids are those of the engine's own vocabulary.",
-        "frequency_penalty": "From -2 to 2; 0 is no demand.",
-        "presence_penalty": "From -2 to 2; 0 is no demand.",
-    }
-    refused = {
-        "audio": "Gemma writes text only.",
-        "modalities": 'Anything but `["text"]` is refused: Gemma writes text only.',
-        "prediction": "No engine here takes one.",
-        "web_search_options": "There is no search.",
-    }
-    groups: dict[Treatment, dict[str, str]] = {"honoured": honoured, "accepted": accepted, "engine": engine, "refused": refused}
-    return {name: FieldPolicy(treatment, note) for treatment, notes in groups.items() for name, note in notes.items()}
-
-
-FIELD_POLICY: Final[Mapping[str, FieldPolicy]] = MappingProxyType(_table())
-"""Every field of a request body that is known, by name. A field that is not in it is refused as unknown."""
+from gemma_tools.policy import FIELD_POLICY
 
 
 def check_fields(body: Mapping[str, Any]) -> None:

@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, cast
 
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.fields import FIELD_POLICY, INT64, FieldPolicy, check_fields, flag, integer, mapping, number, text
+from gemma_tools.fields import INT64, check_fields, flag, integer, mapping, number, text
 from gemma_tools.jsontext import check_json, is_mapping, read_json
+from gemma_tools.policy import FIELD_POLICY, FieldPolicy
 
 __all__ = [
     "FIELD_POLICY",
@@ -26,6 +27,7 @@ __all__ = [
     "ChatRequest",
     "Content",
     "Conversation",
+    "Dumpable",
     "FieldPolicy",
     "Message",
     "Part",
@@ -124,8 +126,15 @@ class Conversation(NamedTuple):
     tool_choice: ToolChoice
 
 
-RawMessage: TypeAlias = Mapping[str, Any] | Message
-RawTool: TypeAlias = Mapping[str, Any] | Tool
+class Dumpable(Protocol):
+    """An object that gives itself as a dict, such as the messages and calls of the openai package."""
+
+    def model_dump(self) -> dict[str, Any]:
+        """The object as JSON values."""
+
+
+RawMessage: TypeAlias = Mapping[str, Any] | Message | Dumpable
+RawTool: TypeAlias = Mapping[str, Any] | Tool | Dumpable
 RawChoice: TypeAlias = str | Mapping[str, Any] | ToolChoice | None
 
 

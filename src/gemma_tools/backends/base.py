@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, overload
 
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.fields import integer, number, text
-from gemma_tools.request import ChatRequest, parse_request
+from gemma_tools.policy import RequestFields
+from gemma_tools.request import ChatRequest, RawMessage, RawTool, parse_request
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 
     from gemma_tools.tokens import BaseTokenCounter
 
-    Response: TypeAlias = ChatCompletion | Iterator[ChatCompletionChunk]
-    AsyncResponse: TypeAlias = ChatCompletion | AsyncIterator[ChatCompletionChunk]
+    RawFormat: TypeAlias = type[BaseModel] | Mapping[str, Any] | None
+    Stream: TypeAlias = Generator[ChatCompletionChunk, None, None]
+    AsyncStream: TypeAlias = AsyncGenerator[ChatCompletionChunk, None]
+    Response: TypeAlias = ChatCompletion | Stream
+    AsyncResponse: TypeAlias = ChatCompletion | AsyncStream
 
 
 class BaseModelBackend(ABC):
@@ -75,26 +79,57 @@ class BaseModelBackend(ABC):
 
     @abstractmethod
     def _run(self, request: ChatRequest, cancel: Cancellation) -> Response:
-        """Answer `request`: a completion, or an iterator of chunks if it asks for a stream."""
+        """Answer `request`: a completion, or a generator of chunks if it asks for a stream."""
 
     @abstractmethod
     async def _arun(self, request: ChatRequest, cancel: Cancellation) -> AsyncResponse:
         """The same without ever blocking the event loop."""
 
+    @overload
     def run(
         self,
-        messages: Sequence[Mapping[str, Any]],
-        response_format: type[BaseModel] | Mapping[str, Any] | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        messages: Sequence[RawMessage],
+        response_format: RawFormat = None,
+        tools: Sequence[RawTool] | None = None,
+        *,
+        stream: Literal[False] = ...,
+        **fields: Unpack[RequestFields],
+    ) -> ChatCompletion: ...
+    @overload
+    def run(
+        self,
+        messages: Sequence[RawMessage],
+        response_format: RawFormat = None,
+        tools: Sequence[RawTool] | None = None,
+        *,
+        stream: Literal[True],
+        **fields: Unpack[RequestFields],
+    ) -> Stream: ...
+    @overload
+    def run(
+        self,
+        messages: Sequence[RawMessage],
+        response_format: RawFormat = None,
+        tools: Sequence[RawTool] | None = None,
+        *,
+        stream: bool | None,
+        **fields: Unpack[RequestFields],
+    ) -> Response: ...
+    def run(
+        self,
+        messages: Sequence[RawMessage],
+        response_format: RawFormat = None,
+        tools: Sequence[RawTool] | None = None,
         *,
         stream: bool | None = None,
-        **fields: Any,
+        **fields: Unpack[RequestFields],
     ) -> Response:
-        """Answer `messages`: a `ChatCompletion`, or an iterator of chunks when streaming.
+        """Answer `messages`: a `ChatCompletion`, or a generator of chunks when streaming.
 
         `response_format` is a pydantic class or OpenAI's own object; `tools` are OpenAI's, and `[]` or None means none.
-        `stream=None` leaves it to `model_config_dict["stream"]`. `fields` are more fields of an OpenAI request:
-        `tool_choice`, `temperature`, `max_tokens`, ... Closing the iterator, or leaving a loop over it, stops the engine.
+        `stream=None` leaves it to `model_config_dict["stream"]`; type checkers take a call without `stream` for one that does
+        not stream. `fields` are more fields of an OpenAI request: `tool_choice`, `temperature`, `max_tokens`, ...; see
+        `gemma_tools.policy.RequestFields`. Closing the generator, or leaving a loop over it, stops the engine.
 
         Raises:
             InvalidRequest: the request cannot be honoured; `param` names the field.
@@ -103,16 +138,46 @@ class BaseModelBackend(ABC):
         """
         return self.respond(self._request(messages, response_format, tools, stream, fields))
 
+    @overload
     async def arun(
         self,
-        messages: Sequence[Mapping[str, Any]],
-        response_format: type[BaseModel] | Mapping[str, Any] | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        messages: Sequence[RawMessage],
+        response_format: RawFormat = None,
+        tools: Sequence[RawTool] | None = None,
+        *,
+        stream: Literal[False] = ...,
+        **fields: Unpack[RequestFields],
+    ) -> ChatCompletion: ...
+    @overload
+    async def arun(
+        self,
+        messages: Sequence[RawMessage],
+        response_format: RawFormat = None,
+        tools: Sequence[RawTool] | None = None,
+        *,
+        stream: Literal[True],
+        **fields: Unpack[RequestFields],
+    ) -> AsyncStream: ...
+    @overload
+    async def arun(
+        self,
+        messages: Sequence[RawMessage],
+        response_format: RawFormat = None,
+        tools: Sequence[RawTool] | None = None,
+        *,
+        stream: bool | None,
+        **fields: Unpack[RequestFields],
+    ) -> AsyncResponse: ...
+    async def arun(
+        self,
+        messages: Sequence[RawMessage],
+        response_format: RawFormat = None,
+        tools: Sequence[RawTool] | None = None,
         *,
         stream: bool | None = None,
-        **fields: Any,
+        **fields: Unpack[RequestFields],
     ) -> AsyncResponse:
-        """`run`, awaited. Cancelling the task, or closing the iterator, stops the engine."""
+        """`run`, awaited. Cancelling the task, or closing the generator, stops the engine."""
         return await self.arespond(self._request(messages, response_format, tools, stream, fields))
 
     def respond(self, request: ChatRequest, *, cancel: Cancellation | None = None) -> Response:
@@ -120,7 +185,7 @@ class BaseModelBackend(ABC):
         return self._run(request, cancel or Cancellation())
 
     async def arespond(self, request: ChatRequest, *, cancel: Cancellation | None = None) -> AsyncResponse:
-        """`respond`, awaited: a completion, or an asynchronous iterator of chunks."""
+        """`respond`, awaited: a completion, or an asynchronous generator of chunks."""
         return await self._arun(request, cancel or Cancellation())
 
     @property
@@ -148,11 +213,11 @@ class BaseModelBackend(ABC):
 
     def _request(
         self,
-        messages: Sequence[Mapping[str, Any]],
-        response_format: type[BaseModel] | Mapping[str, Any] | None,
-        tools: Sequence[Mapping[str, Any]] | None,
+        messages: Sequence[RawMessage],
+        response_format: RawFormat,
+        tools: Sequence[RawTool] | None,
         stream: bool | None,
-        fields: Mapping[str, Any],
+        fields: RequestFields,
     ) -> ChatRequest:
         body: dict[str, Any] = {
             "model": self.model_type,

@@ -1,4 +1,4 @@
-"""What `model_config_dict` may hold, checked: sampling, and how answers are given.
+"""What `model_config_dict` may hold, checked: sampling, and how answers are given; and the keywords of models, typed.
 
 A setting that is not set is the engine's own default. With tools, a temperature of at most 0.2 is wise: a call is no place
 for surprises.
@@ -7,11 +7,16 @@ for surprises.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gemma_tools.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from gemma_tools.backends.plan import OnInvalid
+    from gemma_tools.formats.base import Recovery
+    from gemma_tools.tokens import BaseTokenCounter
 
 
 class ModelConfig(BaseModel):
@@ -95,3 +100,49 @@ class Gemma4Config(ModelConfig):
     top_p: float | None = Field(0.95, ge=0, le=1)
     top_k: int | None = Field(64, ge=0)
     enable_thinking: bool | None = None
+
+
+class Settings(TypedDict, total=False):
+    """The settings of all families, as keywords: the fields of the configuration classes."""
+
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    seed: int | None
+    max_tokens: int | None
+    num_predict: int | None
+    repeat_penalty: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    stop: str | list[str] | None
+    stream: bool
+    stream_arguments: Literal["whole", "live"]
+    engine_options: dict[str, Any]
+    enable_thinking: bool | None
+
+
+class FormatOptions(TypedDict, total=False):
+    """The options of all families' formats, as keywords. An option that the family does not have is refused."""
+
+    exact: bool
+    tool_content: Literal["string", "json_object"]
+    longest_string: int
+    default_instruction: bool
+    tool_style: Literal["pythonic", "json"]
+    variant: Literal["small", "large", "3", "3n"]
+    revision: str
+
+
+class ModelOptions(Settings, FormatOptions, total=False):
+    """What `create_model` takes besides the name, the engine and its URL: settings, and the arguments of the family's class."""
+
+    model_config_dict: Mapping[str, Any] | None
+    api_key: str | None
+    token_counter: BaseTokenCounter | None
+    timeout: float | None
+    max_retries: int
+    recovery: Recovery
+    on_invalid: OnInvalid | None
+    allow_remote_media: bool
+    allow_file_media: bool

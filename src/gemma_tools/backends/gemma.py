@@ -11,10 +11,10 @@ from contextlib import closing
 from dataclasses import replace
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, Unpack
 
 from gemma_tools.backends.base import BaseModelBackend
-from gemma_tools.backends.config import ModelConfig
+from gemma_tools.backends.config import FormatOptions, ModelConfig
 from gemma_tools.backends.media import MediaPolicy, load_media, refuse_media
 from gemma_tools.backends.names import model_file, ollama_name
 from gemma_tools.backends.native_chat import LOSS, ChatReader, NativeChat, native_messages, needs_chat, one_call_each, text_of
@@ -36,9 +36,9 @@ from gemma_tools.request import MEDIA_PARTS, ChatRequest
 from gemma_tools.tokens import BaseTokenCounter, token_counter
 
 if TYPE_CHECKING:
-    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+    from openai.types.chat import ChatCompletion
 
-    from gemma_tools.backends.base import AsyncResponse, Response
+    from gemma_tools.backends.base import AsyncResponse, Response, Stream
 
 
 P = TypeVar("P")
@@ -70,7 +70,7 @@ class GemmaBackend(BaseModelBackend):
         on_invalid: OnInvalid | None = None,
         allow_remote_media: bool = False,
         allow_file_media: bool = False,
-        **format_options: Any,
+        **format_options: Unpack[FormatOptions],
     ) -> None:
         """Join the family's format to an engine.
 
@@ -141,7 +141,7 @@ class GemmaBackend(BaseModelBackend):
     def _whole(self, request: ChatRequest, turns: Iterator[Turn]) -> ChatCompletion:
         return completion(self._heading(request), turns)
 
-    def _stream(self, request: ChatRequest, turns: Iterator[Turn]) -> Iterator[ChatCompletionChunk]:
+    def _stream(self, request: ChatRequest, turns: Iterator[Turn]) -> Stream:
         return chunks(self._heading(request), turns, calls=self._calls, include_usage=request.include_usage)
 
     def _heading(self, request: ChatRequest) -> Heading:

@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, Unpack
 
 from gemma_tools.backends.base import BaseModelBackend
+from gemma_tools.backends.config import ModelOptions
 from gemma_tools.backends.gemma import GemmaBackend
 from gemma_tools.backends.gguf import Header, read_header
 from gemma_tools.engines.base import Engine
@@ -54,7 +55,9 @@ _NAMES = (
 )
 
 
-def create_model(name: str, *, engine: Engine | str | None = None, url: str | None = None, **config: Any) -> BaseModelBackend:
+def create_model(
+    name: str, *, engine: Engine | str | None = None, url: str | None = None, **config: Unpack[ModelOptions]
+) -> BaseModelBackend:
     """The backend for a model's name; see the table at the top of this module.
 
     `engine` is an engine of your own or an engine's name, `url` where its server is. `config` holds settings (temperature,
@@ -71,10 +74,11 @@ def create_model(name: str, *, engine: Engine | str | None = None, url: str | No
         return factory(name, **given, **config)
     family = _family(name)
     backend: type[GemmaBackend] = getattr(import_module(f"gemma_tools.backends.{family.name}"), _FAMILIES[family.name])
-    settings = dict(config.pop("model_config_dict", None) or {})
-    settings |= {key: config.pop(key) for key in list(config) if key in backend.config_type.model_fields}
+    options: dict[str, Any] = {**config}
+    settings = dict(options.pop("model_config_dict", None) or {})
+    settings |= {key: options.pop(key) for key in list(options) if key in backend.config_type.model_fields}
     try:
-        return backend(name, settings, **given, **{**family.options, **config})
+        return backend(name, settings, **given, **{**family.options, **options})
     except InvalidRequest as wrong:
         if wrong.code != "unknown_option":
             raise

@@ -16,9 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, aclosing, closing
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Unpack
 
 from gemma_tools.errors import InvalidRequest
+from gemma_tools.policy import RequestFields
 from gemma_tools.reply import ToolCall
 from gemma_tools.tools.toolbox import Toolable, ToolBox, ToolResult, fault
 from gemma_tools.tools.transcript import Stopped, Transcript
@@ -38,11 +39,25 @@ _MAX_THREADS = 16
 class ChatModel(Protocol):
     """What the loop asks of a model; every `BaseModelBackend` is one."""
 
-    def run(self, messages: Any, response_format: Any = None, tools: Any = None, *, stream: Any = None, **sampling: Any) -> Any:
+    def run(
+        self,
+        messages: Any,
+        response_format: Any = None,
+        tools: Any = None,
+        *,
+        stream: Any = None,
+        **fields: Unpack[RequestFields],
+    ) -> Any:
         """A `ChatCompletion`, or an iterator of its chunks with `stream=True`."""
 
     async def arun(
-        self, messages: Any, response_format: Any = None, tools: Any = None, *, stream: Any = None, **sampling: Any
+        self,
+        messages: Any,
+        response_format: Any = None,
+        tools: Any = None,
+        *,
+        stream: Any = None,
+        **fields: Unpack[RequestFields],
     ) -> Any:
         """The same, awaited."""
 
