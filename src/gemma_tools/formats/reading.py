@@ -44,13 +44,14 @@ MOST_REPEATS: Final = 4
 
 
 class Buffer:
-    """The model's output so far. `ended` says that no more will come."""
+    """The model's output so far. `ended` says that no more will come, and `cut` that the token limit ended it."""
 
-    __slots__ = ("ended", "lane", "text")
+    __slots__ = ("cut", "ended", "lane", "text")
 
     def __init__(self) -> None:
         self.text = ""
         self.ended = False
+        self.cut = False
         self.lane: Callable[[str], bool] | None = None
         """Set by a reader that waits in a long run of plain text: takes a piece without waking the reader, or refuses it.
 
@@ -78,6 +79,8 @@ class ReplyBuilder:
         self._calls: list[ToolCall] = []
         self._opened = 0
         self._open: tuple[str, str, list[str]] | None = None
+        self.pieces: list[str] = []
+        """The JSON text of the open call that no event holds yet: `take` and `end_call` make one Delta of it."""
         self._repeats = 0
         self._cut = False
         self.full: Literal["call_limit", "repeated_call"] | None = None
@@ -114,8 +117,12 @@ class ReplyBuilder:
 
     def arguments(self, json_text: str) -> None:
         """A piece of the open call's JSON text."""
-        if json_text:
-            assert self._open is not None
+        self.pieces.append(json_text)
+
+    def _tell_arguments(self) -> None:
+        json_text = "".join(self.pieces)
+        self.pieces.clear()
+        if json_text and self._open is not None:
             self._open[2].append(json_text)
             self._events.append(ToolCallDelta(self._opened - 1, json_text))
 
@@ -124,6 +131,7 @@ class ReplyBuilder:
 
         Such a call is given up and reported, and with it the reading is over: see `full`.
         """
+        self._tell_arguments()
         assert self._open is not None
         call_id, name, pieces = self._open
         call = ToolCall(call_id, name, "".join(pieces))
@@ -143,6 +151,7 @@ class ReplyBuilder:
     def drop_call(self) -> None:
         """Give the open call up: it stays without its end."""
         self._open = None
+        self.pieces.clear()
 
     def cut(self) -> None:
         """The text ended inside a call: the finish reason is "length", whatever the engine says."""
@@ -170,6 +179,8 @@ class ReplyBuilder:
 
     def take(self) -> list[Event]:
         """The events since the last time."""
+        if self.pieces:
+            self._tell_arguments()
         events, self._events = self._events, []
         return events
 
@@ -215,7 +226,7 @@ class Parser:
         """The text has ended, and how; return what was held back."""
         if self._closed:
             return []
-        self._buffer.ended, self._finish = True, finish
+        self._buffer.ended, self._buffer.cut, self._finish = True, finish == "length", finish
         next(self._reading, None)
         self._closed = True
         return self._builder.take()
