@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gemma_tools.formats import get_format
 from gemma_tools.reply import ContentDelta, ReasoningDelta, Reply, ToolCallDelta, ToolCallEnded, ToolCallStarted
-from support.outputs import FORMATS, TOOLS, calls, damage, output, pieces, words
+from support.outputs import FORMATS, TOOLS, calls, damage, lost, output, pieces, words
 
 LEVELS = ("strict", "schema", "eager")
 formats = st.builds(get_format, st.sampled_from(FORMATS), recovery=st.sampled_from(LEVELS))
@@ -88,18 +88,6 @@ def test_a_cut_call_is_never_presented_as_finished(name, made, data):
     assert reply.finish_reason == "length"
     given_calls = [(call.name, call.arguments) for call in reply.tool_calls]
     assert given_calls == made[: len(given_calls)]
-
-
-def letters(text: str) -> Counter[str]:
-    return Counter(c for c in text if c.isalpha())
-
-
-def lost(format, text: str, reply: Reply) -> Counter[str]:
-    """Letters of `text` that are neither said, nor in a problem, nor part of a call or a control token."""
-    shown = letters("".join([reply.content or "", reply.reasoning or "", *(problem.text for problem in reply.problems)]))
-    for token in format.controls:
-        text = text.replace(token, " ")
-    return letters(text) - shown
 
 
 @given(st.data())

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from typing import get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gemma_tools.bench import Gemma4ToolParser
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats import get_format
-from support.outputs import FORMATS
+from gemma_tools.formats.strategies import OtherNotation
+from gemma_tools.reply import ContentDelta, Problem
+from support.outputs import FORMATS, lost
 
 TOOLS = [
     {
@@ -105,6 +111,161 @@ def test_a_cut_answer_is_not_recovered():
         '{"name": "read_file", "arguments": {"path": "a"}}', TOOLS, finish="length"
     )
     assert (reply.tool_calls, reply.finish_reason) == ((), "length")
+
+
+CALL = '{"name": "read_file", "arguments": {"path": "a.py"}}'
+READ = 'read_file({"path": "a.py"})'
+
+SHOWN = [
+    f"Write `{READ}` to see it.",
+    f"- `{READ}`\n- `list_dir({{}})`",
+    f"The log says:\n\n```output\n{CALL}\n```\n",
+    f"It ran:\n~~~bash\n{READ}\n~~~",
+    f"You wrote:\n\n> {CALL}\n\nDid you mean that?",
+    f"> ```json\n> {CALL}\n> ```",
+    f"```text\nnot closed\n{CALL}",
+    f"```yaml\na: ```\n{CALL}\n```",
+    'I have {"name": "read_file", "parameters": {"type": "object", "properties": {"path": {"type": "string"}}}}.',
+]
+
+
+@pytest.mark.parametrize("text", SHOWN)
+@pytest.mark.parametrize("name", ["functiongemma", "gemma4"])
+def test_what_is_only_shown_is_no_call(name, text):
+    reply = get_format(name, recovery="eager").parse(text, TOOLS)
+    assert (reply.content, reply.tool_calls, reply.problems) == (text, (), ())
+
+
+WRITTEN = {
+    f"`{READ}`": None,
+    f"```\n{READ}\n```": None,
+    f"~~~json\n{CALL}\n~~~\nDone.": "\nDone.",
+    f"First:\n```json\n{CALL}\n{CALL}\n```\nDone.": "First:\n\nDone.",
+    f"```JSON\n{CALL} or so\n```": "```JSON\n or so\n```",
+    f"Sure: ```json {CALL}``` there.": "Sure:  there.",
+    f"It's `odd, but {CALL}": "It's `odd, but ",
+    f"Use `it` and ``it`s``: {CALL}": "Use `it` and ``it`s``: ",
+    f"```tool_code\n{CALL}": None,
+    f"`open\n{CALL}\nshut`": "`open\n\nshut`",
+    CALL.replace("a.py", "```\\n`a`.py"): None,
+    "```json\n" + CALL.replace("a.py", "```a.py") + "\n```": None,
+}
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_calls_in_code_are_read_and_the_marks_go_with_them(text):
+    reply = get_format("gemma4", recovery="eager").parse(text, TOOLS)
+    assert [call.name for call in reply.tool_calls] == ["read_file"] * (text.count(CALL) or 1)
+    assert reply.content == WRITTEN[text]
+
+
+def test_a_name_has_a_letter_where_any_name_goes():
+    format = get_format("gemma4", recovery="eager")
+    for text in ('{"name": "", "arguments": {}}', '{"name": "--", "arguments": {}}', '[tool_call] : {"a": 1}', '_({"a": 1})'):
+        assert format.parse(text).tool_calls == (), text
+
+
+def test_recovered_calls_say_where_they_are():
+    call = '[{"name": "read_file", "arguments": {"path": "a"}}, {"name": "list_dir", "arguments": {}}]'
+    text = f"<|channel>thought\nHm.<channel|>Sure: {call} ok"
+    reply = get_format("gemma4", recovery="eager").parse(text, TOOLS)
+    places = [(p.index, p.text, p.start, p.end) for p in reply.problems]
+    start = text.index(call)
+    assert places == [(0, call, start, start + len(call)), (1, "", start, start + len(call))]
+    assert reply.content == "Sure:  ok"
+
+
+def test_a_place_that_is_not_certain_is_not_told():
+    text = f"<|channel>thought\n{CALL}<channel|>{CALL}"
+    (problem,) = get_format("gemma4", recovery="eager").parse(text, TOOLS).problems
+    assert (problem.kind, problem.text, problem.start, problem.end) == ("json_block", CALL, None, None)
+
+
+def test_a_refused_call_in_native_tags_that_is_another_notation():
+    text = f"<|tool_call>{CALL}<tool_call|>"
+    reply = get_format("gemma4", recovery="eager").parse(text, TOOLS)
+    assert [call.arguments for call in reply.tool_calls] == [{"path": "a.py"}]
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+def test_max_calls_bounds_recovered_calls_and_the_rest_is_a_problem(cut):
+    other = CALL.replace("a.py", "b.py")
+    for text, most, kept, content, rest in (
+        (f"One {CALL} two {other} done", 1, 1, "One ", f" two {other} done"),
+        (f"One {CALL} two {other} done", 2, 2, "One  two ", " done"),
+        (f"One {CALL} two {other} done", 3, 2, "One  two  done", None),
+        (f"[{CALL}, {other}]", 1, 1, None, f"[{CALL}, {other}]"),
+        (f"```json\n{CALL}\n```\n", 1, 1, None, None),
+    ):
+        parser = get_format("gemma4", recovery="eager").parser(TOOLS, max_calls=most)
+        for start in range(0, len(text), cut):
+            parser.feed(text[start : start + cut])
+        parser.close()
+        reply = parser.reply
+        assert [call.arguments["path"] for call in reply.tool_calls] == ["a.py", "b.py"][:kept]
+        assert (reply.content or "").strip() == (content or "").strip()
+        limits = [p for p in reply.problems if p.kind == "call_limit"]
+        assert [p.text for p in limits] == ([] if rest is None else [rest])
+        assert all(text[p.start : p.end] == p.text for p in limits)
+
+
+def test_the_fifth_identical_call_in_a_row_is_dropped_and_ends_the_reading():
+    format = get_format("gemma4", recovery="eager")
+    reply = format.parse(f"{CALL}\n" * 4, TOOLS)
+    assert (len(reply.tool_calls), {p.kind for p in reply.problems}) == (4, {"json_block"})
+    reply = format.parse(f"{CALL}\n" * 7, TOOLS)
+    assert len(reply.tool_calls) == 4
+    assert reply.problems[-1].kind == "repeated_call"
+    assert reply.problems[-1].text == f"\n{CALL}" * 3 + "\n"
+
+
+scraps = st.lists(
+    st.sampled_from(
+        [
+            CALL,
+            READ,
+            f"[{CALL}, {CALL}]",
+            '{"path": "x"}',
+            '{"list_dir": 1}',
+            "list_dir ",
+            "```json\n",
+            "```\n",
+            "~~~\n",
+            "`",
+            "\n> ",
+            " so ",
+            "\n",
+            "<turn|>",
+            "<end_of_turn>",
+            "<|channel>thought\n",
+            "<channel|>",
+            '{"name": "list_dir", "arguments": {"dir"',
+            "<|tool_call>call:open_file{path:a}<tool_call|>",
+            "<start_function_call>call:open_file{path:a}<end_function_call>",
+        ]
+    ),
+    max_size=9,
+)
+
+
+@given(st.sampled_from(FORMATS), scraps, st.sampled_from([None, 1, 2]), st.integers(1, 9))
+def test_nothing_is_lost_and_places_hold_whatever_is_recovered(name, parts, most, cut):
+    format, text = get_format(name, recovery="eager"), "".join(parts)
+    reply = format.parse(text, TOOLS, max_calls=most)
+    parser = format.parser(TOOLS, max_calls=most)
+    events = [event for start in range(0, len(text), cut) for event in parser.feed(text[start : start + cut])]
+    events += parser.close()
+    assert parser.reply == reply
+    content = "".join(event.text for event in events if isinstance(event, ContentDelta))
+    assert (content if content.strip() else None) == reply.content or reply.content == content
+    assert tuple(event for event in events if isinstance(event, Problem)) == reply.problems
+    if any(problem.kind in get_args(OtherNotation) for problem in reply.problems):
+        labels = "thought" * text.count("thought") + "json" * text.count("json")
+        assert not lost(format, text, reply) - Counter(labels)
+        assert most is None or len(reply.tool_calls) <= most
+    for problem in reply.problems:
+        if problem.text and problem.start is not None:
+            assert text[problem.start : problem.end] == problem.text
 
 
 class TestToolParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from gemma_tools.formats import get_format
 from gemma_tools.formats.base import Format
+from gemma_tools.reply import Reply
 
 FORMATS = ("functiongemma", "gemma4", "gemma3")
 
@@ -149,3 +151,15 @@ def pieces(text: str, random: random.Random) -> list[str]:
         cut.append(text[:size])
         text = text[size:]
     return cut
+
+
+def letters(text: str) -> Counter[str]:
+    return Counter(c for c in text if c.isalpha())
+
+
+def lost(format: Format, text: str, reply: Reply) -> Counter[str]:
+    """Letters of `text` that are neither said, nor in a problem, nor part of a call or a control token."""
+    shown = letters("".join([reply.content or "", reply.reasoning or "", *(problem.text for problem in reply.problems)]))
+    for token in format.controls:
+        text = text.replace(token, " ")
+    return letters(text) - shown

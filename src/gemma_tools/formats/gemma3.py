@@ -10,14 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import MOST_CALLS, Format, Opens, Recovery, ReplyParser, ToolChoice, check_max_calls
-from gemma_tools.formats.eager import with_recovery
+from gemma_tools.formats.eager import EagerParser
 from gemma_tools.formats.literals.calls import Gemma3Parser
 from gemma_tools.formats.literals.writer import json_lines, json_text, python_text
+from gemma_tools.formats.reading import declared_tools
 from gemma_tools.formats.rendering import STRING_LENGTHS, ToolContent, check_option, result_of
 from gemma_tools.jsontext import check_json
 from gemma_tools.prompt import Prompt, quote, unquote
@@ -160,10 +161,10 @@ class Gemma3Format(Format):
         if max_calls is not None:
             check_max_calls(max_calls)
 
-        def native(tools: Sequence[RawTool] | None) -> ReplyParser:
-            return Gemma3Parser(tools, guarded=guarded, strict=self.recovery == "strict")
-
-        return with_recovery(native, tools, self.recovery)
+        parser = Gemma3Parser(tools, guarded=guarded, strict=self.recovery == "strict")
+        if self.recovery != "eager":
+            return parser
+        return EagerParser(parser, declared_tools(tools), partial(Gemma3Parser, None), max_calls=max_calls)
 
     def grammar(
         self,

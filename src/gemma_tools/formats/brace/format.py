@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gemma_tools.formats.base import MOST_CALLS, Format, Opens, Recovery, ReplyParser, ToolChoice, check_max_calls
 from gemma_tools.formats.brace.text import BraceParser
 from gemma_tools.formats.brace.tokens import Dialect
-from gemma_tools.formats.eager import with_recovery
+from gemma_tools.formats.eager import EagerParser
+from gemma_tools.formats.reading import declared_tools
 from gemma_tools.request import RawTool
 
 if TYPE_CHECKING:
@@ -44,10 +46,10 @@ class BraceFormat(Format):
         if max_calls is not None:
             check_max_calls(max_calls)
 
-        def native(tools: Sequence[RawTool] | None) -> ReplyParser:
-            return BraceParser(self.dialect, tools, opens=opens, guarded=guarded, strict=self.recovery == "strict")
-
-        return with_recovery(native, tools, self.recovery)
+        parser = BraceParser(self.dialect, tools, opens=opens, guarded=guarded, strict=self.recovery == "strict")
+        if self.recovery != "eager":
+            return parser
+        return EagerParser(parser, declared_tools(tools), partial(BraceParser, self.dialect, None), max_calls=max_calls)
 
     def grammar(
         self,
