@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "gemma_tools"
 
 LAYERS = [
     {"errors", "log", "data"},
-    {"jsontext", "policy"},
+    {"gguf", "jsontext", "policy"},
     {"prompt", "reply"},
     {"fields", "schema"},
     {"request"},

@@ -11,10 +11,10 @@ import pytest
 
 from gemma_tools import FunctionGemmaModel, Gemma3Model, Gemma4Model, create_model, register_backend
 from gemma_tools.backends import registry
-from gemma_tools.backends.gguf import read_header
 from gemma_tools.backends.names import model_file, ollama_name
 from gemma_tools.data import tiny_path
 from gemma_tools.errors import InvalidRequest, ModelNotFound, UnknownName
+from gemma_tools.gguf import read_header
 from gemma_tools.testing import ScriptedEngine
 from support.chat import WEATHER, calls, user
 

@@ -26,9 +26,9 @@ from typing import Any, TypeAlias, Unpack
 from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.backends.config import ModelOptions
 from gemma_tools.backends.gemma import GemmaBackend
-from gemma_tools.backends.gguf import Header, read_header
 from gemma_tools.engines.base import Engine
 from gemma_tools.errors import InvalidRequest, UnknownName
+from gemma_tools.gguf import Header, read_header
 
 Factory: TypeAlias = Callable[..., BaseModelBackend]
 """Makes a backend. It is called with the model's name, and with the keyword arguments of `create_model` that were given."""

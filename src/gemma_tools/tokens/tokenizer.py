@@ -1,0 +1,181 @@
+"""Gemma's tokenizer, made from the model's own vocabulary and exact: the ids are those that llama.cpp gives.
+
+```python
+tokenizer = GemmaTokenizer.from_file("gemma-3-4b-it-q4_0.gguf")
+tokenizer.count("What is the weather in Lisbon?")
+```
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+from gemma_tools.errors import InvalidRequest, UnknownName
+from gemma_tools.tokens.spellings import longest_of
+from gemma_tools.tokens.vocabulary import SPACE, Kind, Vocabulary, byte_of, read_vocabulary
+
+if TYPE_CHECKING:
+    from gemma_tools.tokens.merging import Merger
+
+_HALF: Final = re.compile("[\ud800-\udfff]")
+_HTML_TAG: Final = re.compile(r"</?[a-z][a-z0-9]*>")
+
+
+class GemmaTokenizer:
+    """Text to token ids and back.
+
+    Text is text: no spelling in it becomes a special token unless `control` names it. Nothing is built before the first use,
+    and `from_file` gives one tokenizer a file. Safe to use from several threads.
+
+    A literal U+2581, which vocabularies use for the space, is read as a space, except that white-space runs are looked for
+    before, as llama.cpp does. So `decode(encode(text))` is `text.replace("\\u2581", " ")`.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._markers: dict[str, int] = {}
+        self._words: dict[str, int] = {}
+        for number, kind in enumerate(vocabulary.kinds):
+            piece = vocabulary.pieces[number]
+            if kind in (Kind.CONTROL, Kind.UNKNOWN) or (kind == Kind.USER_DEFINED and not _is_text(piece)):
+                self._markers.setdefault(piece, number)
+            elif kind == Kind.USER_DEFINED:
+                self._words.setdefault(piece, number)
+        self.controls: Final[frozenset[str]] = frozenset(self._markers)
+        """The spellings of the special tokens, those that are typed USER_DEFINED but are no text (`<start_of_image>`) too."""
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """The tokenizer of a GGUF file, a Hugging Face `tokenizer.json` (or its folder), or a `tokenizer.model`.
+
+        Raises:
+            ModelNotFound: there is no such file, or it is broken.
+            InvalidRequest: its tokenizer is not of Gemma's kind, or its merges are not complete.
+        """
+        file = Path(path).expanduser()
+        try:
+            stat = file.stat()
+        except OSError:
+            return cls(read_vocabulary(file))  # which says what is wrong
+        return cast(Self, _from_file(file.resolve(), stat.st_mtime_ns, stat.st_size, cast(Any, cls)))
+
+    def encode(self, text: str, *, control: Collection[str] = ()) -> list[int]:
+        """The ids of `text`, in which only the spellings in `control` are special tokens.
+
+        Raises:
+            UnknownName: the vocabulary has no special token that `control` names.
+        """
+        if _HALF.search(text):
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # halves of one character are joined
+        if not control:
+            return self._encode_text(text)
+        named = {spelling: self._marker(spelling) for spelling in control}
+        ids: list[int] = []
+        for number, part in enumerate(_splitter(frozenset(named)).split(text)):
+            if number % 2:
+                ids.append(named[part])
+            elif part:
+                ids += self._encode_text(part)
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of `ids`, special tokens by their spelling. Bytes that are not UTF-8 become U+FFFD.
+
+        Raises:
+            InvalidRequest: an id is not in the vocabulary; `param` is "ids".
+        """
+        return b"".join(self._bytes_of(ids)).decode("utf-8", "replace")
+
+    def count(self, text: str, *, control: Collection[str] = ()) -> int:
+        """How many tokens `encode` makes."""
+        return len(self.encode(text, control=control))
+
+    def id(self, token: str) -> int:
+        """The id of a special token.
+
+        Raises:
+            UnknownName: the vocabulary has no such special token.
+        """
+        return self._marker(token)
+
+    def token(self, id: int) -> str:
+        """How the token `id` is spelled: a special token as in `controls`, a byte as `<0x0A>`, a space as a space.
+
+        Raises:
+            InvalidRequest: the id is not in the vocabulary.
+        """
+        return self._vocabulary.pieces[self._checked(id)]
+
+    def __len__(self) -> int:
+        """The size of the vocabulary."""
+        return len(self._vocabulary.pieces)
+
+    def __repr__(self) -> str:
+        return f"<GemmaTokenizer of {len(self):,} tokens>"
+
+    @cached_property
+    def _merger(self) -> Merger:
+        from gemma_tools.tokens.merging import Merger
+
+        return Merger(self._vocabulary)
+
+    @cached_property
+    def _splitter(self) -> re.Pattern[str] | None:
+        return longest_of(self._words)
+
+    def _encode_text(self, text: str) -> list[int]:
+        """The ids of text between two special tokens."""
+        encode, words, prefix = self._merger.encode, self._words, self._vocabulary.space_prefix
+        ids: list[int] = []
+        for number, part in enumerate(self._splitter.split(text) if self._splitter else (text,)):
+            if number % 2:
+                ids.append(words[part])
+            elif part:
+                plain = part.replace(SPACE, " ")
+                ids += encode(" " + plain if prefix else plain)
+        return ids
+
+    def _bytes_of(self, ids: Iterable[int]) -> Iterator[bytes]:
+        pieces, kinds, prefix = self._vocabulary.pieces, self._vocabulary.kinds, self._vocabulary.space_prefix
+        begins = True
+        for number in ids:
+            piece, kind = pieces[self._checked(number)], kinds[number]
+            merged = kind in (Kind.NORMAL, Kind.BYTE)
+            if kind == Kind.BYTE:
+                yield bytes([byte_of(piece)])
+            else:
+                data = piece.encode("utf-8", "replace")
+                yield data[1:] if prefix and begins and merged and data[:1] == b" " else data
+            begins = not merged
+
+    def _checked(self, id: int) -> int:
+        if not 0 <= id < len(self._vocabulary.pieces):
+            raise InvalidRequest(f"{id} is not a token id: the vocabulary has {len(self):,}", param="ids")
+        return id
+
+    def _marker(self, spelling: str) -> int:
+        number = self._markers.get(spelling)
+        if number is None:
+            raise UnknownName(f"the vocabulary has no special token {spelling!r}")
+        return number
+
+
+def _is_text(piece: str) -> bool:
+    """Whether a user-defined piece is text that stays whole, such as a run of line breaks, and no special token."""
+    return piece.isspace() or _HTML_TAG.fullmatch(piece) is not None
+
+
+@lru_cache(maxsize=64)
+def _splitter(spellings: frozenset[str]) -> re.Pattern[str]:
+    pattern = longest_of(spellings)
+    assert pattern is not None
+    return pattern
+
+
+@lru_cache(maxsize=8)
+def _from_file(path: Path, modified: int, size: int, kind: Any) -> Any:
+    return kind(read_vocabulary(path))

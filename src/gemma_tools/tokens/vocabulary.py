@@ -1,0 +1,235 @@
+"""A model's vocabulary, read from the three kinds of file that hold one, into one form.
+
+| file | pieces | order of merging |
+|---|---|---|
+| `*.gguf` | `tokenizer.ggml.tokens`, their types | `tokenizer.ggml.scores`, or `tokenizer.ggml.merges` |
+| `tokenizer.json` (Hugging Face) | `model.vocab` and `added_tokens` | `model.merges`, which must be complete |
+| `tokenizer.model` (SentencePiece) | a protocol buffer of pieces, their types | their scores |
+
+Sources: docs/gguf.md in the ggml repository; sentencepiece_model.proto in SentencePiece; the documentation of `tokenizers`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+from gemma_tools.errors import InvalidRequest, ModelNotFound
+from gemma_tools.gguf import read_header
+
+SPACE: Final = "\u2581"
+"""How vocabularies spell a space."""
+_BYTE: Final = re.compile(r"<0x([0-9A-F]{2})>")
+_UNORDERED: Final = 0.0
+
+
+class Kind(IntEnum):
+    """What a piece is. The numbers are those of SentencePiece's files, which GGUF has taken over."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """The pieces of a vocabulary by id, a space written as a space. The better a piece's score, the earlier it is merged."""
+
+    pieces: Sequence[str]
+    kinds: Sequence[int]
+    scores: Sequence[float]
+    space_prefix: bool = False
+    """Whether text gets a space in front, at its beginning and after each special token."""
+
+
+def read_vocabulary(path: Path) -> Vocabulary:
+    """The vocabulary in a GGUF file, a `tokenizer.json` or the folder that holds it, or a SentencePiece `tokenizer.model`.
+
+    Raises:
+        ModelNotFound: there is no such file, or it cannot be read.
+        InvalidRequest: its tokenizer is of another kind; `param` is "path".
+    """
+    if path.is_dir():
+        found = [path / name for name in ("tokenizer.json", "tokenizer.model") if (path / name).is_file()]
+        if not found:
+            raise ModelNotFound(f"{path} holds neither tokenizer.json nor tokenizer.model")
+        path = found[0]
+    if path.suffix == ".json":
+        return _from_json(path)
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+        if magic == b"GGUF":
+            return _from_gguf(read_header(path), path)
+        return _from_sentencepiece(path.read_bytes(), path)
+    except OSError as error:
+        raise ModelNotFound(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _refuse(path: Path, reason: str) -> InvalidRequest:
+    return InvalidRequest(f"{path}: {reason}", param="path", code="unsupported_tokenizer")
+
+
+def _spaced(pieces: Sequence[str]) -> list[str]:
+    return [piece.replace(SPACE, " ") for piece in pieces]
+
+
+def _from_gguf(header: Mapping[str, Any], path: Path) -> Vocabulary:
+    key = "tokenizer.ggml."
+    pieces, kinds = header.get(key + "tokens"), header.get(key + "token_type")
+    if not pieces or kinds is None or len(kinds) != len(pieces):
+        raise _refuse(path, "the file has no tokenizer, or not the type of each token")
+    merges, scores = header.get(key + "merges"), header.get(key + "scores")
+    spaced = _spaced(pieces)
+    if merges:
+        scores = _scores_of_merges(spaced, kinds, [_halves(merge) for merge in merges], path)
+    elif header.get(key + "model") != "llama" or scores is None:
+        raise _refuse(path, f"a tokenizer of type {header.get(key + 'model')!r} is not supported: Gemma's is 'llama'")
+    return Vocabulary(spaced, kinds, scores, bool(header.get(key + "add_space_prefix", True)))
+
+
+def _from_json(path: Path) -> Vocabulary:
+    try:
+        file = json.loads(path.read_bytes())
+        model = file["model"]
+        vocab: Mapping[str, int] = model["vocab"]
+        added = {token["id"]: token for token in file.get("added_tokens", ())}
+        size = 1 + max([*vocab.values(), *added])
+    except OSError as error:
+        raise ModelNotFound(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ModelNotFound(f"{path} is not a tokenizer of Hugging Face's tokenizers") from None
+    if model.get("type") != "BPE" or not model.get("byte_fallback"):
+        raise _refuse(path, "the tokenizer must be of type BPE with byte fallback, as Gemma's is")
+    pieces, kinds = [""] * size, [int(Kind.UNUSED)] * size
+    for piece, number in vocab.items():
+        pieces[number] = piece.replace(SPACE, " ")
+        kinds[number] = Kind.BYTE if _BYTE.fullmatch(piece) else Kind.NORMAL
+    for number, token in added.items():
+        pieces[number] = token["content"].replace(SPACE, " ")
+        kinds[number] = Kind.CONTROL if token.get("special") else Kind.USER_DEFINED
+    scores = _scores_of_merges(pieces, kinds, [_halves(merge) for merge in model.get("merges", ())], path)
+    return Vocabulary(pieces, kinds, scores, _prepends(file.get("normalizer")))
+
+
+def _prepends(normalizer: Any) -> bool:
+    """Whether a normalizer of Hugging Face puts a space in front of a text."""
+    if not isinstance(normalizer, dict):
+        return False
+    return normalizer.get("type") == "Prepend" or any(map(_prepends, normalizer.get("normalizers", ())))
+
+
+def _halves(merge: Any) -> tuple[str, str]:
+    first, _, second = merge.partition(" ") if isinstance(merge, str) else (merge[0], "", merge[1])
+    return first.replace(SPACE, " "), second.replace(SPACE, " ")
+
+
+def _scores_of_merges(
+    pieces: Sequence[str], kinds: Sequence[int], merges: Sequence[tuple[str, str]], path: Path
+) -> Sequence[float]:
+    """A score for each piece: the earlier the merge that makes it, the higher.
+
+    That is the same order only if any two neighbours that make a piece may be merged: if the merges are complete.
+    """
+    ids = {piece: number for number, piece in enumerate(pieces) if kinds[number] == Kind.NORMAL}
+    scores = [_UNORDERED] * len(pieces)
+    count = 0
+    last = -1
+    for order, (first, second) in enumerate(merges):
+        number = ids.get(first + second)
+        if number is None or first not in ids or second not in ids:
+            continue  # white-space runs, which are found before merging
+        count += 1
+        if scores[number] == _UNORDERED:
+            scores[number] = -1.0 - order
+        elif number != last:
+            raise _refuse(path, f"the merges of {pieces[number]!r} do not follow one another")
+        last = number
+    splits = sum(1 for piece in ids for cut in range(1, len(piece)) if piece[:cut] in ids and piece[cut:] in ids)
+    if splits != count:
+        raise _refuse(path, f"the merges are not complete: {count} of {splits}")
+    return scores
+
+
+def _from_sentencepiece(data: bytes, path: Path) -> Vocabulary:
+    pieces, scores, kinds = [], [], []
+    prefix = True
+    try:
+        for field, value in _fields(data):
+            if field == 1:
+                piece = dict(_fields(value))
+                pieces.append(piece[1].decode())
+                scores.append(struct.unpack("<f", piece[2])[0] if 2 in piece else 0.0)
+                kinds.append(piece.get(3, int(Kind.NORMAL)))
+            elif field == 2 and dict(_fields(value)).get(3, 1) != 2:
+                raise _refuse(path, "the SentencePiece model must be of type BPE, as Gemma's is")
+            elif field == 3:
+                prefix = bool(dict(_fields(value)).get(3, 1))
+    except (ValueError, KeyError, AttributeError, TypeError, IndexError, struct.error) as error:
+        if isinstance(error, InvalidRequest):
+            raise
+        raise ModelNotFound(f"{path} is neither a GGUF file nor a SentencePiece model") from None
+    if not pieces:
+        raise ModelNotFound(f"{path} is neither a GGUF file nor a SentencePiece model")
+    return Vocabulary(_spaced(pieces), kinds, scores, prefix)
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
+    """The fields of a message in protocol buffers' wire format: number and value.
+
+    Source: https://protobuf.dev/programming-guides/encoding/
+    """
+    pos = 0
+    while pos < len(data):
+        tag, pos = _varint(data, pos)
+        wire = tag & 7
+        if wire == 0:
+            value, pos = _varint(data, pos)
+            yield tag >> 3, value
+            continue
+        if wire == 2:
+            length, pos = _varint(data, pos)
+        else:
+            length = {1: 8, 5: 4}[wire]
+        if pos + length > len(data):
+            raise ValueError(length)
+        yield tag >> 3, data[pos : pos + length]
+        pos += length
+
+
+def _varint(data: bytes, pos: int) -> tuple[int, int]:
+    value = shift = 0
+    while data[pos] & 0x80:
+        value |= (data[pos] & 0x7F) << shift
+        shift, pos = shift + 7, pos + 1
+    return value | data[pos] << shift, pos + 1
+
+
+def spaces_after(pieces: Sequence[str], kinds: Sequence[int]) -> frozenset[str]:
+    """The characters that stand before a space inside some piece: only there may text not be cut before a space."""
+    return frozenset(
+        before
+        for piece, kind in zip(pieces, kinds, strict=True)
+        if kind == Kind.NORMAL and " " in piece[1:]
+        for before, after in pairwise(piece)
+        if after == " "
+    )
+
+
+def byte_of(piece: str) -> int:
+    """The byte that a piece of kind BYTE, such as `<0x0A>`, stands for.
+
+    Raises:
+        ValueError: it is not spelled so.
+    """
+    return int(piece[3:5], 16)
