@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gemma_tools import FunctionGemmaModel, Gemma3Model, Gemma4Model, create_model, register_backend
 from gemma_tools.backends import registry
-from gemma_tools.backends.names import model_file, ollama_name
+from gemma_tools.backends.names import family_of, model_file, ollama_name
 from gemma_tools.data import tiny_path
 from gemma_tools.errors import InvalidRequest, ModelNotFound, UnknownName
 from gemma_tools.gguf import read_header
@@ -38,6 +41,25 @@ from support.chat import WEATHER, calls, user
         ("gemma4:26b", Gemma4Model, {"variant": "large"}),
         ("google/gemma-4-26B-A4B-it", Gemma4Model, {"variant": "large"}),
         ("gemma4:31b", Gemma4Model, {"variant": "large"}),
+        ("gemma4:12b", Gemma4Model, {"variant": "large"}),
+        ("google/gemma-4-12B-it", Gemma4Model, {"variant": "large"}),
+        ("gemma4:11.9b", Gemma4Model, {"variant": "small"}),
+        ("someone/gemma4:48b", Gemma4Model, {"variant": "large"}),
+        ("gemma4:31b-cloud", Gemma4Model, {"variant": "large"}),
+        ("gemma4:latest", Gemma4Model, {"variant": "small"}),
+        ("gemma_4_31b", Gemma4Model, {"variant": "large"}),
+        ("my-gemma-4-31b-finetune", Gemma4Model, {"variant": "large"}),
+        ("gemma-4-e4b-4bit-of-31b", Gemma4Model, {"variant": "small"}),
+        ("gemma-4-E4B-it-MLX-16bit", Gemma4Model, {"variant": "small"}),
+        ("google/diffusiongemma-26B-A4B-it", Gemma4Model, {"variant": "diffusion"}),
+        ("google_gemma-3-4b-it", Gemma3Model, {"variant": "3"}),
+        ("bartowski/google_gemma-3-4b-it-GGUF", Gemma3Model, {"variant": "3"}),
+        ("medgemma:4b", Gemma3Model, {"variant": "3"}),
+        ("medgemma1.5:4b", Gemma3Model, {"variant": "3"}),
+        ("google/medgemma-27b-text-it", Gemma3Model, {"variant": "3"}),
+        ("hf:owner/gemma-4-31b-it-GGUF/model-q4_0.gguf", Gemma4Model, {"variant": "large"}),
+        ("hf:owner/gemma-4-31b-it-GGUF/gemma-4-q4_0.gguf", Gemma4Model, {"variant": "large"}),
+        ("hf:gemma4-lovers/gemma-3-4b-it-GGUF/model.gguf", Gemma3Model, {"variant": "3"}),
         ("hf:owner/repo/gemma-4-31b-it-q4_0.gguf", Gemma4Model, {"variant": "large"}),
         ("hf.co/owner/gemma-3-4b-it-GGUF:Q4_K_M", Gemma3Model, {"variant": "3"}),
         ("tiny", FunctionGemmaModel, {}),
@@ -51,12 +73,92 @@ def test_names(name: str, family: type, options: dict[str, Any]) -> None:
     assert {key: getattr(model.format, key) for key in options} == options
 
 
-@pytest.mark.parametrize(
-    "name", ["gpt-4", "gemma", "gemma2:2b", "gemma-30b", "gemma31", "embeddinggemma", "shieldgemma", "tiny2"]
+PUBLISHED = {
+    ("functiongemma", "270m", "it"): ("functiongemma", {}),
+    ("medgemma", "4b", "it"): ("gemma3", {}),
+    ("gemma", "3", "27b", "it"): ("gemma3", {}),
+    ("gemma", "3n", "E4B", "it"): ("gemma3", {"variant": "3n"}),
+    ("gemma", "4", "E2B", "it"): ("gemma4", {}),
+    ("gemma", "4", "12B", "it"): ("gemma4", {"variant": "large"}),
+    ("gemma", "4", "26B", "A4B", "it"): ("gemma4", {"variant": "large"}),
+    ("diffusiongemma", "26B", "A4B", "it"): ("gemma4", {"variant": "diffusion"}),
+}
+
+
+@given(
+    words=st.sampled_from(sorted(PUBLISHED)),
+    separator=st.sampled_from("-_.:"),
+    owner=st.sampled_from(["", "google/", "hf.co/some-one/", "hf:some.one/", "google_", "my-", "gemma3-fans/"]),
+    suffix=st.sampled_from(
+        ["", "-GGUF", ":Q4_K_M", "-q4_0.5", "-qat-4bit", "-bnb-8bit", "-NVFP4", "-MLX-bf16", "-finetune-v2"]
+    ),
+    case=st.sampled_from([str, str.lower, str.upper]),
+    file=st.sampled_from(["", "/model-Q8_0.gguf"]),
 )
-def test_an_unknown_name_is_an_error_that_lists_the_known(name: str) -> None:
-    with pytest.raises(UnknownName, match=r"functiongemma, gemma3:SIZE.*gemma4:SIZE.*tiny"):
+def test_case_separators_owners_and_quantisations_change_nothing(
+    words: tuple[str, ...], separator: str, owner: str, suffix: str, case: Callable[[str], str], file: str
+) -> None:
+    name = case(separator.join(words) + suffix)
+    if file:
+        owner = "hf:some-one/"
+    family = family_of(owner + name + file)
+    assert (family.name, family.options, family.base) == (*PUBLISHED[words], False)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("gpt-4", "no model is called 'gpt-4'"),
+        ("gemma", "no model"),
+        ("gemma-30b", "no model"),
+        ("gemma31", "no model"),
+        ("gemma-4b-it", "no model"),
+        ("tiny2", "no model"),
+        ("owner-of-gemma3/llama", "no model"),
+        ("gemma2:2b", "'gemma2:2b' cannot be run: .*older generation"),
+        ("google/gemma-2-2b-it", "older generation"),
+        ("embeddinggemma", "embeddings"),
+        ("google/embeddinggemma-2", "embeddings"),
+        ("shieldgemma2:4b", "classifies"),
+        ("t5gemma-2-4b-4b", "no chat format"),
+        ("vaultgemma-1b", "base model"),
+        ("translategemma:12b", "languages"),
+    ],
+)
+def test_an_unknown_name_is_an_error_that_says_why_and_what_is_known(name: str, reason: str) -> None:
+    known = r'functiongemma, gemma3:SIZE.*gemma4:SIZE.*tiny.*Gemma3Model\("anything"\).*create_model\("gemma3", engine='
+    with pytest.raises(UnknownName, match=f"{reason}.*{known}"):
         create_model(name, engine=ScriptedEngine([]))
+    assert isinstance(Gemma3Model(name, engine=ScriptedEngine([])).format.render(user("hi")).text, str)
+
+
+@pytest.mark.parametrize(
+    ("name", "base"),
+    [
+        ("gemma-3-270m", True),
+        ("google/gemma-3-270m", True),
+        ("google/gemma-3-4b-pt", True),
+        ("medgemma-4b-pt-GGUF", True),
+        ("google/gemma-4-26B-A4B", True),
+        ("gemma-3n-E2B-Q8_0", True),
+        ("hf:owner/gemma-3-270m-GGUF/gemma-3-270m-Q8_0.gguf", True),
+        ("gemma_3_1b_pretrained", True),
+        ("gemma-3-270m-it", False),
+        ("gemma3:270m", False),
+        ("gemma4:31b", False),
+        ("gemma-3-4b-it-pt", False),
+        ("gemma-3-4b-pt-br", False),
+        ("gemma-3-4b-finetune", False),
+        ("hf:owner/gemma-3-270m-it-GGUF/gemma-3-270m-Q8_0.gguf", False),
+    ],
+)
+def test_a_base_model_is_run_with_a_warning(name: str, base: bool, caplog: pytest.LogCaptureFixture) -> None:
+    model = create_model(name, engine=ScriptedEngine(["hello"]))
+    sentence = f"{name} is a base model: it was trained neither to follow instructions nor to call tools"
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [sentence] * base
+    answer = model.run(user("hi"))
+    assert answer.choices[0].message.content == "hello"
+    assert getattr(answer, "losses", []) == [sentence] * base
 
 
 def test_a_name_is_needed() -> None:
@@ -115,6 +217,17 @@ def gguf(path: Path, **pairs: str | list[str]) -> Path:
         ({"general.architecture": "gemma3n"}, Gemma3Model, "3n"),
         ({"general.architecture": "gemma4", "general.name": "Gemma 4 E2B It"}, Gemma4Model, "small"),
         ({"general.architecture": "gemma4", "general.size_label": "31B"}, Gemma4Model, "large"),
+        ({"general.architecture": "gemma4", "general.size_label": "12B"}, Gemma4Model, "large"),
+        ({"general.architecture": "gemma4", "general.name": "model", "general.size_label": "30.7B"}, Gemma4Model, "large"),
+        ({"general.architecture": "gemma4", "general.size_label": "128x2.6B"}, Gemma4Model, "large"),
+        ({"general.architecture": "gemma4", "general.name": "Gemma 4 26B A4B It"}, Gemma4Model, "large"),
+        ({"general.architecture": "gemma4", "general.name": "Diffusiongemma 26B A4B It"}, Gemma4Model, "diffusion"),
+        (
+            {"general.architecture": "gemma4", "general.name": "Gemma 4 E4B It", "general.size_label": "7.5B"},
+            Gemma4Model,
+            "small",
+        ),
+        ({"general.architecture": "gemma4"}, Gemma4Model, "small"),
         ({"general.architecture": "gemma3", "tokenizer.ggml.tokens": ["<start_function_call>"]}, FunctionGemmaModel, None),
     ],
 )
@@ -122,6 +235,26 @@ def test_metadata(tmp_path: Path, header: dict[str, Any], family: type, variant:
     model = create_model(str(gguf(tmp_path / "x.gguf", **header)), engine=ScriptedEngine([]))
     assert type(model) is family
     assert getattr(model.format, "variant", None) == variant
+
+
+def test_a_file_without_metadata_is_sized_by_its_own_name(tmp_path: Path) -> None:
+    path = gguf(tmp_path / "gemma-4-31b-q4_0.gguf", **{"general.architecture": "gemma4"})
+    assert create_model(str(path), engine=ScriptedEngine([])).format.variant == "large"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("header", "warned"),
+    [
+        ({"general.name": "Gemma 3 270M"}, True),
+        ({"general.name": "Gemma 3 4b Pt"}, True),
+        ({"general.name": "Gemma 3 270M", "tokenizer.chat_template": "..."}, False),
+        ({"general.name": "Gemma 3 270M It"}, False),
+    ],
+)
+def test_metadata_of_a_base_model(tmp_path: Path, header: dict[str, Any], warned: bool) -> None:
+    path = gguf(tmp_path / "x.gguf", **{"general.architecture": "gemma3"}, **header)
+    model = create_model(str(path), engine=ScriptedEngine([]))
+    assert bool(model.warnings) == warned  # type: ignore[attr-defined]
 
 
 def test_a_file_of_another_model_is_unknown(tmp_path: Path) -> None:
@@ -183,6 +316,9 @@ def test_a_package_may_bring_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
         ("functiongemma-270m-it", "functiongemma:270m"),
         ("gemma3:4b", "gemma3:4b"),
         ("my-finetune", "my-finetune"),
+        ("google/gemma-4-12B-it", "gemma4:12b"),
+        ("google/medgemma-4b-it", "medgemma:4b"),
+        ("google/medgemma-1.5-4b-it", "google/medgemma-1.5-4b-it"),
         ("someone/gemma-3-4b-it", "someone/gemma-3-4b-it"),
     ],
 )

@@ -130,7 +130,7 @@ class FormatOptions(TypedDict, total=False):
     longest_string: int
     default_instruction: bool
     tool_style: Literal["pythonic", "json"]
-    variant: Literal["small", "large", "3", "3n"]
+    variant: Literal["small", "large", "diffusion", "3", "3n"]
     revision: str
 
 

@@ -53,6 +53,8 @@ class GemmaBackend(BaseModelBackend):
     format_name: ClassVar[str]
     config_type: ClassVar[type[ModelConfig]] = ModelConfig
     format_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    warnings: tuple[str, ...] = ()
+    """What is to be known of the model; the `losses` of every completion begin with it."""
 
     def __init__(
         self,
@@ -108,6 +110,11 @@ class GemmaBackend(BaseModelBackend):
         self._owns_engine = not isinstance(engine, Engine)
         self.engine: Engine = engine if isinstance(engine, Engine) else self._create_engine(engine)
 
+    def warn(self, sentence: str) -> None:
+        """Log what is to be known of the model, and add it to `warnings`."""
+        logger.warning("%s", sentence)
+        self.warnings += (sentence,)
+
     @property
     def token_counter(self) -> BaseTokenCounter:
         """The counter that was given, else the engine's own, else an estimate (`exact` is False then)."""
@@ -159,7 +166,8 @@ class GemmaBackend(BaseModelBackend):
 
     def _plan(self, request: ChatRequest, *, thinking: bool) -> Plan:
         plan = make_plan(request, self.format, self.engine.capabilities, thinking=thinking, on_invalid=self._on_invalid)
-        return replace(plan, prompt=self._with_media(plan.prompt)) if plan.prompt.media else plan
+        prompt = self._with_media(plan.prompt) if plan.prompt.media else plan.prompt
+        return replace(plan, prompt=prompt, losses=self.warnings + plan.losses)
 
     def _with_media(self, prompt: Prompt) -> Prompt:
         can = self.engine.capabilities

@@ -10,7 +10,7 @@ __all__ = ["Gemma4Config", "Gemma4Model"]
 
 
 class Gemma4Model(GemmaBackend):
-    """Gemma 4. `variant` is "small" (E2B, E4B, the default) or "large" (26B-A4B, 31B).
+    """Gemma 4. `variant` is "small" (E2B, E4B, the default), "large" (12B, 26B-A4B, 31B) or "diffusion" (DiffusionGemma).
 
     It thinks where the request asks for it (`reasoning_effort` other than "none" and "minimal", or
     `chat_template_kwargs={"enable_thinking": true}`) or the configuration's `enable_thinking` does.

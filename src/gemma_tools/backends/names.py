@@ -1,17 +1,142 @@
-"""What a model's name says about where the model is."""
+"""What a model's name says: its family and variant, whether it was trained to talk, and where it runs.
+
+People write the same model as `google/gemma-3-4b-it`, `bartowski/google_gemma-3-4b-it-GGUF`, `gemma3:4b-it-q4_K_M` or
+`my-gemma-3-4b-finetune`. So case, the separators `-`, `_`, `.` and `:`, and all words around the family's name change nothing.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
-_PUBLISHED = re.compile(r"(?:google/)?(functiongemma|gemma-(?:3n|3|4))-([a-z0-9]+)(?:-a4b)?-it", re.IGNORECASE)
+from gemma_tools.errors import UnknownName
+from gemma_tools.gguf import Header
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What a name stands for: the format's name, its options, and whether the model is a base model."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    base: bool = False
+    """Whether the model was only pretrained, and never trained to follow instructions."""
+
+
+_TINY: Final = {"tiny": Family("functiongemma"), "tiny-gemma4": Family("gemma4", {"longest_string": 512})}
+
+_FAMILIES: Final = {
+    "functiongemma": Family("functiongemma"),
+    "medgemma": Family("gemma3"),
+    "diffusiongemma": Family("gemma4", {"variant": "diffusion"}),
+    "gemma3n": Family("gemma3", {"variant": "3n"}),
+    "gemma3": Family("gemma3"),
+    "gemma4": Family("gemma4"),
+}
+_OTHERS: Final = {
+    "embeddinggemma": "it makes embeddings and writes no text",
+    "t5gemma": "it is an encoder and a decoder, and has no chat format",
+    "vaultgemma": "it is a base model without a chat format",
+    "translategemma": "its prompt needs the two languages, for which a chat request has no fields",
+    "shieldgemma": "it classifies content, and does not chat",
+    "paligemma": "it has no chat format",
+    "recurrentgemma": "it has a format of an older generation, without tools",
+    "codegemma": "it has a format of an older generation, without tools",
+    "txgemma": "it has a format of an older generation, without tools",
+    "gemma2": "it has a format of an older generation, without tools",
+}
+"""Other models of the name Gemma, and why no format here is theirs."""
+
+_NAMED: Final = "|".join(sorted({*_FAMILIES, *_OTHERS} - {"gemma2", "gemma3", "gemma3n", "gemma4"}))
+_MODEL: Final = re.compile(rf"(?<![a-z0-9])(?:({_NAMED})|gemma[-_.: ]?(3n|[234]))(?![a-z0-9])")
+_GENERATION: Final = re.compile(r"(?<=[a-z]gemma)[0-9](?:\.[0-9])?(?![a-z0-9])")
+"""Of a model with a name of its own: `medgemma1.5`, `shieldgemma2`."""
+_SIZE: Final = re.compile(r"(?<![a-z0-9])(?:e|([0-9]{1,4})x)?([0-9]{1,4}(?:\.[0-9]{1,3})?)([bm])(?![a-z0-9])")
+_LARGE: Final = 12e9
+"""From so many parameters on, Gemma 4 has the large variant's template. Source: Ollama's server/renderer_resolution.go."""
+
+_TUNED: Final = re.compile(r"(?<![a-z0-9])(?:it|instruct|chat)(?![a-z0-9])")
+_PRETRAINED: Final = re.compile(r"(?<![a-z0-9])(?:pt(?![-_]br)|base|pretrained)(?![a-z0-9])")
+_PUBLISHED_BASE: Final = re.compile(
+    r"(?:google_)?gemma-(?:3n|3|4)-e?[0-9]+[bm](?:-a4b)?(?:[-.:_](?:gguf|mlx|awq|gptq|fp8|nvfp4|bf16|f16|f32|[0-9]+bit|qat|i?q[0-9]\w*))*"
+)
+"""Google publishes base models under the bare name and size, as gemma-3-270m; Ollama's gemma3:270m follows instructions."""
+
+
+def family_of(name: str) -> Family:
+    """What a model's name says. Of `hf:OWNER/REPO/FILE.gguf` the file's name counts, and else the repository's.
+
+    Raises:
+        UnknownName: no family is named in it, or one whose format is not known here; the message says why.
+    """
+    if name in _TINY:
+        return _TINY[name]
+    parts = _parts(name)
+    for part in parts:
+        found = _MODEL.search(part)
+        if found is not None:
+            word = found[1] or f"gemma{found[2]}"
+            if word in _OTHERS:
+                raise UnknownName(f"{name!r} cannot be run: {_OTHERS[word]}")
+            sizes = " ".join((part[found.end() :], *parts))
+            return _sized(_FAMILIES[word], sizes, base=_is_base(part) and not any(map(_TUNED.search, parts)))
+    raise UnknownName(f"no model is called {name!r}")
+
+
+def family_of_file(header: Header, path: str) -> Family:
+    """What the metadata of a GGUF file says. FunctionGemma has Gemma 3's architecture: its tokens tell it.
+
+    Raises:
+        UnknownName: the file holds a model of another architecture.
+    """
+    architecture = header.get("general.architecture")
+    if architecture == "gemma3" and "<start_function_call>" in header.get("tokenizer.ggml.tokens", ()):
+        return _FAMILIES["functiongemma"]
+    if architecture not in ("gemma3", "gemma3n", "gemma4"):
+        raise UnknownName(f"{path} holds a model of the architecture {architecture!r}; known are gemma3, gemma3n and gemma4")
+    title = str(header.get("general.name", "")).lower().replace(" ", "-")
+    word = "diffusiongemma" if architecture == "gemma4" and "diffusiongemma" in title else architecture
+    # Files without a size in their metadata often have one in their own name.
+    sizes = " ".join((title, str(header.get("general.size_label", "")).lower(), *_parts(path)))
+    base = _is_base(title) and not _TUNED.search(title) and "tokenizer.chat_template" not in header
+    return _sized(_FAMILIES[word], sizes, base=base)
+
+
+def parameters(text: str) -> float:
+    """The first size in `text`, in parameters: of `e4b`, `12b`, `30.7b`, `270m` or `128x2.6b`; 0 if there is none."""
+    size = _SIZE.search(text)
+    if size is None:
+        return 0
+    return int(size[1] or 1) * float(size[2]) * (1e9 if size[3] == "b" else 1e6)
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """The parts of a path that may name the model, in lower case: the last, and of an `hf:` path the repository."""
+    steps = [_GENERATION.sub("", step) for step in name.lower().split("/")]
+    return (steps[-1], steps[1]) if name.startswith("hf:") and len(steps) > 2 else (steps[-1],)
+
+
+def _sized(family: Family, sizes: str, *, base: bool) -> Family:
+    """The family, with the variant that the first of `sizes` asks for."""
+    if family == _FAMILIES["gemma4"] and parameters(sizes) >= _LARGE:
+        return Family("gemma4", {"variant": "large"}, base)
+    return replace(family, base=base)
+
+
+def _is_base(part: str) -> bool:
+    return _PRETRAINED.search(part) is not None or _PUBLISHED_BASE.fullmatch(part.removesuffix(".gguf")) is not None
 
 
 def model_file(name: str) -> str | None:
     """The model to load in this process, as the engine llama.cpp takes it; None for a model that a server has."""
-    if name in ("tiny", "tiny-gemma4"):
+    if name in _TINY:
         return "tiny"
     return name if name.startswith("hf:") or name.lower().endswith(".gguf") else None
+
+
+_PUBLISHED: Final = re.compile(r"(?:google/)?(functiongemma|medgemma|gemma-(?:3n|3|4))-([a-z0-9]+)(?:-a4b)?-it", re.IGNORECASE)
 
 
 def ollama_name(name: str) -> str:

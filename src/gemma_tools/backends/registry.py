@@ -3,21 +3,21 @@
 | name | family | runs by default |
 |---|---|---|
 | `functiongemma`, `functiongemma:270m`, `google/functiongemma-270m-it` | FunctionGemma | Ollama |
-| `gemma3:4b`, `gemma-3-4b-it`, `google/gemma-3-27b-it` | Gemma 3 | Ollama |
+| `gemma3:4b`, `google/gemma-3-27b-it`, `medgemma:4b` | Gemma 3 | Ollama |
 | `gemma3n:e2b`, `gemma-3n-E4B-it` | Gemma 3n | Ollama |
 | `gemma4:e2b`, `gemma4:e4b`, `google/gemma-4-E2B-it` | Gemma 4, small variant | Ollama |
-| `gemma4:26b`, `gemma4:31b`, `google/gemma-4-31B-it` | Gemma 4, large variant | Ollama |
-| `path/to/model.gguf`, `hf:owner/repo/model.gguf` | by the file's metadata, by its name | in this process |
+| `gemma4:12b`, `gemma4:31b`, `google/gemma-4-26B-A4B-it` | Gemma 4, large variant (from 12 billion parameters on) | Ollama |
+| `google/diffusiongemma-26B-A4B-it` | Gemma 4, the diffusion variant | Ollama |
+| `path/to/model.gguf`, `hf:owner/repo/model.gguf` | by the file's metadata, by its or the repository's name | in this process |
 | `tiny`, `tiny-gemma4` | the small test model, as FunctionGemma or as Gemma 4 | in this process |
 
-Sizes and quantisations may follow a name; upper and lower case are the same.
+Owners, quantisations and other words may stand around the family's name (`bartowski/google_gemma-3-4b-it-GGUF`,
+`my-gemma-4-31b-finetune`); case and the separators `-`, `_`, `.` and `:` change nothing.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -26,33 +26,18 @@ from typing import Any, TypeAlias, Unpack
 from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.backends.config import ModelOptions
 from gemma_tools.backends.gemma import GemmaBackend
+from gemma_tools.backends.names import Family, family_of, family_of_file
 from gemma_tools.engines.base import Engine
 from gemma_tools.errors import InvalidRequest, UnknownName
-from gemma_tools.gguf import Header, read_header
+from gemma_tools.gguf import read_header
 
 Factory: TypeAlias = Callable[..., BaseModelBackend]
 """Makes a backend. It is called with the model's name, and with the keyword arguments of `create_model` that were given."""
 
 _FACTORIES: dict[str, Factory] = {}
 
-_FAMILIES = {"functiongemma": "FunctionGemmaModel", "gemma3": "Gemma3Model", "gemma4": "Gemma4Model"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Family:
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-_TINY = {"tiny": _Family("functiongemma"), "tiny-gemma4": _Family("gemma4", {"longest_string": 512})}
-
-_LARGE = re.compile(r"\b(26b|31b)", re.IGNORECASE)
-_NAMES = (
-    (re.compile(r"functiongemma(?![a-z0-9])"), "functiongemma"),
-    (re.compile(r"gemma-?3n(?![a-z0-9])"), "gemma3n"),
-    (re.compile(r"gemma-?3(?![a-z0-9])"), "gemma3"),
-    (re.compile(r"gemma-?4(?![a-z0-9])"), "gemma4"),
-)
+_MODELS = {"functiongemma": "FunctionGemmaModel", "gemma3": "Gemma3Model", "gemma4": "Gemma4Model"}
+"""The class of each format's models, in the module of the format's name."""
 
 
 def create_model(
@@ -73,17 +58,20 @@ def create_model(
     if factory is not None:
         return factory(name, **given, **config)
     family = _family(name)
-    backend: type[GemmaBackend] = getattr(import_module(f"gemma_tools.backends.{family.name}"), _FAMILIES[family.name])
+    backend: type[GemmaBackend] = getattr(import_module(f"gemma_tools.backends.{family.name}"), _MODELS[family.name])
     options: dict[str, Any] = {**config}
     settings = dict(options.pop("model_config_dict", None) or {})
     settings |= {key: options.pop(key) for key in list(options) if key in backend.config_type.model_fields}
     try:
-        return backend(name, settings, **given, **{**family.options, **options})
+        model = backend(name, settings, **given, **{**family.options, **options})
     except InvalidRequest as wrong:
         if wrong.code != "unknown_option":
             raise
         message = f"{wrong.message}; settings of the model are {', '.join(backend.config_type.model_fields)}"
         raise InvalidRequest(message, param=wrong.param, code=wrong.code) from None
+    if family.base:
+        model.warn(f"{name} is a base model: it was trained neither to follow instructions nor to call tools")
+    return model
 
 
 def check_name(name: str) -> None:
@@ -113,44 +101,19 @@ def _registered(name: str) -> Factory | None:
     return None
 
 
-def _family(name: str) -> _Family:
+def _family(name: str) -> Family:
     if not isinstance(name, str) or not name:
         raise InvalidRequest("a model's name is needed", param="name", code="invalid_type")
-    if name in _TINY:
-        return _TINY[name]
     if name.lower().endswith(".gguf") and not name.startswith("hf:"):
-        return _of_header(read_header(Path(name)), name)
-    family = _named(name.rpartition("/")[2])
-    if family is None:
-        known = [*_TINY, *_FACTORIES, *(entry.name for entry in entry_points(group="gemma_tools.backends"))]
+        return family_of_file(read_header(Path(name)), name)
+    try:
+        return family_of(name)
+    except UnknownName as unknown:
+        known = ["tiny", "tiny-gemma4", *_FACTORIES, *(entry.name for entry in entry_points(group="gemma_tools.backends"))]
         raise UnknownName(
-            f"no model is called {name!r}. Known are functiongemma, gemma3:SIZE and gemma-3-SIZE-it, gemma3n:SIZE and "
-            f"gemma-3n-SIZE-it, gemma4:SIZE and gemma-4-SIZE-it (each also after an owner, such as google/), *.gguf files, "
-            f"hf:OWNER/REPO/FILE.gguf, and {', '.join(known)}"
-        )
-    return family
-
-
-def _named(name: str) -> _Family | None:
-    for pattern, family in _NAMES:
-        if pattern.match(name.lower()):
-            return _as_family(family, name)
-    return None
-
-
-def _as_family(family: str, description: str) -> _Family:
-    if family == "gemma3n":
-        return _Family("gemma3", {"variant": "3n"})
-    if family == "gemma4" and _LARGE.search(description):
-        return _Family("gemma4", {"variant": "large"})
-    return _Family(family)
-
-
-def _of_header(header: Header, path: str) -> _Family:
-    """FunctionGemma has Gemma 3's architecture: its tokens tell it."""
-    architecture = header.get("general.architecture")
-    if architecture == "gemma3" and "<start_function_call>" in header.get("tokenizer.ggml.tokens", ()):
-        return _Family("functiongemma")
-    if architecture in ("gemma3", "gemma3n", "gemma4"):
-        return _as_family(architecture, f"{header.get('general.name', '')} {header.get('general.size_label', '')}")
-    raise UnknownName(f"{path} holds a model of the architecture {architecture!r}; known are gemma3, gemma3n and gemma4")
+            f"{unknown}. Known are names with functiongemma, gemma3:SIZE or gemma-3-SIZE-it, gemma3n:SIZE or gemma-3n-SIZE-it, "
+            "gemma4:SIZE or gemma-4-SIZE-it, diffusiongemma or medgemma in them (also after an owner, such as google/, and "
+            f"with other words around), *.gguf files, hf:OWNER/REPO/FILE.gguf, and {', '.join(known)}. "
+            'A model under any other name is run by the class of its family, as in Gemma3Model("anything"); an engine that '
+            'has loaded its model takes the family\'s name, as in create_model("gemma3", engine=...)'
+        ) from None

@@ -1,8 +1,9 @@
 """Gemma 4: render a request, and make the parser of its replies.
 
 The wire format is that of Google's canonical chat template, published 2026-07-09 in two variants: "small" (E2B, E4B) and
-"large" (26B-A4B, 31B), which opens an empty thought block where the model shall not think. docs/formats.md lists where this
-departs from the template, and why.
+"large" (12B, 26B-A4B, 31B), which opens an empty thought block where the model shall not think; and that of DiffusionGemma
+("diffusion"), which is the small one but for a new header of the model after results. docs/formats.md lists where this
+departs from the templates, and why.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Gemma4Format(BraceFormat):
     exact: bool = False
     recovery: Recovery = "schema"
     tool_content: ToolContent = "string"
-    variant: Literal["small", "large"] = "small"
+    variant: Literal["small", "large", "diffusion"] = "small"
     revision: str = "2026-07-09"
     longest_string: int = 4096
 
@@ -98,7 +99,7 @@ class Gemma4Format(BraceFormat):
         check_option("exact", self.exact, (False, True))
         check_option("recovery", self.recovery, ("strict", "schema", "eager"))
         check_option("tool_content", self.tool_content, ("string", "json_object"))
-        check_option("variant", self.variant, ("small", "large"))
+        check_option("variant", self.variant, ("small", "large", "diffusion"))
         check_option("revision", self.revision, ("2026-07-09",))
         check_option("longest_string", self.longest_string, STRING_LENGTHS)
 
@@ -171,6 +172,7 @@ class Gemma4Format(BraceFormat):
             if role == "tool":
                 losses.append(f"messages[{index}] follows no call{' and is dropped' if exact else ''}")
                 if exact:
+                    previous = "tool" if self.variant == "diffusion" else previous
                     continue
                 role, content, name = "assistant", None, None
             if role != "assistant" or previous != "assistant":
@@ -201,6 +203,7 @@ class Gemma4Format(BraceFormat):
                 out.append(_NOTATION.write_response(response.name or "unknown", response.response))
             for place in range(results, at):
                 self._result(message, messages[place], place, out, losses, media)
+                previous = "tool" if self.variant == "diffusion" else previous
             if text_last:
                 out.append(text)
             missing = len(calls) - len(responses) - (at - results)
