@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gemma_tools import create_model, get_format
-from gemma_tools.engines import Cancellation, Sampling
+from gemma_tools.engines import Cancellation, GenerationRequest
 from gemma_tools.errors import EngineError, EngineUnavailable, InvalidRequest
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
@@ -66,7 +66,7 @@ def test_the_engine_can_be_cancelled(page: dict[str, Any]) -> None:
     engine = page["ProgramEngine"](program("while True: print('on and', flush=True)"))
     cancel = Cancellation()
     prompt = get_format("functiongemma").render(MESSAGES)
-    pieces = engine.generate(prompt, Sampling(), cancel=cancel)
+    pieces = engine.generate(GenerationRequest(prompt), cancel=cancel)
     assert next(pieces) == "o"
     cancel.cancel()
     for _ in pieces:  # what the program had written, and then the end

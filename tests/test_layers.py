@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "gemma_tools"
 
 LAYERS = [
-    {"errors", "log", "data"},
+    {"errors", "log", "data", "generators"},
     {"gguf", "jsontext", "policy"},
     {"prompt", "reply"},
     {"fields", "schema"},
@@ -30,7 +30,7 @@ LAYERS = [
 """From the ground up. A part may import itself and the layers below; parts of one layer do not know each other."""
 
 RANKS = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-ONLY = {"engines": {"errors", "log", "data", "prompt"}}
+ONLY = {"engines": {"errors", "log", "data", "generators", "prompt"}}
 """Parts that know even less than their layer allows."""
 
 

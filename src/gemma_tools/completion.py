@@ -1,4 +1,4 @@
-"""From events and replies to OpenAI's objects: the one place that builds `ChatCompletion` and `ChatCompletionChunk`.
+"""Builds `ChatCompletion` and `ChatCompletionChunk`, from events or from other chunks: the only place that does.
 
 A `Turn` is one choice being generated: a blocking generator of events whose return value is the finished `Answer`. The same
 turns make a whole completion (`completion`) and a stream (`chunks`), so the two cannot differ.
@@ -9,17 +9,15 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.chat.chat_completion_chunk import ChoiceDelta
+from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
 
+from gemma_tools.generators import Returning, drain
 from gemma_tools.reply import ContentDelta, Event, Problem, ReasoningDelta, Reply, ToolCallDelta, ToolCallEnded, ToolCallStarted
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,17 +64,6 @@ class Heading:
     legacy: bool = False
     id: str = field(default_factory=lambda: "chatcmpl-" + secrets.token_hex(12))
     created: int = field(default_factory=lambda: int(time.time()))
-
-
-def drain(generator: Generator[Any, None, T]) -> T:
-    """Run a generator to its end and return what it returns."""
-    with closing(generator):
-        while True:
-            try:
-                next(generator)
-            except StopIteration as end:
-                value: T = end.value
-                return value
 
 
 def completion(heading: Heading, turns: Iterable[Turn]) -> ChatCompletion:
@@ -138,13 +125,8 @@ def chunks(
     for index, turn in enumerate(turns):
         write = _whole_calls(heading.legacy) if calls == "whole" else _live_calls(heading.legacy)
         begun = False
-        with closing(turn):
-            while True:
-                try:
-                    event = next(turn)
-                except StopIteration as end:
-                    answer: Answer = end.value
-                    break
+        with Returning(turn) as events:
+            for event in events:
                 piece = write(event)
                 if piece is None:
                     continue
@@ -152,6 +134,7 @@ def chunks(
                     begun = True
                     yield chunk([choice(index, ChoiceDelta(role="assistant"))])
                 yield chunk([choice(index, piece)])
+        answer = events.value
         answers.append(answer)
         delta = ChoiceDelta.model_validate(({} if begun else {"role": "assistant"}) | _problems(answer.reply))
         finish = _finish_reason(answer.reply, legacy=heading.legacy)
@@ -159,6 +142,48 @@ def chunks(
         yield chunk([last], **_losses([answer]))
     if include_usage:
         yield chunk([], usage=_usage(answers))
+
+
+class Accumulator:
+    """Puts the chunks of one choice together to the completion that they are the stream of."""
+
+    def __init__(self) -> None:
+        from openai.lib.streaming.chat import ChatCompletionStreamState
+
+        self._state: Any = ChatCompletionStreamState()
+
+    def add(self, chunk: ChatCompletionChunk) -> None:
+        """Take the next chunk."""
+        self._state.handle_chunk(chunk)
+
+    def completion(self) -> ChatCompletion:
+        """The completion so far."""
+        # The state's own method raises for a reply that was cut; the snapshot's calls keep their place in the stream.
+        snapshot = self._state.current_completion_snapshot.model_dump(exclude_none=True)
+        message = snapshot["choices"][0]["message"] = {"content": None, "refusal": None, **snapshot["choices"][0]["message"]}
+        for call in message.get("tool_calls", ()):
+            call.pop("index", None)
+        return ChatCompletion.model_validate(snapshot)
+
+
+def with_delta(
+    chunk: ChatCompletionChunk,
+    delta: Mapping[str, Any],
+    *,
+    finish_reason: str | None = None,
+    logprobs: Any = None,
+    **heading: Any,
+) -> ChatCompletionChunk:
+    """`chunk` with one choice that says `delta`, without usage; `heading` replaces its id and the like."""
+    choice = Choice.model_validate({"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": logprobs})
+    return chunk.model_copy(update={**heading, "choices": [choice], "usage": None})
+
+
+def with_usage(chunk: ChatCompletionChunk, usages: Sequence[CompletionUsage]) -> ChatCompletionChunk:
+    """`chunk` without choices, as the last of a stream: with the sum of `usages`."""
+    counts = ("prompt_tokens", "completion_tokens", "total_tokens")
+    usage = CompletionUsage.model_validate({name: sum(getattr(usage, name) for usage in usages) for name in counts})
+    return chunk.model_copy(update={"choices": [], "usage": usage})
 
 
 def _message(reply: Reply, *, legacy: bool) -> dict[str, Any]:

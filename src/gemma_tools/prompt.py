@@ -14,6 +14,11 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any, Literal
 
+BOS = "<bos>"
+"""The token that begins every prompt of every Gemma."""
+MEDIA_CONTROLS = frozenset({"<start_of_image>", "<image_soft_token>", "<audio_soft_token>", "<|image|>", "<|audio|>"})
+"""The control tokens that stand for one image or one sound each: those of Gemma 3, 3n and 4."""
+
 WORD_JOINER = "\u2060"
 """Put behind the first character of a control spelling in text, so that no tokenizer takes it for the token."""
 
@@ -75,6 +80,11 @@ class Prompt:
         if "\x00" not in self.marked:
             return self.marked
         return "".join(s.text if s.control else self.guard(s.text) for s in self.segments)
+
+    @property
+    def without_bos(self) -> str:
+        """`text` without its BOS, for an engine that puts one before every prompt."""
+        return self.text.removeprefix(BOS)
 
     @cached_property
     def guarded(self) -> frozenset[str]:

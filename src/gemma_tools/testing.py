@@ -10,16 +10,16 @@ from typing import Literal
 from gemma_tools.engines.base import (
     Cancellation,
     Capabilities,
-    Constraint,
     Engine,
     Generation,
+    GenerationRequest,
     Pieces,
     Sampling,
     Usage,
 )
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import EngineError
-from gemma_tools.prompt import Prompt
+from gemma_tools.generators import Returning
 
 _ALL_SETTINGS = frozenset(field.name for field in fields(Sampling)) - {"extra"}
 
@@ -36,16 +36,6 @@ class Script:
     error: EngineError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What an engine was asked for."""
-
-    prompt: Prompt
-    sampling: Sampling
-    stop: tuple[str, ...]
-    constraint: Constraint | None
-
-
 class ScriptedEngine(Engine):
     """Plays `answers` in their order, one for each prompt, through the protocol of every other engine.
 
@@ -59,7 +49,7 @@ class ScriptedEngine(Engine):
     def __init__(
         self, answers: Iterable[str | EngineError | Script], *, cut: int = 4, capabilities: Capabilities | None = None
     ) -> None:
-        self.asked: list[Asked] = []
+        self.asked: list[GenerationRequest] = []
         self._answers = iter(answers)
         self._cut = cut
         self._capabilities = capabilities or Capabilities(settings=_ALL_SETTINGS)
@@ -70,37 +60,25 @@ class ScriptedEngine(Engine):
         """What this engine was told that it can do."""
         return self._capabilities
 
-    def generate(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        *,
-        stop: tuple[str, ...] = (),
-        constraint: Constraint | None = None,
-        cancel: Cancellation | None = None,
-    ) -> Pieces:
+    def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """Play the next answer; see `Engine.generate`."""
-        self.refuse_unsupported(sampling, constraint)
+        self.refuse_unsupported(request)
         with self._lock:
-            self.asked.append(Asked(prompt, sampling, stop, constraint))
+            self.asked.append(request)
             answer = next(self._answers, None)
         if answer is None:
             raise EngineError("the script has no more answers", engine=self.name)
         script = self._script(answer)
-        shown = tuple(script.pieces)[: sampling.max_tokens]
+        shown = tuple(script.pieces)[: request.sampling.max_tokens]
         text = ""
-        pieces = until(shown, stop)
-        try:
-            while True:
-                piece = next(pieces)
-                if cancel and cancel.cancelled:
-                    return Generation()
-                text += piece
-                yield piece
-        except StopIteration as end:
-            stopped = end.value
-        usage = Usage(prompt_tokens=self.count_tokens(prompt.text), completion_tokens=len(shown), cached_tokens=0)
-        if stopped:
+        pieces = Returning(until(shown, request.stop))
+        for piece in pieces:
+            if cancel and cancel.cancelled:
+                return Generation()
+            text += piece
+            yield piece
+        usage = Usage(prompt_tokens=self.count_tokens(request.prompt.text), completion_tokens=len(shown), cached_tokens=0)
+        if pieces.value:
             return Generation(usage=usage)
         if len(shown) < len(script.pieces):
             return Generation(finish="length", usage=usage)

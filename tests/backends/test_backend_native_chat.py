@@ -28,8 +28,8 @@ class Hiding(ScriptedEngine):
     def shows_markers(self, prompt: object) -> bool | None:
         return self._shows
 
-    def chat(self, messages: Any, tools: Any, sampling: Any, **more: Any) -> Any:
-        self.chats.append({"messages": messages, "tools": tools, "sampling": sampling, **more})
+    def chat(self, request: Any, messages: Any, tools: Any, **more: Any) -> Any:
+        self.chats.append({"messages": messages, "tools": tools, "sampling": request.sampling, **more})
         yield from self._pieces
         return Generation(usage=Usage(prompt_tokens=9, completion_tokens=4))
 

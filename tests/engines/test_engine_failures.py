@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gemma_tools.engines import Cancellation, Engine, create_engine
+from gemma_tools.engines import Cancellation, Engine, GenerationRequest, create_engine
 from gemma_tools.errors import (
     ContextExceeded,
     EngineError,
@@ -85,7 +85,7 @@ def ask(wire: Wire, *answers: list[bytes | str], **options: Any) -> tuple[list[s
         pieces: list[str] = []
         failure = None
         try:
-            for piece in engine.generate(small_talk(), GREEDY):
+            for piece in engine.generate(GenerationRequest(small_talk(), GREEDY)):
                 pieces.append(piece)
         except EngineError as error:
             failure = error
@@ -103,7 +103,7 @@ def test_no_connection_is_used_twice(wire: Wire) -> None:
     first = [[TOKENIZED.replace(b"Connection: close", b"Connection: keep-alive")]] if wire.asks_first else []
     with Faulty(*first, [good]) as server, wire.make(server.url, max_retries=0) as engine:
         for _ in range(3):
-            assert play(engine.generate(small_talk(), GREEDY))[0] == ["a"]
+            assert play(engine.generate(GenerationRequest(small_talk(), GREEDY)))[0] == ["a"]
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["read to the end", "left at the first piece"])
@@ -113,7 +113,7 @@ def test_connections_are_given_back(wire: Wire, whole: bool) -> None:
     first = [[TOKENIZED]] if wire.asks_first else []
     with Faulty(*first, [good]) as server, wire.make(server.url, max_retries=0, timeout=30) as engine:
         for _ in range(120):
-            with closing(engine.generate(small_talk(), GREEDY)) as pieces:
+            with closing(engine.generate(GenerationRequest(small_talk(), GREEDY))) as pieces:
                 assert next(pieces) == "a"
                 assert not whole or list(pieces) == []
 
@@ -122,7 +122,7 @@ def test_nobody_listens(wire: Wire) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     with wire.make(url, max_retries=0) as engine, pytest.raises(EngineUnavailable, match="no connection"):
-        play(engine.generate(small_talk(), GREEDY))
+        play(engine.generate(GenerationRequest(small_talk(), GREEDY)))
 
 
 def test_the_port_belongs_to_something_else(wire: Wire) -> None:
@@ -284,7 +284,9 @@ def test_cancelling_does_not_wait_for_the_first_piece(wire: Wire) -> None:
     with Faulty(*first, [HANG]) as server, wire.make(server.url) as engine:
         cancel = Cancellation()
         found: list[list[str]] = []
-        reader = Thread(target=lambda: found.append(play(engine.generate(small_talk(), GREEDY, cancel=cancel))[0]))
+        reader = Thread(
+            target=lambda: found.append(play(engine.generate(GenerationRequest(small_talk(), GREEDY), cancel=cancel))[0])
+        )
         reader.start()
         while not (server.requests and b"weather" in server.requests[-1]):
             pass
@@ -297,7 +299,7 @@ def test_cancelling_does_not_wait_for_the_first_piece(wire: Wire) -> None:
 def test_half_a_character_in_a_prompt_is_refused(wire: Wire) -> None:
     first = [[TOKENIZED]] if wire.asks_first else []
     with Faulty(*first, [HANG]) as server, wire.make(server.url) as engine, pytest.raises(InvalidRequest):
-        play(engine.generate(Prompt("\ud800", ()), GREEDY))
+        play(engine.generate(GenerationRequest(Prompt("\ud800", ()), GREEDY)))
 
 
 @pytest.mark.parametrize("url", ["ftp://host", "http://", "http://host:port", "http://host:99999"])

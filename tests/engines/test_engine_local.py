@@ -12,11 +12,11 @@ from threading import Event
 import pytest
 
 from gemma_tools.data import tiny_path
-from gemma_tools.engines import create_engine
+from gemma_tools.engines import GenerationRequest, create_engine
 from gemma_tools.engines.llama_cpp import LlamaCppEngine
 from gemma_tools.errors import ContextExceeded, InvalidRequest, MissingDependency, ModelNotFound
 from support.servers.llama import TINY_CONTROL
-from support.tiny import GREEDY, PARIS, WEATHER_TOKENS, endless, play, weather
+from support.tiny import GREEDY, PARIS, WEATHER_TOKENS, endless, play, weather, written
 
 
 def test_the_context_is_the_models_or_less() -> None:
@@ -25,14 +25,14 @@ def test_the_context_is_the_models_or_less() -> None:
     with LlamaCppEngine(tiny_path(), context=256, parallel=1, threads=1) as engine:
         assert engine.context_length == 256
         with pytest.raises(ContextExceeded) as caught:
-            play(engine.generate(weather("again " * 200), GREEDY))
+            play(engine.generate(GenerationRequest(weather("again " * 200), GREEDY)))
         assert caught.value.context == 256
         assert (caught.value.prompt_tokens or 0) > 256
 
 
 def test_a_path_is_enough_to_name_the_engine() -> None:
     with create_engine(str(TINY_CONTROL), threads=1) as engine:
-        assert "".join(play(engine.generate(weather(), GREEDY))[0]).startswith(PARIS)
+        assert written(engine, weather(), GREEDY).startswith(PARIS)
         assert engine.count_tokens(weather().text) == WEATHER_TOKENS
 
 
@@ -100,7 +100,7 @@ def test_a_number_that_makes_no_sense() -> None:
 
 def test_an_engine_nobody_holds_is_freed() -> None:
     engine = create_engine("tiny", threads=1)
-    pieces = engine.generate(endless(), GREEDY)
+    pieces = engine.generate(GenerationRequest(endless(), GREEDY))
     next(pieces)
     freed = Event()
     weakref.finalize(engine, freed.set)
@@ -135,7 +135,7 @@ def test_a_process_may_end_at_any_time(end: str) -> None:
     script = f"""
 import sys
 from threading import Thread
-from gemma_tools.engines import create_engine
+from gemma_tools.engines import GenerationRequest, create_engine
 from gemma_tools.errors import EngineUnavailable
 from support.tiny import GREEDY, endless
 def read():
@@ -144,7 +144,7 @@ def read():
     except EngineUnavailable:
         pass
 engine = create_engine("tiny", threads=1)
-pieces = engine.generate(endless(), GREEDY)
+pieces = engine.generate(GenerationRequest(endless(), GREEDY))
 next(pieces)
 {end}
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from threading import Event, current_thread, main_thread
@@ -20,6 +20,7 @@ from gemma_tools.engines import (
     Capabilities,
     Constraint,
     Engine,
+    GenerationRequest,
     Sampling,
     create_engine,
     engine_names,
@@ -36,7 +37,7 @@ from gemma_tools.testing import Script, ScriptedEngine
 from support.servers.llama import TINY_CONTROL, llama_server
 from support.servers.loopback import Faulty, chunked
 from support.servers.ollama import ollama_server
-from support.tiny import GREEDY, PARIS, endless, play, small_talk, weather
+from support.tiny import GREEDY, PARIS, endless, play, small_talk, weather, written
 
 
 class TestNames:
@@ -84,7 +85,7 @@ class TestUrls:
                 environment.delenv("OLLAMA_API_BASE_URL", raising=False)
                 environment.setenv(name, form.format(server.url, port=server.url.rpartition(":")[2]))
                 with create_engine("ollama", model="m") as engine:
-                    assert play(engine.generate(small_talk(), GREEDY))[0] == ["hi"]
+                    assert play(engine.generate(GenerationRequest(small_talk(), GREEDY)))[0] == ["hi"]
                 assert server.requests[0].startswith(b"POST /api/generate ")
 
     def test_a_proxy_is_not_asked_for_this_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +101,7 @@ class TestOllama:
         media = ({"type": "image", "data": b"\x89PNG one"}, {"type": "image", "data": b"\x89PNG two"})
         prompt = Prompt("<bos>[img-7]<start_of_image>and<start_of_image>", ("<bos>", "<start_of_image>"), media=media)
         with Faulty([chunked(line)]) as server, create_engine("ollama", model="m", url=server.url) as engine:
-            play(engine.generate(prompt, GREEDY))
+            play(engine.generate(GenerationRequest(prompt, GREEDY)))
         sent = server.requests[0].partition(b"\r\n\r\n")[2].decode()
         assert '"prompt":"[\u2060img-7][img-0]and[img-1]"' in sent.replace("\\u2060", "\u2060")
         assert '"images":["iVBORyBvbmU=","iVBORyB0d28="]' in sent
@@ -126,7 +127,7 @@ class TestOllama:
         messages = [{"role": "user", "content": "Weather?"}]
         with Faulty([chunked(*lines)]) as server, create_engine("ollama", model="m", url=server.url) as engine:
             assert isinstance(engine, OllamaEngine)
-            pieces, generation = play(engine.chat(messages, [], GREEDY, think=True))
+            pieces, generation = play(engine.chat(GenerationRequest(small_talk(), GREEDY), messages, [], think=True))
         assert pieces == [
             ChatPiece(reasoning="Hm."),
             ChatPiece(content="Wait.", calls=(("get_weather", {"city": "Paris"}),)),
@@ -137,7 +138,7 @@ class TestOllama:
 
     def test_an_option_of_the_wrong_kind_is_named(self) -> None:
         with create_engine("ollama", model="m") as engine, pytest.raises(InvalidRequest) as caught:
-            play(engine.generate(small_talk(), Sampling(extra={"num_gpu": "many"})))
+            play(engine.generate(GenerationRequest(small_talk(), Sampling(extra={"num_gpu": "many"}))))
         assert caught.value.param == "num_gpu"
 
 
@@ -149,7 +150,7 @@ class TestOpenAI:
             Faulty([chunked(event)]) as stub,
             create_engine(server, model="m", url=f"{stub.url}/v1", probe=False) as engine,
         ):
-            play(engine.generate(small_talk(), Sampling(repeat_penalty=1.1)))
+            play(engine.generate(GenerationRequest(small_talk(), Sampling(repeat_penalty=1.1))))
         assert b'"skip_special_tokens":false' in stub.requests[0]
         assert b'"repetition_penalty":1.1' in stub.requests[0]
         assert (b'"prompt":"<bos>' in stub.requests[0]) is (b'"add_special_tokens":false' in stub.requests[0])
@@ -157,7 +158,7 @@ class TestOpenAI:
     def test_a_server_that_strips_markers_is_told_of(self, caplog: pytest.LogCaptureFixture) -> None:
         with llama_server(TINY_CONTROL) as url, create_engine("openai", model="tiny", url=f"{url}/v1") as engine:
             for _ in range(2):
-                pieces, _ = play(engine.generate(weather(), Sampling(temperature=0, max_tokens=9)))
+                pieces, _ = play(engine.generate(GenerationRequest(weather(), Sampling(temperature=0, max_tokens=9))))
                 assert "".join(pieces).startswith("call:get_weather{city:Paris}"[:20])
         warnings = [record.message for record in caplog.records if record.name == "gemma_tools"]
         assert len(warnings) == 1
@@ -168,7 +169,7 @@ class TestOpenAI:
             llama_server(TINY_CONTROL) as url,
             create_engine("openai", model="tiny", url=f"{url}/v1", server="llama-server") as engine,
         ):
-            assert "".join(play(engine.generate(weather(), GREEDY))[0]).startswith(PARIS)
+            assert written(engine, weather(), GREEDY).startswith(PARIS)
         assert [record for record in caplog.records if record.name == "gemma_tools"] == []
 
     def test_an_unknown_profile_lists_the_known(self) -> None:
@@ -253,10 +254,13 @@ class TestDriving:
         assert asyncio.run(main()) == [n * n for n in range(20)]
 
     def test_a_real_engine_stops_when_its_reader_leaves(self) -> None:
+        def driven(engine: Engine, prompt: Prompt) -> AsyncGenerator[str, None]:
+            return adrive(lambda cancel: engine.generate(GenerationRequest(prompt, GREEDY), cancel=cancel))
+
         async def main(engine: Engine) -> list[str]:
-            async with aclosing(adrive(lambda cancel: engine.generate(endless(), GREEDY, cancel=cancel))) as pieces:
+            async with aclosing(driven(engine, endless())) as pieces:
                 await anext(pieces)
-            return [piece async for piece in adrive(lambda cancel: engine.generate(weather(), GREEDY, cancel=cancel))]
+            return [piece async for piece in driven(engine, weather())]
 
         with create_engine("tiny", threads=1, parallel=1) as engine:
             assert "".join(asyncio.run(main(engine))).startswith(PARIS)
@@ -265,20 +269,20 @@ class TestDriving:
 class TestScripted:
     def test_it_plays_and_remembers(self) -> None:
         engine = ScriptedEngine(["Hello there", Script(["a", "b"], finish="length"), EngineUnavailable("gone")])
-        assert play(engine.generate(small_talk("one"), GREEDY, stop=("x",)))[0] == ["Hell", "o th", "ere"]
-        pieces, generation = play(engine.generate(small_talk("two"), GREEDY))
+        assert play(engine.generate(GenerationRequest(small_talk("one"), GREEDY, stop=("x",))))[0] == ["Hell", "o th", "ere"]
+        pieces, generation = play(engine.generate(GenerationRequest(small_talk("two"), GREEDY)))
         assert (pieces, generation.finish, generation.usage.completion_tokens) == (["a", "b"], "length", 2)
         with pytest.raises(EngineUnavailable):
-            play(engine.generate(small_talk(), GREEDY))
+            play(engine.generate(GenerationRequest(small_talk(), GREEDY)))
         with pytest.raises(EngineError, match="no more answers"):
-            play(engine.generate(small_talk(), GREEDY))
+            play(engine.generate(GenerationRequest(small_talk(), GREEDY)))
         assert engine.asked[0].stop == ("x",)
         assert engine.asked[1].prompt == small_talk("two")
         assert engine.asked[1].constraint is None
 
     def test_an_error_comes_after_its_text(self) -> None:
         engine = ScriptedEngine([Script(["a", "b"], error=EngineUnavailable("gone"))])
-        pieces = engine.generate(small_talk(), GREEDY)
+        pieces = engine.generate(GenerationRequest(small_talk(), GREEDY))
         assert [next(pieces), next(pieces)] == ["a", "b"]
         with pytest.raises(EngineUnavailable) as caught:
             next(pieces)
@@ -286,10 +290,10 @@ class TestScripted:
 
     def test_limits_stops_and_cancellation(self) -> None:
         engine = ScriptedEngine(["abcdefgh"] * 3, cut=1)
-        assert play(engine.generate(small_talk(), Sampling(max_tokens=3)))[1].finish == "length"
-        assert "".join(play(engine.generate(small_talk(), GREEDY, stop=("de",)))[0]) == "abc"
+        assert play(engine.generate(GenerationRequest(small_talk(), Sampling(max_tokens=3))))[1].finish == "length"
+        assert written(engine, small_talk(), GREEDY, stop=("de",)) == "abc"
         cancel = Cancellation()
-        pieces = engine.generate(small_talk(), GREEDY, cancel=cancel)
+        pieces = engine.generate(GenerationRequest(small_talk(), GREEDY), cancel=cancel)
         next(pieces)
         cancel.cancel()
         assert play(pieces)[0] == []
@@ -297,8 +301,8 @@ class TestScripted:
     def test_it_can_do_what_it_is_told_that_it_can(self) -> None:
         engine = ScriptedEngine(["a"], capabilities=Capabilities(settings=frozenset(), constraints=frozenset({"gbnf"})))
         with pytest.raises(InvalidRequest, match="temperature"):
-            play(engine.generate(small_talk(), GREEDY))
-        assert play(engine.generate(small_talk(), Sampling(), constraint=Constraint(gbnf="root ::= []")))[0] == ["a"]
+            play(engine.generate(GenerationRequest(small_talk(), GREEDY)))
+        assert written(engine, small_talk(), Sampling(), constraint=Constraint(gbnf="root ::= []")) == "a"
 
 
 class TestStopStrings:
@@ -354,7 +358,7 @@ class TestDocs:
             "temperature, top_p, max_tokens, seed": "temperature",
             "presence, frequency penalty": "presence_penalty",
             "JSON schema": "json_schema",
-            "GBNF, Lark, triggers": "gbnf",
+            "GBNF, Lark": "gbnf",
             **{name: name for name in ("top_k", "min_p", "repeat_penalty", "logit_bias", "logprobs")},
         }
         for row, name in asked.items():

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from gemma_tools.data import tiny_path
-from gemma_tools.engines import Constraint, Engine, Sampling, create_engine
+from gemma_tools.engines import Constraint, Engine, GenerationRequest, Sampling, create_engine
 from gemma_tools.formats import get_format
 from support.grammar_tools import properties, tool
 from support.servers.llama import TINY_CONTROL
@@ -46,7 +46,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
 def generate(engine: Engine, family: str, constraint: Constraint, seed: int) -> tuple[str, str]:
     prompt = get_format(family).render([{"role": "user", "content": QUESTION}], TOOLS)
     sampling = Sampling(temperature=1.5, top_k=0, top_p=1.0, min_p=0.0, seed=seed, max_tokens=1500)
-    pieces, generation = play(engine.generate(prompt, sampling, constraint=constraint))
+    pieces, generation = play(engine.generate(GenerationRequest(prompt, sampling, constraint=constraint)))
     return "".join(pieces), generation.finish
 
 

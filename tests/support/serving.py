@@ -9,9 +9,8 @@ from threading import Event, Thread
 from typing import Any
 
 from gemma_tools import BaseModelBackend, FunctionGemmaModel, Gemma4Model, register_backend
-from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling
+from gemma_tools.engines.base import Cancellation, Capabilities, Engine, Generation, GenerationRequest, Pieces
 from gemma_tools.errors import EngineError
-from gemma_tools.prompt import Prompt
 from gemma_tools.server.run import address_of, make_server
 from gemma_tools.server.settings import Settings
 from gemma_tools.testing import Script, ScriptedEngine
@@ -49,15 +48,7 @@ class EndlessEngine(Engine):
         self.stopped = Event()
         self._silent = silent
 
-    def generate(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        *,
-        stop: tuple[str, ...] = (),
-        constraint: Constraint | None = None,
-        cancel: Cancellation | None = None,
-    ) -> Pieces:
+    def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """Never returns by itself."""
         over = Event()
         assert cancel is not None
@@ -80,7 +71,7 @@ class GatedEngine(Engine):
     def __init__(self) -> None:
         self.gate = Event()
 
-    def generate(self, prompt: Prompt, sampling: Sampling, **_: Any) -> Pieces:
+    def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """Write both words."""
         yield "before "
         self.gate.wait()
@@ -94,9 +85,9 @@ class EchoEngine(Engine):
     name = "echo"
     capabilities = EndlessEngine.capabilities
 
-    def generate(self, prompt: Prompt, sampling: Sampling, **_: Any) -> Pieces:
+    def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """Echo the prompt."""
-        for word in prompt.text.split("<<")[1].split(">>")[0].split():
+        for word in request.prompt.text.split("<<")[1].split(">>")[0].split():
             yield f"{word} "
         return Generation()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from gemma_tools.engines import Generation, Sampling
+from gemma_tools.engines import Engine, Generation, GenerationRequest, Sampling
+from gemma_tools.generators import Returning
 from gemma_tools.prompt import Prompt, quote
 
 CONTROLS = (
@@ -57,9 +58,10 @@ P = TypeVar("P")
 
 def play(pieces: Generator[P, None, Generation]) -> tuple[list[P], Generation]:
     """All pieces, and how the generation ended."""
-    found: list[P] = []
-    while True:
-        try:
-            found.append(next(pieces))
-        except StopIteration as end:
-            return found, end.value
+    running = Returning(pieces)
+    return list(running), running.value
+
+
+def written(engine: Engine, prompt: Prompt, sampling: Sampling = GREEDY, **more: Any) -> str:
+    """The text that `engine` makes of `prompt`."""
+    return "".join(engine.generate(GenerationRequest(prompt, sampling, **more)))

@@ -7,9 +7,8 @@ all drive that generator, so they cannot differ.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, Unpack
 
@@ -20,15 +19,16 @@ from gemma_tools.backends.names import model_file, ollama_name
 from gemma_tools.backends.native_chat import LOSS, ChatReader, NativeChat, native_messages, needs_chat, one_call_each, text_of
 from gemma_tools.backends.plan import OnInvalid, Plan, make_plan
 from gemma_tools.backends.verdict import judge
-from gemma_tools.completion import Answer, Heading, TokenUse, Turn, chunks, completion, drain
+from gemma_tools.completion import Answer, Heading, TokenUse, Turn, chunks, completion
 from gemma_tools.engines import create_engine, engine_options
-from gemma_tools.engines.base import Cancellation, ChatPiece, Engine, Generation, Pieces, Sampling, Usage
+from gemma_tools.engines.base import Cancellation, ChatPiece, Engine, Generation, GenerationRequest, Pieces, Sampling, Usage
 from gemma_tools.engines.drive import acall, adrive
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import InvalidRequest, UnusableAnswer
 from gemma_tools.formats import get_format
 from gemma_tools.formats.base import Format, Recovery
 from gemma_tools.formats.rendering import check_option
+from gemma_tools.generators import Returning
 from gemma_tools.log import log_content, logger
 from gemma_tools.prompt import Prompt
 from gemma_tools.reply import ContentDelta, Event, ReasoningDelta, Reply, ToolCallEnded, ToolCallStarted
@@ -158,8 +158,9 @@ class GemmaBackend(BaseModelBackend):
         """One turn for each choice; a request that cannot be honoured is refused here, before the first."""
         plan = self._plan(request, thinking=self._thinks(request))
         sampling = self._sampling(request)
-        self.engine.refuse_unsupported(sampling, plan.constraint)
-        return (self._turn(request, plan, _reseeded(sampling, index), cancel) for index in range(request.n))
+        asked = GenerationRequest(plan.prompt, sampling, stop=request.stop or self.config.stops, constraint=plan.constraint)
+        self.engine.refuse_unsupported(asked)
+        return (self._turn(request, plan, _reseeded(asked, index), cancel) for index in range(request.n))
 
     def _thinks(self, request: ChatRequest) -> bool:
         return bool(request.enable_thinking)
@@ -195,7 +196,7 @@ class GemmaBackend(BaseModelBackend):
             settings["logprobs"] = request.top_logprobs or 0
         return Sampling(**settings, extra=config.engine_options)
 
-    def _turn(self, request: ChatRequest, plan: Plan, sampling: Sampling, cancel: Cancellation) -> Turn:
+    def _turn(self, request: ChatRequest, plan: Plan, asked: GenerationRequest, cancel: Cancellation) -> Turn:
         """One choice: asked for again while it breaks the plan and the model can be shown what is wrong."""
         spent = TokenUse(prompt=0, completion=0)
         earlier: list[Event] = []
@@ -204,8 +205,7 @@ class GemmaBackend(BaseModelBackend):
             rounds -= 1
             sent: list[Event] = []
             held: list[Event] = []
-            attempt = self._attempt(plan, sampling, request.stop or self.config.stops, cancel)
-            answer = yield from _holding(attempt, plan.held, sent, held)
+            answer = yield from _holding(self._attempt(plan, asked, cancel), plan.held, sent, held)
             spent += answer.tokens
             verdict = judge(plan, answer.reply)
             if verdict.fault is None:
@@ -221,13 +221,14 @@ class GemmaBackend(BaseModelBackend):
             earlier += sent
             request = replace(request, messages=(*request.messages, *verdict.again))
             plan = self._plan(request, thinking=False)
+            asked = replace(asked, prompt=plan.prompt, constraint=plan.constraint)
 
-    def _attempt(self, plan: Plan, sampling: Sampling, stop: tuple[str, ...], cancel: Cancellation) -> Turn:
+    def _attempt(self, plan: Plan, asked: GenerationRequest, cancel: Cancellation) -> Turn:
         """Ask the model once and read what it writes."""
         if plan.needs_markers and not plan.forced and plan.thought_end is None:
             chat = needs_chat(self.engine, plan.prompt)
             if chat is not None:
-                return (yield from self._chat_attempt(chat, plan, sampling, stop, cancel))
+                return (yield from self._chat_attempt(chat, plan, asked, cancel))
         prompt = plan.prompt
         log_content("prompt", prompt.text)
         parser = self.format.parser(plan.tools, opens=prompt.opens, guarded=prompt.guarded)
@@ -238,15 +239,13 @@ class GemmaBackend(BaseModelBackend):
             return parser.feed(text)
 
         yield from take(prompt.prefill)
-        pieces = self._pieces(plan, sampling, stop, cancel)
+        pieces = self._pieces(asked, plan.thought_end, cancel)
         # Character by character, so that nothing of a second call in the same piece is read.
         parts = _characters(pieces) if plan.single else pieces
         generation = yield from _read(parts, take, parser.close, single=plan.single)
         return self._answer(plan, parser.reply, "".join(written), generation)
 
-    def _chat_attempt(
-        self, chat: NativeChat, plan: Plan, sampling: Sampling, stop: tuple[str, ...], cancel: Cancellation
-    ) -> Turn:
+    def _chat_attempt(self, chat: NativeChat, plan: Plan, asked: GenerationRequest, cancel: Cancellation) -> Turn:
         """Ask the engine's own chat endpoint once."""
         reader = ChatReader({tool.name for tool in plan.tools})
         written: list[str] = []
@@ -256,11 +255,9 @@ class GemmaBackend(BaseModelBackend):
             return reader.take(piece)
 
         pieces = chat.chat(
+            asked,
             native_messages(plan.messages, plan.prompt.media),
             [{"type": "function", "function": tool.function} for tool in plan.declared],
-            sampling,
-            stop=stop,
-            constraint=plan.constraint,
             think=plan.thinking if self.format.thought else None,
             cancel=cancel,
         )
@@ -278,29 +275,31 @@ class GemmaBackend(BaseModelBackend):
             losses=plan.losses,
         )
 
-    def _pieces(self, plan: Plan, sampling: Sampling, stop: tuple[str, ...], cancel: Cancellation) -> Pieces:
-        """What the model writes. With `plan.thought_end` a thought is written first, unbound, and then the answer."""
-        prompt, end = plan.prompt, plan.thought_end
-        generate = partial(self.engine.generate, stop=stop, cancel=cancel)
+    def _pieces(self, asked: GenerationRequest, thought_end: str | None, cancel: Cancellation) -> Pieces:
+        """What the model writes. With `thought_end` a thought is written first, unbound, and then the answer."""
+        prompt, end = asked.prompt, thought_end
         if end is None:
-            return (yield from generate(prompt, sampling, constraint=plan.constraint))
+            return (yield from self.engine.generate(asked, cancel=cancel))
         # Any control token ends the thought: read on, it would end the turn or begin a call, and the answer would be lost.
         stops = (*prompt.stop, end, *self.format.controls)
-        ended: list[Generation] = []
+        thinking = replace(asked, prompt=replace(prompt, stop=stops), constraint=None)
         written: list[str] = []
-        with closing(_returning(generate(replace(prompt, stop=stops), sampling), ended)) as pieces:
-            for piece in until(pieces, stops):
+        with Returning(self.engine.generate(thinking, cancel=cancel)) as pieces:
+            rest = iter(pieces)
+            for piece in until(rest, stops):
                 written.append(piece)
                 yield piece
-            drain(pieces)
-        [first], thought = ended, "".join(written)
+            for _ in rest:
+                pass
+        first, thought = pieces.value, "".join(written)
         used = self.token_counter.count(thought) if first.usage.completion_tokens is None else first.usage.completion_tokens
-        left = None if sampling.max_tokens is None else sampling.max_tokens - used
+        most = asked.sampling.max_tokens
+        left = None if most is None else most - used
         if first.finish == "length" or (left is not None and left <= 0):
             return replace(first, finish="length")
         yield end
-        bound = generate(prompt.begun(thought + end), replace(sampling, max_tokens=left), constraint=plan.constraint)
-        second = yield from bound
+        bound = replace(asked, prompt=prompt.begun(thought + end), sampling=replace(asked.sampling, max_tokens=left))
+        second = yield from self.engine.generate(bound, cancel=cancel)
         total = None if second.usage.completion_tokens is None else used + second.usage.completion_tokens
         return replace(second, usage=replace(first.usage, completion_tokens=total), logprobs=first.logprobs + second.logprobs)
 
@@ -347,50 +346,34 @@ def _read(
     single: bool,
 ) -> Generator[Event, None, Generation]:
     """The events that `take` makes of `parts`, and `close` of their end; with `single`, leave at the end of the first call."""
-    with closing(parts):
-        while True:
-            try:
-                part = next(parts)
-            except StopIteration as end:
-                generation: Generation = end.value
-                yield from close(generation.finish)
-                return generation
-            events = take(part)
+    with Returning(parts) as pieces:
+        for piece in pieces:
+            events = take(piece)
             yield from events
             if single and any(isinstance(event, ToolCallEnded) for event in events):
                 return Generation()
+    yield from close(pieces.value.finish)
+    return pieces.value
 
 
 def _characters(pieces: Pieces) -> Pieces:
     """`pieces` one character at a time."""
-    with closing(pieces):
-        while True:
-            try:
-                yield from next(pieces)
-            except StopIteration as end:
-                generation: Generation = end.value
-                return generation
-
-
-def _returning(pieces: Pieces, into: list[Generation]) -> Generator[str, None, None]:
-    """Pass `pieces` on, and put what they return in `into`."""
-    into.append((yield from pieces))
+    with Returning(pieces) as whole:
+        for piece in whole:
+            yield from piece
+    return whole.value
 
 
 def _holding(turn: Turn, what: Literal["nothing", "calls", "all"], sent: list[Event], held: list[Event]) -> Turn:
     """Pass events on and keep them in `sent`, except those that `what` says to hold: they are put in `held`."""
-    with closing(turn):
-        while True:
-            try:
-                event = next(turn)
-            except StopIteration as end:
-                answer: Answer = end.value
-                return answer
+    with Returning(turn) as events:
+        for event in events:
             if held or what == "all" or (what == "calls" and isinstance(event, ToolCallStarted)):
                 held.append(event)
             else:
                 sent.append(event)
                 yield event
+    return events.value
 
 
 def _preceded(reply: Reply, earlier: Sequence[Event]) -> Reply:
@@ -400,9 +383,10 @@ def _preceded(reply: Reply, earlier: Sequence[Event]) -> Reply:
     return replace(reply, content=content or None, reasoning=reasoning or None)
 
 
-def _reseeded(sampling: Sampling, index: int) -> Sampling:
-    """The sampling of the choice `index`: choices with one seed would be one choice."""
-    return sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + index)
+def _reseeded(asked: GenerationRequest, index: int) -> GenerationRequest:
+    """The request for the choice `index`: choices with one seed would be one choice."""
+    seed = asked.sampling.seed
+    return asked if seed is None else replace(asked, sampling=replace(asked.sampling, seed=seed + index))
 
 
 def _log(model: str, reply: Reply, tokens: TokenUse) -> None:

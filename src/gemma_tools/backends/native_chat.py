@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from typing import Any, Protocol, cast
 
-from gemma_tools.engines.base import Cancellation, ChatPiece, Constraint, Engine, Generation, Sampling
+from gemma_tools.engines.base import Cancellation, ChatPiece, Engine, Generation, GenerationRequest
 from gemma_tools.formats.parsing import GeneratorParser, Reading
+from gemma_tools.generators import Returning
 from gemma_tools.prompt import Prompt
 from gemma_tools.reply import Event
 from gemma_tools.request import MEDIA_PARTS, Content, Message
@@ -27,16 +27,14 @@ class NativeChat(Protocol):
 
     def chat(
         self,
+        request: GenerationRequest,
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]],
-        sampling: Sampling,
         *,
-        stop: tuple[str, ...] = (),
-        constraint: Constraint | None = None,
         think: bool | None = None,
         cancel: Cancellation | None = None,
     ) -> Generator[ChatPiece, None, Generation]:
-        """Answer by the engine's own chat endpoint."""
+        """Answer `request` by the engine's own chat endpoint, which writes the prompt from `messages` and `tools`."""
         ...
 
     def shows_markers(self, prompt: Prompt) -> bool | None:
@@ -89,16 +87,12 @@ class ChatReader(GeneratorParser):
 
 def one_call_each(pieces: Generator[ChatPiece, None, Generation]) -> Generator[ChatPiece, None, Generation]:
     """`pieces` with no more than one call in each."""
-    with closing(pieces):
-        while True:
-            try:
-                piece = next(pieces)
-            except StopIteration as end:
-                generation: Generation = end.value
-                return generation
+    with Returning(pieces) as whole:
+        for piece in whole:
             yield replace(piece, calls=piece.calls[:1])
             for call in piece.calls[1:]:
                 yield ChatPiece(calls=(call,))
+    return whole.value
 
 
 def text_of(piece: ChatPiece) -> str:

@@ -39,15 +39,27 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
-    """What the generated text must look like. An engine takes the first form that it can; the others are None.
-
-    With `triggers`, text is free until one of them is generated, and the grammar holds from that token on.
-    """
+    """What the generated text must look like: one form of it, the others are None."""
 
     gbnf: str | None = None
     lark: str | None = None
     json_schema: Mapping[str, Any] | None = None
-    triggers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """All that an engine is asked for: what to continue, and how."""
+
+    prompt: Prompt
+    sampling: Sampling = Sampling()
+    stop: tuple[str, ...] = field(default=(), kw_only=True)
+    """The caller's own stop sequences, besides `prompt.stop`."""
+    constraint: Constraint | None = field(default=None, kw_only=True)
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """All that ends the generation: the prompt's own stop tokens, then the caller's stop sequences."""
+        return (*self.prompt.stop, *self.stop)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +67,11 @@ class Capabilities:
     """What an engine can do, as data. `settings` names the `Sampling` fields that it honours."""
 
     settings: frozenset[str]
-    constraints: frozenset[Literal["gbnf", "lark", "json_schema", "triggers"]] = frozenset()
+    constraints: frozenset[Literal["gbnf", "lark", "json_schema"]] = frozenset()
     raw_prompt: bool = True
     """Takes the prompt as text or ids; False for a chat endpoint, which cannot continue a begun turn."""
-    token_ids: bool = False
     images: bool = False
     audio: bool = False
-    prefix_cache: bool = False
     native_chat: bool = False
     """Has `chat`, too: see `gemma_tools.engines.ollama.OllamaEngine.chat`."""
 
@@ -151,19 +161,11 @@ class Engine(ABC):
         """What this engine can do."""
 
     @abstractmethod
-    def generate(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        *,
-        stop: tuple[str, ...] = (),
-        constraint: Constraint | None = None,
-        cancel: Cancellation | None = None,
-    ) -> Pieces:
-        """Generate from `prompt` and yield text as it comes, control tokens included; return how it ended.
+    def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
+        """Continue `request.prompt` and yield text as it comes, control tokens included; return how it ended.
 
-        `prompt.stop` always ends generation; `stop` holds the caller's own stop strings, which never appear in the text.
-        A prompt's own stop tokens may or may not appear at the end. Closing the generator, or `cancel`, stops at once.
+        `request.stops` end the generation. The caller's stop sequences never appear in the text; the prompt's own stop tokens
+        may or may not appear at its end. Closing the generator, or `cancel`, stops at once.
 
         Raises:
             InvalidRequest: a setting or constraint that this engine cannot honour.
@@ -182,22 +184,24 @@ class Engine(ABC):
     def close(self) -> None:  # noqa: B027
         """Free what the engine holds. Always safe, any number of times; running generations are stopped."""
 
-    def refuse_unsupported(self, sampling: Sampling, constraint: Constraint | None) -> None:
+    def refuse_unsupported(self, request: GenerationRequest) -> None:
         """Raise what `generate` owes for a setting or constraint that `capabilities` does not list.
 
         Raises:
             InvalidRequest: naming the first such setting.
         """
         can = self.capabilities
-        for setting in fields(sampling):
-            value = getattr(sampling, setting.name)
+        constraint = request.constraint
+        for setting in fields(request.sampling):
+            value = getattr(request.sampling, setting.name)
             if value is not None and setting.name != "extra" and setting.name not in can.settings:
                 raise InvalidRequest(f"{self.name} cannot honour it", param=setting.name, code="unsupported_setting")
         if constraint is None:
             return
-        forms = {form for form in ("gbnf", "lark", "json_schema") if getattr(constraint, form) is not None}
-        if not forms & can.constraints or (constraint.triggers and "triggers" not in can.constraints):
-            raise InvalidRequest(f"{self.name} cannot constrain text so", param="constraint", code="unsupported_setting")
+        forms = {form.name for form in fields(constraint) if getattr(constraint, form.name) is not None}
+        if not forms & can.constraints:
+            message = f"{self.name} does not support this kind of constraint"
+            raise InvalidRequest(message, param="constraint", code="unsupported_setting")
 
     def __enter__(self) -> Self:
         return self

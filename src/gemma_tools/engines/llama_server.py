@@ -10,7 +10,17 @@ from typing import Any
 
 import httpx
 
-from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
+from gemma_tools.engines.base import (
+    Cancellation,
+    Capabilities,
+    Constraint,
+    Engine,
+    Generation,
+    GenerationRequest,
+    Pieces,
+    Sampling,
+    Usage,
+)
 from gemma_tools.engines.faults import not_understood, refuse_half_characters, status_fault, transport_fault
 from gemma_tools.engines.remote import ANY_NUMBER, CONNECT_TIMEOUT, FRESH, Answer, Patience, Remote, checked_url, through_proxy
 from gemma_tools.errors import ContextExceeded, EngineError, EngineProtocolError, InvalidRequest
@@ -64,9 +74,7 @@ _EXTRA = frozenset(
 
 _CAPABILITIES = Capabilities(
     settings=frozenset(_FIELDS) | {"logit_bias", "logprobs"},
-    constraints=frozenset({"gbnf", "lark", "json_schema", "triggers"}),
-    token_ids=True,
-    prefix_cache=True,
+    constraints=frozenset({"gbnf", "lark", "json_schema"}),
 )
 
 
@@ -105,26 +113,18 @@ class LlamaServerEngine(Engine):
         """What this engine can do."""
         return _CAPABILITIES
 
-    def generate(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        *,
-        stop: tuple[str, ...] = (),
-        constraint: Constraint | None = None,
-        cancel: Cancellation | None = None,
-    ) -> Pieces:
+    def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """See `Engine.generate`."""
-        refuse_half_characters(prompt)
-        self.refuse_unsupported(sampling, constraint)
+        refuse_half_characters(request.prompt)
+        self.refuse_unsupported(request)
         body = {
             "stream": True,
             "cache_prompt": True,
-            "preserved_tokens": list(prompt.controls),
-            "stop": [*prompt.stop, *stop],
-            **_sampling(sampling),
+            "preserved_tokens": list(request.prompt.controls),
+            "stop": list(request.stops),
+            **_sampling(request.sampling),
         }
-        return self._remote.play(lambda: self._ask(prompt, body, constraint, sampling.logprobs), cancel)
+        return self._remote.play(lambda: self._ask(request, body), cancel)
 
     @property
     def context_length(self) -> int | None:
@@ -150,14 +150,13 @@ class LlamaServerEngine(Engine):
         """Stop what this engine runs, and let go of its connections. The server goes on."""
         self._remote.close()
 
-    async def _ask(
-        self, prompt: Prompt, body: Mapping[str, Any], constraint: Constraint | None, top: int | None
-    ) -> Answer[str]:
-        ids = await self._control_ids(prompt.controls)
+    async def _ask(self, request: GenerationRequest, body: Mapping[str, Any]) -> Answer[str]:
+        ids = await self._control_ids(request.prompt.controls)
         spellings = {number: text for text, number in ids.items()}
+        top = request.sampling.logprobs
         logprobs: list[Mapping[str, Any]] = []
-        request = {**body, **_constraint(constraint, ids), "prompt": await self._encode(prompt, ids)}
-        async with self._client.stream("POST", "/completion", json=request) as response:
+        body = {**body, **_constraint(request.constraint, ids), "prompt": await self._encode(request.prompt, ids)}
+        async with self._client.stream("POST", "/completion", json=body) as response:
             await _refuse_error(response)
             async for data in _events(response):
                 if top is not None:
@@ -229,14 +228,10 @@ def _constraint(constraint: Constraint | None, ids: Mapping[str, int]) -> dict[s
     if constraint is None:
         return {}
     if constraint.gbnf is not None:
-        body: dict[str, Any] = {"grammar": constraint.gbnf}
-    elif constraint.lark is not None:
-        body = {"grammar": _with_ids(constraint.lark, ids)}
-    else:
-        body = {"json_schema": constraint.json_schema}
-    if constraint.triggers:
-        body |= {"grammar_lazy": True, "grammar_triggers": [{"type": 1, "value": word} for word in constraint.triggers]}
-    return body
+        return {"grammar": constraint.gbnf}
+    if constraint.lark is not None:
+        return {"grammar": _with_ids(constraint.lark, ids)}
+    return {"json_schema": constraint.json_schema}
 
 
 def _with_ids(lark: str, ids: Mapping[str, int]) -> str:

@@ -16,18 +16,17 @@ from gemma_tools.engines.base import (
     Cancellation,
     Capabilities,
     ChatPiece,
-    Constraint,
     Engine,
     Generation,
+    GenerationRequest,
     Pieces,
-    Sampling,
     Usage,
 )
 from gemma_tools.engines.faults import not_understood, refuse_half_characters, status_fault, transport_fault
 from gemma_tools.engines.probe import inner_marker, shows_markers
 from gemma_tools.engines.remote import ANY_NUMBER, CONNECT_TIMEOUT, FRESH, Answer, Patience, Remote, checked_url, through_proxy
 from gemma_tools.errors import EngineError, EngineRejected, InvalidRequest
-from gemma_tools.prompt import WORD_JOINER, Prompt
+from gemma_tools.prompt import BOS, MEDIA_CONTROLS, WORD_JOINER, Prompt
 
 _OPTIONS = {
     "max_tokens": "num_predict",
@@ -48,13 +47,8 @@ _CAPABILITIES = Capabilities(
     settings=frozenset(_OPTIONS) | {"logprobs"},
     constraints=frozenset({"json_schema"}),
     images=True,
-    prefix_cache=True,
     native_chat=True,
 )
-
-_BOS = "<bos>"
-_IMAGES = frozenset({"<start_of_image>", "<image_soft_token>", "<|image|>"})
-"""What stands for an image in the prompts of Gemma 3, 3n and 4."""
 
 
 def default_url() -> str:
@@ -114,49 +108,38 @@ class OllamaEngine(Engine):
         """`context`, if it was given; Ollama does not tell what it would take."""
         return self._context
 
-    def generate(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        *,
-        stop: tuple[str, ...] = (),
-        constraint: Constraint | None = None,
-        cancel: Cancellation | None = None,
-    ) -> Pieces:
+    def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """See `Engine.generate`."""
-        refuse_half_characters(prompt)
-        self.refuse_unsupported(sampling, constraint)
-        request = {
-            "prompt": _text(prompt),
+        refuse_half_characters(request.prompt)
+        body = {
+            "prompt": _text(request.prompt),
             "raw": True,
-            "images": [part["data"] for part in prompt.media] or None,
-            **self._request(sampling, (*prompt.stop, *stop), constraint),
+            "images": [part["data"] for part in request.prompt.media] or None,
+            **self._body(request, request.stops),
         }
-        return self._remote.play(lambda: self._ask(request), cancel)
+        return self._remote.play(lambda: self._ask(body), cancel)
 
     def chat(
         self,
+        request: GenerationRequest,
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]],
-        sampling: Sampling,
         *,
-        stop: tuple[str, ...] = (),
-        constraint: Constraint | None = None,
         think: bool | None = None,
         cancel: Cancellation | None = None,
     ) -> Generator[ChatPiece, None, Generation]:
-        """Answer `messages` by `/api/chat`, where Ollama renders the prompt and reads the calls itself.
+        """Answer `request` by `/api/chat`, where Ollama writes the prompt from `messages` and reads the calls itself.
 
         The second way, for models whose control tokens Ollama strips from raw text (`shows_markers` finds out): calls come
         whole, no call can be forced, and what Ollama's own parser does not read is lost. `messages` are in Ollama's shape:
-        arguments are objects, results carry `tool_name`, images are bytes. `tools` are OpenAI's.
+        arguments are objects, results carry `tool_name`, images are bytes. `tools` are OpenAI's. Of `request` all but the
+        prompt counts.
 
         Raises:
             InvalidRequest, EngineError: as `generate`.
         """
-        self.refuse_unsupported(sampling, constraint)
-        request = {"messages": messages, "tools": tools, "think": think, **self._request(sampling, stop, constraint)}
-        return self._remote.play(lambda: self._ask_chat(request), cancel)
+        body = {"messages": messages, "tools": tools, "think": think, **self._body(request, request.stop)}
+        return self._remote.play(lambda: self._ask_chat(body), cancel)
 
     def shows_markers(self, prompt: Prompt) -> bool | None:
         """Whether the model's control tokens reach the text of `generate`, found out by a tiny prompt, once.
@@ -174,8 +157,10 @@ class OllamaEngine(Engine):
         """Stop what this engine runs, and let go of the connections. Ollama goes on."""
         self._remote.close()
 
-    def _request(self, sampling: Sampling, stop: Sequence[str], constraint: Constraint | None) -> dict[str, Any]:
+    def _body(self, request: GenerationRequest, stop: Sequence[str]) -> dict[str, Any]:
         """What `/api/generate` and `/api/chat` have in common."""
+        self.refuse_unsupported(request)
+        sampling = request.sampling
         options = dict(sampling.extra)
         if unknown := sorted(options.keys() - _EXTRA):
             raise InvalidRequest(f"not an option of Ollama; known are {', '.join(sorted(_EXTRA))}", param=unknown[0])
@@ -187,19 +172,19 @@ class OllamaEngine(Engine):
         except ValidationError as error:
             fault = error.errors()[0]
             raise InvalidRequest(fault["msg"], param=str(fault["loc"][0])) from None
-        request: dict[str, Any] = {
+        body: dict[str, Any] = {
             "model": self._model,
             "stream": True,
             "options": {**options, "stop": list(stop)},
-            "format": constraint.json_schema if constraint else None,
+            "format": request.constraint.json_schema if request.constraint else None,
         }
         if sampling.logprobs is not None:
-            request |= {"logprobs": True, "top_logprobs": sampling.logprobs}
-        return request
+            body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
+        return body
 
-    async def _ask(self, request: Mapping[str, Any]) -> Answer[str]:
+    async def _ask(self, body: Mapping[str, Any]) -> Answer[str]:
         logprobs: list[Mapping[str, Any]] = []
-        parts: AsyncIterator[ollama.GenerateResponse] = await self._client.generate(**request)
+        parts: AsyncIterator[ollama.GenerateResponse] = await self._client.generate(**body)
         async with aclosing(parts) as answer:  # type: ignore[type-var]  # it is a generator
             async for part in answer:
                 logprobs += map(_logprob, part.get("logprobs") or ())
@@ -207,8 +192,8 @@ class OllamaEngine(Engine):
                 if part.done:
                     yield _generation(part, tuple(logprobs))
 
-    async def _ask_chat(self, request: Mapping[str, Any]) -> Answer[ChatPiece]:
-        parts: AsyncIterator[ollama.ChatResponse] = await self._client.chat(**request)
+    async def _ask_chat(self, body: Mapping[str, Any]) -> Answer[ChatPiece]:
+        parts: AsyncIterator[ollama.ChatResponse] = await self._client.chat(**body)
         async with aclosing(parts) as answer:  # type: ignore[type-var]  # it is a generator
             async for part in answer:
                 said = part.message
@@ -232,15 +217,15 @@ def _text(prompt: Prompt) -> str:
     Ollama puts the BOS there itself, and an image where `[img-N]` stands, so text that looks like that is broken.
     """
     if not prompt.media and "[img-" not in prompt.marked:
-        return prompt.text.removeprefix(_BOS)
+        return prompt.without_bos
     numbers = iter(range(len(prompt.media)))
     texts = (
-        (f"[img-{next(numbers)}]" if s.text in _IMAGES else s.text)
+        (f"[img-{next(numbers)}]" if s.text in MEDIA_CONTROLS else s.text)
         if s.control
         else prompt.guard(s.text).replace("[img-", f"[{WORD_JOINER}img-")
         for s in prompt.segments
     )
-    return "".join(texts).removeprefix(_BOS)
+    return "".join(texts).removeprefix(BOS)
 
 
 def _logprob(entry: Any) -> Mapping[str, Any]:

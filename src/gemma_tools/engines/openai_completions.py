@@ -8,27 +8,23 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
 import openai
 
-from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
+from gemma_tools.engines.base import Cancellation, Capabilities, Engine, Generation, GenerationRequest, Pieces, Usage
 from gemma_tools.engines.faults import not_understood, refuse_half_characters, status_fault, transport_fault
-from gemma_tools.engines.probe import Ask, adds_bos, inner_marker, shows_markers, turn_marker
+from gemma_tools.engines.probe import Probe
 from gemma_tools.engines.remote import CONNECT_TIMEOUT, FRESH, Answer, Patience, Remote, checked_url, through_proxy
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest
-from gemma_tools.prompt import Prompt
+from gemma_tools.generators import Returning
 
 logger = logging.getLogger("gemma_tools")
-
-_BOS = "<bos>"
 
 _COMMON = {
     name: name
@@ -154,97 +150,61 @@ class OpenAICompletionsEngine(Engine):
         )
         fault = partial(_fault, f"the server at {self._url}")
         self._remote = Remote(self.name, Patience(timeout, max_retries), fault, self._client.close)
-        self._adds_bos = self._profile.adds_bos
-        self._ask_bos = self._ask_markers = probe
-        self._probing = Lock()
+        self._probe = Probe(lambda: logger.warning(_STRIPPED, self._url)) if probe else None
 
     @property
     def capabilities(self) -> Capabilities:
         """What the server's profile says."""
-        return Capabilities(
-            settings=frozenset(self._profile.settings), constraints=frozenset(self._profile.constraints), prefix_cache=True
-        )
+        return Capabilities(settings=frozenset(self._profile.settings), constraints=frozenset(self._profile.constraints))
 
-    def generate(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        *,
-        stop: tuple[str, ...] = (),
-        constraint: Constraint | None = None,
-        cancel: Cancellation | None = None,
-    ) -> Pieces:
+    def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """See `Engine.generate`."""
-        refuse_half_characters(prompt)
-        self.refuse_unsupported(sampling, constraint)
-        return self._after_probe(prompt, sampling, stop, constraint, cancel)
+        refuse_half_characters(request.prompt)
+        self.refuse_unsupported(request)
+        if self._probe:
+            self._probe.learn(request.prompt, partial(self._play, cancel=cancel), cancel)
+        return (yield from self._play(request, cancel=cancel))
 
     def close(self) -> None:
         """Stop what this engine runs, and let go of the connections. The server goes on."""
         self._remote.close()
 
-    def _after_probe(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        stop: tuple[str, ...],
-        constraint: Constraint | None,
-        cancel: Cancellation | None,
-    ) -> Pieces:
-        with self._probing, suppress(EngineError):  # a failure is left for the prompt itself to meet
-            self._learn(prompt, lambda question, drawn: self._play(question, drawn, (), None, cancel))
-        return (yield from self._play(prompt, sampling, stop, constraint, cancel))
+    @property
+    def _adds_bos(self) -> bool:
+        """Whether the server puts a BOS before a prompt: as it was found, else as the profile says."""
+        found = self._probe.adds_bos if self._probe else None
+        return self._profile.adds_bos if found is None else found
 
-    def _learn(self, prompt: Prompt, ask: Ask) -> None:
-        """Find out what is not known yet, as far as this prompt has the tokens to ask with."""
-        if self._ask_bos and (marker := turn_marker(prompt)):
-            told = adds_bos(ask, prompt, marker)
-            self._adds_bos, self._ask_bos = self._adds_bos if told is None else told, False
-        if self._ask_markers and (marker := inner_marker(prompt)):
-            if shows_markers(ask, prompt, marker) is False:
-                logger.warning(_STRIPPED, self._url)
-            self._ask_markers = False
-
-    def _play(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        stop: tuple[str, ...],
-        constraint: Constraint | None,
-        cancel: Cancellation | None,
-    ) -> Pieces:
-        body = self._body(prompt, sampling, constraint)
-        ends = (*prompt.stop, *stop)
-        pieces = self._remote.play(lambda: self._ask(prompt, body, ends), cancel)
+    def _play(self, request: GenerationRequest, *, cancel: Cancellation | None) -> Pieces:
         # Not every server finds a stop string that begins or ends within a token, so it is looked for here, too.
-        ended: list[Generation] = []
-        with closing(pieces):
-            yield from until(_keeping(pieces, ended), ends)
-        return ended[0] if ended else Generation()
+        with Returning(self._remote.play(partial(self._ask, request), cancel)) as pieces:
+            stopped = yield from until(pieces, request.stops)
+        return Generation() if stopped else pieces.value
 
-    def _body(self, prompt: Prompt, sampling: Sampling, constraint: Constraint | None) -> dict[str, Any]:
-        profile = self._profile
-        body = {"max_tokens": self._max_tokens, **profile.body, **sampling.extra}
+    def _body(self, request: GenerationRequest) -> dict[str, Any]:
+        profile, constraint = self._profile, request.constraint
+        body = {"max_tokens": self._max_tokens, **profile.body, **request.sampling.extra}
         if profile.controls:
-            body[profile.controls] = list(prompt.controls)
+            body[profile.controls] = list(request.prompt.controls)
         for name, wire in profile.settings.items():
-            if (value := getattr(sampling, name)) is not None:
+            if (value := getattr(request.sampling, name)) is not None:
                 body[wire] = value
         for form, send in profile.constraints.items():
             if constraint and (wanted := getattr(constraint, form)) is not None:
                 return {**body, **send(wanted)}
         return body
 
-    async def _ask(self, prompt: Prompt, body: Mapping[str, Any], stop: tuple[str, ...]) -> Answer[str]:
+    async def _ask(self, request: GenerationRequest) -> Answer[str]:
         finish, usage = None, Usage()
         logprobs: list[Mapping[str, Any]] = []
+        prompt = request.prompt
         stream = await self._client.completions.create(
             model=self._model,
-            prompt=prompt.text.removeprefix(_BOS) if self._adds_bos else prompt.text,
-            stop=list(stop if self._profile.finds_stop else prompt.stop) or None,
+            prompt=prompt.without_bos if self._adds_bos else prompt.text,
+            stop=list(request.stops if self._profile.finds_stop else prompt.stop) or None,
             stream=True,
             stream_options={"include_usage": True},
-            extra_body=body,
+            extra_body=self._body(request),
         )
         async with stream as chunks:
             async for chunk in chunks:
@@ -266,10 +226,6 @@ def _fault(where: str, error: Exception) -> EngineError:
     if isinstance(error, openai.APIError):
         return EngineRejected(f"{where}: {error.message}")
     return transport_fault(error, where) or not_understood(error, where)
-
-
-def _keeping(pieces: Pieces, ended: list[Generation]) -> Iterator[str]:
-    ended.append((yield from pieces))
 
 
 def _usage(usage: Any) -> Usage:

@@ -1,21 +1,64 @@
 """Find out how a server treats control tokens, by tiny prompts.
 
-`ask` is what sends a prompt there. The prompts are made of control tokens that the format has put into a real one.
+`ask` is what generates from a prompt there. The prompts are made of control tokens that the format has put into a real one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from threading import Lock
 from typing import TypeAlias
 
-from gemma_tools.engines.base import Pieces, Sampling
+from gemma_tools.engines.base import Cancellation, GenerationRequest, Pieces, Sampling
+from gemma_tools.errors import EngineError
+from gemma_tools.generators import drain
 from gemma_tools.prompt import Prompt
 
-Ask: TypeAlias = Callable[[Prompt, Sampling], Pieces]
+Ask: TypeAlias = Callable[[GenerationRequest], Pieces]
 
 _TIMES = 8
 _WORD = "Paris"
+
+
+class Probe:
+    """What tiny prompts have told of a server. Each question is asked until it was answered once.
+
+    Nobody waits for another's question: two first prompts at the same time both ask. `stripped` is called once if the server
+    strips control tokens from the text.
+    """
+
+    def __init__(self, stripped: Callable[[], None]) -> None:
+        self._stripped = stripped
+        self._answers: dict[str, bool | None] = {}
+        self._lock = Lock()
+
+    @property
+    def adds_bos(self) -> bool | None:
+        """Whether the server puts a BOS before a prompt; None: not known."""
+        return self._answers.get("bos")
+
+    def learn(self, prompt: Prompt, ask: Ask, cancel: Cancellation | None = None) -> None:
+        """Ask what is not known yet, as far as `prompt` has the tokens to ask with.
+
+        A failure is left for the prompt itself to meet, and an answer that `cancel` cut tells nothing.
+        """
+        with suppress(EngineError):
+            if "bos" not in self._answers and (marker := turn_marker(prompt)):
+                self._keep("bos", adds_bos(ask, prompt, marker), cancel)
+            if "markers" not in self._answers and (marker := inner_marker(prompt)):
+                shown = shows_markers(ask, prompt, marker)
+                if self._keep("markers", shown, cancel) and shown is False:
+                    self._stripped()
+
+    def _keep(self, question: str, answer: bool | None, cancel: Cancellation | None) -> bool:
+        """Keep the first answer to `question`; tell whether this was it."""
+        with self._lock:
+            first = question not in self._answers and not (cancel and cancel.cancelled)
+            if first:
+                self._answers[question] = answer
+        return first
 
 
 def turn_marker(prompt: Prompt) -> str | None:
@@ -29,12 +72,9 @@ def adds_bos(ask: Ask, prompt: Prompt, marker: str) -> bool | None:
     Raises:
         EngineError: the server failed.
     """
-    pieces = ask(Prompt(marker * _TIMES, prompt.controls), Sampling(max_tokens=1))
-    try:
-        while True:
-            next(pieces)
-    except StopIteration as end:
-        extra = (end.value.usage.prompt_tokens or 0) - _TIMES
+    question = Prompt(marker * _TIMES, prompt.controls)
+    generation = drain(ask(GenerationRequest(question, Sampling(max_tokens=1))))
+    extra = (generation.usage.prompt_tokens or 0) - _TIMES
     return bool(extra) if extra in (0, 1) else None
 
 
@@ -57,7 +97,7 @@ def shows_markers(ask: Ask, prompt: Prompt, marker: str) -> bool | None:
     bos = prompt.segments[0].text if prompt.segments[0].control else ""
     pattern = f"city:{marker}{_WORD}{marker},"
     question = Prompt(f"{bos}{pattern * _TIMES}city:", prompt.controls)
-    text = "".join(ask(question, Sampling(temperature=0, max_tokens=3)))
+    text = "".join(ask(GenerationRequest(question, Sampling(temperature=0, max_tokens=3))))
     if any(control in text for control in prompt.controls):
         return True
     return False if text and _WORD.startswith(text[: len(_WORD)]) else None

@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
-from gemma_tools.engines.base import Cancellation, Capabilities, Constraint, Engine, Generation, Pieces, Sampling, Usage
+from gemma_tools.engines.base import Cancellation, Capabilities, Engine, Generation, GenerationRequest, Pieces, Sampling, Usage
 from gemma_tools.engines.faults import refuse_half_characters
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import (
@@ -49,8 +49,7 @@ _CAPABILITIES = Capabilities(
             "logit_bias",
             "logprobs",
         }
-    ),
-    token_ids=True,
+    )
 )
 
 
@@ -96,24 +95,16 @@ class TransformersEngine(Engine):
         """How many tokens `text` is, control tokens read as such."""
         return len(self._split(text.encode(errors="replace").decode(), special=True))
 
-    def generate(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        *,
-        stop: tuple[str, ...] = (),
-        constraint: Constraint | None = None,
-        cancel: Cancellation | None = None,
-    ) -> Pieces:
+    def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """See `Engine.generate`."""
-        refuse_half_characters(prompt)
-        self.refuse_unsupported(sampling, constraint)
-        if sampling.extra:
-            raise InvalidRequest("not a setting of this engine", param=next(iter(sampling.extra)))
-        ids = self._encode(prompt)
-        run = _Run(self, ids, sampling, self._ends(prompt), cancel or Cancellation())
+        refuse_half_characters(request.prompt)
+        self.refuse_unsupported(request)
+        if extra := request.sampling.extra:
+            raise InvalidRequest("not a setting of this engine", param=next(iter(extra)))
+        ids = self._encode(request.prompt)
+        run = _Run(self, ids, request.sampling, self._ends(request.prompt), cancel or Cancellation())
         try:
-            stopped = yield from until(run.pieces(), (*prompt.stop, *stop))
+            stopped = yield from until(run.pieces(), request.stops)
         except EngineError as error:
             error.text = self._text(run.written)
             raise

@@ -7,18 +7,16 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
 
+from gemma_tools.completion import Accumulator, with_delta, with_usage
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.openai_api import Responder
 from gemma_tools.request import ChatRequest, ToolChoice, validate, validate_tools
 from gemma_tools.server.settings import Settings
 from gemma_tools.tools import Ask, Run, ToolBox, Transcript, rounds, run_calls
-from gemma_tools.tools.loop import accumulated
 from gemma_tools.tools.scripts import script_runner
 
 
@@ -73,22 +71,18 @@ def _converse(
     steps = rounds((), ToolBox([box, *({"type": "function", "function": tool.function} for tool in theirs)]))
     wanted = request.response_format
     relay = _Relay(last_only=wanted is not None and wanted.type != "text")
-    answer: Any = None
-    while True:
-        try:
-            step = steps.send(answer)
-        except StopIteration as end:
-            transcript: Transcript = end.value
-            break
-        answer = None
+    step = next(steps)
+    while not isinstance(step, Transcript):
+        answer: Any = None
         if isinstance(step, Ask):
             choice = request.tool_choice if step.round == 1 else ToolChoice("auto", request.tool_choice.names)
             answer = yield from relay.ask(model, _going_on(asked, step.messages, choice), cancel)
         elif isinstance(step, Run):
             answer = run_calls(box, step.calls)
-    if transcript.stopped in ("max_rounds", "repeated"):
+        step = steps.send(answer)
+    if step.stopped in ("max_rounds", "repeated"):
         # The model would call for ever. It gets to see the results that there are, and must answer from them.
-        seen = transcript.messages[: -1 if transcript.pending else None]
+        seen = step.messages[: -1 if step.pending else None]
         yield from relay.ask(model, _going_on(asked, seen, ToolChoice("none")), cancel)
     yield from relay.end({tool.name for tool in theirs}, legacy=request.legacy_functions)
 
@@ -99,7 +93,6 @@ def _going_on(request: ChatRequest, added: Sequence[Mapping[str, Any]], choice: 
 
 
 _TEXTS = ("content", "reasoning", "reasoning_content")
-_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 class _Relay:
@@ -123,12 +116,12 @@ class _Relay:
         self, model: Responder, request: ChatRequest, cancel: Cancellation
     ) -> Generator[ChatCompletionChunk, None, ChatCompletion]:
         """One round: yield what may go to the caller now, and return the whole reply."""
-        state: Any = ChatCompletionStreamState()
+        whole = Accumulator()
         earlier, now = frozenset(self._written), set[str]()
         chunks: Any = model.respond(request, cancel=cancel)
         with closing(chunks):
             for chunk in chunks:
-                state.handle_chunk(chunk)
+                whole.add(chunk)
                 if chunk.usage:
                     self._usage.append(chunk.usage)
                 for choice in chunk.choices:
@@ -144,7 +137,7 @@ class _Relay:
                     self._written |= now
                     if text:
                         yield self._chunk(chunk, text)
-        reply = accumulated(state)
+        reply = whole.completion()
         self._content = reply.choices[0].message.content
         self._calls = [call.model_dump() for call in reply.choices[0].message.tool_calls or ()]
         return reply
@@ -162,23 +155,20 @@ class _Relay:
         finish = self._last.choices[0].finish_reason
         if finish == "tool_calls":
             finish = "stop" if not calls else "function_call" if legacy else finish
-        last = self._chunk(self._last, {"problems": self._problems} if self._problems else {})
-        last.choices[0].finish_reason = finish
-        last.choices[0].logprobs = self._last.choices[0].logprobs
+        problems = {"problems": self._problems} if self._problems else {}
+        last = self._chunk(self._last, problems, finish_reason=finish, logprobs=self._last.choices[0].logprobs)
         yield last
-        usage = CompletionUsage(**{name: sum(getattr(usage, name) for usage in self._usage) for name in _COUNTS})
-        yield last.model_copy(update={"choices": [], "usage": usage})
+        yield with_usage(last, self._usage)
 
-    def _chunk(self, chunk: ChatCompletionChunk, delta: dict[str, Any]) -> ChatCompletionChunk:
+    def _chunk(self, chunk: ChatCompletionChunk, delta: dict[str, Any], **more: Any) -> ChatCompletionChunk:
         """`chunk` with another delta, under the id of the first."""
         self._heading = self._heading or {"id": chunk.id, "created": chunk.created}
         role, self._role = self._role, {}
-        choice = Choice(index=0, delta=ChoiceDelta.model_validate({**role, **delta}), finish_reason=None)
-        return chunk.model_copy(update={**self._heading, "choices": [choice], "usage": None})
+        return with_delta(chunk, {**role, **delta}, **self._heading, **more)
 
 
 def _whole(chunks: Iterable[ChatCompletionChunk]) -> ChatCompletion:
-    state: Any = ChatCompletionStreamState()
+    whole = Accumulator()
     for chunk in chunks:
-        state.handle_chunk(chunk)
-    return accumulated(state)
+        whole.add(chunk)
+    return whole.completion()

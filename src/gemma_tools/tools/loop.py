@@ -1,8 +1,8 @@
 """The tool loop: ask the model, run what it calls, give it the results, until it answers.
 
 The loop is written once, as a generator that does no I/O: `rounds` yields what is to be done (`Ask` the model, `Run` these
-calls) and what happened (`Replied`, `CallStarted`, `CallFinished`), and is sent what came of it. `run_tools` and `arun_tools`
-drive it, with threads and with tasks.
+calls) and what happened (`Replied`, `CallStarted`, `CallFinished`, at last the `Transcript`), and is sent what came of it.
+`run_tools` and `arun_tools` drive it, with threads and with tasks.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Unpack
 
+from gemma_tools.completion import Accumulator
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.policy import RequestFields
 from gemma_tools.reply import ToolCall
@@ -110,11 +111,11 @@ class Run:
     calls: tuple[ToolCall, ...]
 
 
-Step: TypeAlias = Ask | Run | Replied | CallStarted | CallFinished
+Step: TypeAlias = Ask | Run | Replied | CallStarted | CallFinished | Transcript
 
 
-def rounds(messages: Messages, box: ToolBox, *, max_rounds: int = 10, max_repeats: int = 2) -> Generator[Step, Any, Transcript]:
-    """The loop without I/O; returns the transcript.
+def rounds(messages: Messages, box: ToolBox, *, max_rounds: int = 10, max_repeats: int = 2) -> Generator[Step, Any, None]:
+    """The loop without I/O; the last thing that it yields is the transcript.
 
     Guards: at most `max_rounds` replies; the calls of the last one, and of a reply that was cut, are not run. A call with the
     same name and arguments runs at most `max_repeats` times; then its result says so, and a second reply in a row that
@@ -144,14 +145,9 @@ def rounds(messages: Messages, box: ToolBox, *, max_rounds: int = 10, max_repeat
         history.append(choice.message.model_dump(mode="json", exclude_none=True))
         yield Replied(number, completion)
         calls = _calls_of(completion)
-        if choice.finish_reason == "length":
-            return transcript("length", calls)
-        if not calls:
-            return transcript("answered")
-        if not all(box.runs(call.name) for call in calls):
-            return transcript("pending", calls)
-        if number == max_rounds:
-            return transcript("max_rounds", calls)
+        if stopped := _stopped(choice.finish_reason, calls, box, last=number == max_rounds):
+            yield transcript(stopped, calls)
+            return
         results: dict[int, ToolResult] = {}
         fresh: dict[int, ToolCall] = {}
         for i, call in enumerate(calls):
@@ -172,8 +168,20 @@ def rounds(messages: Messages, box: ToolBox, *, max_rounds: int = 10, max_repeat
             history.append({"role": "tool", "tool_call_id": call.id, "content": result.content})
             yield CallFinished(call, result)
         if not fresh and idle:
-            return transcript("repeated")
+            yield transcript("repeated")
+            return
         idle = not fresh
+
+
+def _stopped(finish: str, calls: Sequence[ToolCall], box: ToolBox, *, last: bool) -> Stopped | None:
+    """Why the calls of a reply are not run; None: they are."""
+    if finish == "length":
+        return "length"
+    if not calls:
+        return "answered"
+    if not all(box.runs(call.name) for call in calls):
+        return "pending"
+    return "max_rounds" if last else None
 
 
 def run_tools(
@@ -210,14 +218,9 @@ def run_tools(
     emit = on_event or _ignore
     with ExitStack() as stack:
         backend = stack.enter_context(_created(model)) if isinstance(model, str) else model
-        answer: Any = None
-        while True:
-            try:
-                step = steps.send(answer)
-            except StopIteration as end:
-                transcript: Transcript = end.value
-                return transcript
-            answer = None
+        step = next(steps)
+        while not isinstance(step, Transcript):
+            answer: Any = None
             match step:
                 case Ask(number, history):
                     answer = _ask(backend, history, _fields(backend, box, options, number), stream, emit)
@@ -225,6 +228,8 @@ def run_tools(
                     answer = run_calls(box, calls)
                 case _:
                     emit(step)
+            step = steps.send(answer)
+    return step
 
 
 async def arun_tools(
@@ -253,14 +258,9 @@ async def arun_tools(
 
     with ExitStack() as stack:
         backend = stack.enter_context(await asyncio.to_thread(_created, model)) if isinstance(model, str) else model
-        answer: Any = None
-        while True:
-            try:
-                step = steps.send(answer)
-            except StopIteration as end:
-                transcript: Transcript = end.value
-                return transcript
-            answer = None
+        step = next(steps)
+        while not isinstance(step, Transcript):
+            answer: Any = None
             match step:
                 case Ask(number, history):
                     answer = await _aask(backend, history, _fields(backend, box, options, number), stream, emit)
@@ -268,6 +268,8 @@ async def arun_tools(
                     answer = await asyncio.gather(*(box.acall(call.name, call.arguments_json) for call in calls))
                 case _:
                     await emit(step)
+            step = steps.send(answer)
+    return step
 
 
 def _created(name: str) -> AbstractContextManager[ChatModel]:
@@ -308,12 +310,12 @@ def _ask(
     if not stream:
         completion: ChatCompletion = reply
         return completion
-    state = _stream_state()
+    whole = Accumulator()
     with closing(reply):
         for chunk in reply:
-            state.handle_chunk(chunk)
+            whole.add(chunk)
             emit(Delta(chunk))
-    return accumulated(state)
+    return whole.completion()
 
 
 async def _aask(
@@ -327,30 +329,12 @@ async def _aask(
     if not stream:
         completion: ChatCompletion = reply
         return completion
-    state = _stream_state()
+    whole = Accumulator()
     async with aclosing(reply):
         async for chunk in reply:
-            state.handle_chunk(chunk)
+            whole.add(chunk)
             await emit(Delta(chunk))
-    return accumulated(state)
-
-
-def _stream_state() -> Any:
-    from openai.lib.streaming.chat import ChatCompletionStreamState
-
-    return ChatCompletionStreamState()
-
-
-def accumulated(state: Any) -> ChatCompletion:
-    """The completion whose chunks the openai package's `ChatCompletionStreamState` has seen."""
-    from openai.types.chat import ChatCompletion
-
-    # The state's own way to a completion raises for a reply that was cut; the snapshot's calls keep their place in the stream.
-    snapshot = state.current_completion_snapshot.model_dump(exclude_none=True)
-    message = snapshot["choices"][0]["message"] = {"content": None, "refusal": None, **snapshot["choices"][0]["message"]}
-    for call in message.get("tool_calls", ()):
-        call.pop("index", None)
-    return ChatCompletion.model_validate(snapshot)
+    return whole.completion()
 
 
 def run_calls(box: ToolBox, calls: Sequence[ToolCall]) -> list[ToolResult]:
