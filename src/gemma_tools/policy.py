@@ -53,7 +53,12 @@ class RequestFields(TypedDict, total=False):
         Literal["none", "auto", "required"] | Mapping[str, Any] | None,
         _honoured("`none`, `auto`, `required`, one function, or `allowed_tools`."),
     ]
-    parallel_tool_calls: Annotated[bool | None, _honoured("`false`: the answer holds one call at most.")]
+    parallel_tool_calls: Annotated[
+        bool | None,
+        _honoured(
+            "`false`: the answer holds one call at most. `true`: several in Gemma 3's JSON style, too, where one is the default."
+        ),
+    ]
     functions: Annotated[
         Sequence[Mapping[str, Any]] | None,
         _honoured("The legacy form of `tools`; the answer then has `function_call`."),

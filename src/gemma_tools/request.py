@@ -514,7 +514,8 @@ class ChatRequest:
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = ToolChoice()
-    parallel_tool_calls: bool = True
+    parallel_tool_calls: bool | None = None
+    """None where the request does not say."""
     response_format: ResponseFormat | None = None
     stream: bool = False
     include_usage: bool = False
@@ -561,7 +562,7 @@ def parse_request(body: Mapping[str, Any]) -> ChatRequest:
         messages=conversation.messages,
         tools=conversation.tools,
         tool_choice=conversation.tool_choice,
-        parallel_tool_calls=flag(body, "parallel_tool_calls", True),
+        parallel_tool_calls=None if body.get("parallel_tool_calls") is None else flag(body, "parallel_tool_calls"),
         response_format=_response_format(body),
         stream=flag(body, "stream"),
         include_usage=flag(stream_options, "include_usage", param="stream_options.include_usage"),

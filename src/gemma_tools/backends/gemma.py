@@ -241,8 +241,8 @@ class GemmaBackend(BaseModelBackend):
         yield from take(prompt.prefill)
         pieces = self._pieces(asked, plan.thought_end, cancel)
         # Character by character, so that nothing of a second call in the same piece is read.
-        parts = _characters(pieces) if plan.single else pieces
-        generation = yield from _read(parts, take, parser.close, single=plan.single)
+        parts = _characters(pieces) if plan.max_calls == 1 else pieces
+        generation = yield from _read(parts, take, parser.close, single=plan.max_calls == 1)
         return self._answer(plan, parser.reply, "".join(written), generation)
 
     def _chat_attempt(self, chat: NativeChat, plan: Plan, asked: GenerationRequest, cancel: Cancellation) -> Turn:
@@ -261,7 +261,7 @@ class GemmaBackend(BaseModelBackend):
             think=plan.thinking if self.format.thought else None,
             cancel=cancel,
         )
-        generation = yield from _read(one_call_each(pieces), take, reader.close, single=plan.single)
+        generation = yield from _read(one_call_each(pieces), take, reader.close, single=plan.max_calls == 1)
         plan = replace(plan, losses=(*plan.losses, LOSS))
         return self._answer(plan, reader.reply, "".join(written), generation)
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from gemma_tools.backends.checks import can_validate, check_schema
 from gemma_tools.engines.base import Capabilities, Constraint
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.formats.base import Format
+from gemma_tools.formats.base import MOST_CALLS, Format
 from gemma_tools.grammar import Grammar, answer_grammar
 from gemma_tools.prompt import Prompt
 from gemma_tools.request import ChatRequest, Message, ResponseFormat, Tool
@@ -40,8 +40,8 @@ class Plan:
     constraint: Constraint | None = None
     thought_end: str | None = None
     """What ends the thought that comes before the constraint holds; None where it holds from the start."""
-    single: bool = False
-    """Stop after the first complete call."""
+    max_calls: int = MOST_CALLS
+    """Stop after so many complete calls."""
     forced: bool = False
     """An answer without a call breaks the tool choice."""
     answer: ResponseFormat | None = None
@@ -81,7 +81,8 @@ def make_plan(
     """
     choice = request.tool_choice
     tools = () if choice.mode == "none" else tuple(t for t in request.tools if choice.names is None or t.name in choice.names)
-    single = not request.parallel_tool_calls or request.legacy_functions
+    parallel = format.several_calls if request.parallel_tool_calls is None else request.parallel_tool_calls
+    max_calls = MOST_CALLS if parallel and not request.legacy_functions else 1
     forced = bool(tools) and choice.mode == "required"
     answer = None if forced else _json_answer(request)
     told = answer is not None and (bool(tools) or not engine.constraints & {"gbnf", "lark", "json_schema"})
@@ -101,7 +102,8 @@ def make_plan(
     constraint: Constraint | None = None
     thought_end: str | None = None
     if by_grammar:
-        grammar = format.grammar(tools, tool_choice="required" if forced else "auto", parallel=not single, opens=prompt.opens)
+        mode = "required" if forced else "auto"
+        grammar = format.grammar(tools, tool_choice=mode, parallel=parallel, opens=prompt.opens, max_calls=max_calls)
     elif begin is not None:
         before, after = begin
         prompt = prompt.begun(before + tools[0].name + after if len(tools) == 1 else before)
@@ -124,7 +126,7 @@ def make_plan(
         thinking=thinking,
         constraint=constraint,
         thought_end=thought_end,
-        single=single,
+        max_calls=max_calls,
         forced=forced,
         answer=answer,
         told=told,
