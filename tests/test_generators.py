@@ -30,7 +30,6 @@ def test_a_loop_that_is_left_closes_the_generator() -> None:
     with Returning(count(log)) as numbers:
         for _ in numbers:
             break
-        assert log == []
     assert log == ["closed"]
     assert not hasattr(numbers, "value")
 
