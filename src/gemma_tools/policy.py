@@ -56,7 +56,7 @@ class RequestFields(TypedDict, total=False):
     parallel_tool_calls: Annotated[
         bool | None,
         _honoured(
-            "`false`: the answer holds one call at most. `true`: several in Gemma 3's JSON style, too, where one is the default."
+            "`false`: the answer holds one call at most. `true`: several in Gemma 3's JSON style, too, where one is the rule."
         ),
     ]
     functions: Annotated[

@@ -117,3 +117,16 @@ def test_a_conversation_in_ollama_s_shape() -> None:
         },
         {"role": "tool", "content": "21", "tool_name": "get_weather"},
     ]
+
+
+def test_calls_end_at_the_limit_and_at_the_fifth_that_is_the_same() -> None:
+    for pieces, asked, names, kinds in (
+        ([BOTH], {"parallel_tool_calls": False}, ["get_weather"], ["call_limit"]),
+        ([ChatPiece(calls=BOTH.calls[:1])] * 9, {}, ["get_weather"] * 4, ["repeated_call"]),
+        ([ChatPiece(calls=BOTH.calls[:1] * 9)], {}, ["get_weather"] * 4, ["repeated_call"] * 5),
+        ([BOTH] * 99, {}, ["get_weather", "set_alarm"] * 8, []),
+    ):
+        answer = FunctionGemmaModel("x", engine=Hiding(*pieces)).run(user("hi"), tools=[WEATHER, ALARM], **asked)
+        assert [name for name, _ in calls(answer)] == names
+        assert [p["kind"] for p in answer.choices[0].message.model_dump().get("problems", [])] == kinds
+        assert answer.choices[0].finish_reason == "tool_calls"

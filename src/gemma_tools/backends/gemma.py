@@ -16,7 +16,7 @@ from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.backends.config import FormatOptions, ModelConfig
 from gemma_tools.backends.media import MediaPolicy, load_media, refuse_media
 from gemma_tools.backends.names import model_file, ollama_name
-from gemma_tools.backends.native_chat import LOSS, ChatReader, NativeChat, native_messages, needs_chat, one_call_each, text_of
+from gemma_tools.backends.native_chat import LOSS, ChatReader, NativeChat, native_messages, needs_chat, text_of
 from gemma_tools.backends.plan import OnInvalid, Plan, make_plan
 from gemma_tools.backends.verdict import judge
 from gemma_tools.completion import Answer, Heading, TokenUse, Turn, chunks, completion
@@ -26,7 +26,7 @@ from gemma_tools.engines.drive import acall, adrive
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import InvalidRequest, UnusableAnswer
 from gemma_tools.formats import get_format
-from gemma_tools.formats.base import Format, Recovery
+from gemma_tools.formats.base import Format, Recovery, ReplyParser
 from gemma_tools.formats.rendering import check_option
 from gemma_tools.generators import Returning
 from gemma_tools.log import log_content, logger
@@ -231,7 +231,7 @@ class GemmaBackend(BaseModelBackend):
                 return (yield from self._chat_attempt(chat, plan, asked, cancel))
         prompt = plan.prompt
         log_content("prompt", prompt.text)
-        parser = self.format.parser(plan.tools, opens=prompt.opens, guarded=prompt.guarded)
+        parser = self.format.parser(plan.tools, opens=prompt.opens, guarded=prompt.guarded, max_calls=plan.max_calls)
         written: list[str] = []
 
         def take(text: str) -> list[Event]:
@@ -242,17 +242,17 @@ class GemmaBackend(BaseModelBackend):
         pieces = self._pieces(asked, plan.thought_end, cancel)
         # Character by character, so that nothing of a second call in the same piece is read.
         parts = _characters(pieces) if plan.max_calls == 1 else pieces
-        generation = yield from _read(parts, take, parser.close, single=plan.max_calls == 1)
+        generation = yield from _read(parts, take, parser, single=plan.max_calls == 1)
         return self._answer(plan, parser.reply, "".join(written), generation)
 
     def _chat_attempt(self, chat: NativeChat, plan: Plan, asked: GenerationRequest, cancel: Cancellation) -> Turn:
         """Ask the engine's own chat endpoint once."""
-        reader = ChatReader({tool.name for tool in plan.tools})
+        reader = ChatReader({tool.name for tool in plan.tools}, max_calls=plan.max_calls)
         written: list[str] = []
 
         def take(piece: ChatPiece) -> list[Event]:
             written.append(text_of(piece))
-            return reader.take(piece)
+            return reader.feed(piece)
 
         pieces = chat.chat(
             asked,
@@ -261,7 +261,7 @@ class GemmaBackend(BaseModelBackend):
             think=plan.thinking if self.format.thought else None,
             cancel=cancel,
         )
-        generation = yield from _read(one_call_each(pieces), take, reader.close, single=plan.max_calls == 1)
+        generation = yield from _read(pieces, take, reader)
         plan = replace(plan, losses=(*plan.losses, LOSS))
         return self._answer(plan, reader.reply, "".join(written), generation)
 
@@ -341,19 +341,22 @@ class GemmaBackend(BaseModelBackend):
 def _read(
     parts: Generator[P, None, Generation],
     take: Callable[[P], list[Event]],
-    close: Callable[[Literal["stop", "length"]], list[Event]],
+    reader: ReplyParser | ChatReader,
     *,
-    single: bool,
+    single: bool = False,
 ) -> Generator[Event, None, Generation]:
-    """The events that `take` makes of `parts`, and `close` of their end; with `single`, leave at the end of the first call."""
+    """The events that `take` makes of `parts` until `reader` is finished, and those of its end. The engine is left then."""
+    generation = Generation()
     with Returning(parts) as pieces:
         for piece in pieces:
             events = take(piece)
             yield from events
-            if single and any(isinstance(event, ToolCallEnded) for event in events):
-                return Generation()
-    yield from close(pieces.value.finish)
-    return pieces.value
+            if reader.finished or (single and any(isinstance(event, ToolCallEnded) for event in events)):
+                break
+        else:
+            generation = pieces.value
+    yield from reader.close(generation.finish)
+    return generation
 
 
 def _characters(pieces: Pieces) -> Pieces:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from gemma_tools.engines.base import Cancellation, ChatPiece, Engine, Generation, GenerationRequest
-from gemma_tools.formats.parsing import GeneratorParser, Reading
-from gemma_tools.generators import Returning
+from gemma_tools.formats.reading import Buffer, ReplyBuilder
 from gemma_tools.prompt import Prompt
-from gemma_tools.reply import Event
+from gemma_tools.reply import Event, Reply
 from gemma_tools.request import MEDIA_PARTS, Content, Message
 
 LOSS = "the engine hides control tokens, so its own chat endpoint wrote the prompt and read the calls"
@@ -60,45 +58,63 @@ def native_messages(messages: Sequence[Message], media: Sequence[Mapping[str, An
     return [_native(message, images) for message in messages]
 
 
-class ChatReader(GeneratorParser):
-    """Makes events and a reply of pieces that are read already; a call whose name is not in `names` is a problem."""
+class ChatReader:
+    """Makes events and a reply of pieces that are read already, as a `ReplyParser` does of text.
 
-    def __init__(self, names: Collection[str]) -> None:
-        super().__init__()
+    A call whose name is not in `names` is a problem. Places are those in the pieces as `text_of` writes them.
+    """
+
+    def __init__(self, names: Collection[str], *, max_calls: int | None = None) -> None:
         self._names = names
+        self._buffer = Buffer()
+        self._builder = ReplyBuilder(self._buffer, max_calls=max_calls)
+        self._finish: Literal["stop", "length"] = "stop"
 
-    def take(self, piece: ChatPiece) -> list[Event]:
-        """The events of the next piece."""
-        self._emit_reasoning(piece.reasoning)
-        self._emit_content(piece.content)
+    def feed(self, piece: ChatPiece) -> list[Event]:
+        """Take the next piece and return its events."""
+        end = len(self._buffer.text) + len(piece.reasoning) + len(piece.content)
+        self._buffer.append(text_of(piece))
+        self._builder.reasoning(piece.reasoning)
+        self._builder.content(piece.content)
         for name, arguments in piece.calls:
-            text = json.dumps(arguments, ensure_ascii=False)
-            if name not in self._names:
-                self._emit_problem("undeclared", f"no tool named {name!r} is declared", f"{name}({text})")
-                continue
-            self._start_call(name)
-            self._emit_arguments(text)
-            self._end_call()
-        return self._resume()
+            start, end = end, end + len(_call_text(name, arguments))
+            self._call(name, arguments, start, end)
+        return self._builder.take()
 
-    def _read(self) -> Reading:
-        yield from ()
+    def close(self, finish: Literal["stop", "length"] = "stop") -> list[Event]:
+        """The pieces have ended, and how."""
+        self._finish = finish
+        return self._builder.take()
 
+    @property
+    def finished(self) -> bool:
+        """See `ReplyParser.finished`."""
+        return self._builder.full is not None
 
-def one_call_each(pieces: Generator[ChatPiece, None, Generation]) -> Generator[ChatPiece, None, Generation]:
-    """`pieces` with no more than one call in each."""
-    with Returning(pieces) as whole:
-        for piece in whole:
-            yield replace(piece, calls=piece.calls[:1])
-            for call in piece.calls[1:]:
-                yield ChatPiece(calls=(call,))
-    return whole.value
+    @property
+    def reply(self) -> Reply:
+        """Everything read so far; complete after `close`."""
+        return self._builder.reply(self._finish)
+
+    def _call(self, name: str, arguments: Mapping[str, Any], start: int, end: int) -> None:
+        builder = self._builder
+        if builder.full is not None:
+            builder.problem(builder.full, "a call after the last one that is taken", start, end, quoted=True)
+        elif name not in self._names:
+            builder.problem("undeclared", f"no tool named {name!r} is declared", start, end, quoted=True)
+        else:
+            builder.start_call(name)
+            builder.arguments(json.dumps(arguments, ensure_ascii=False))
+            builder.end_call(start, end)
 
 
 def text_of(piece: ChatPiece) -> str:
     """A piece as text to look at."""
-    calls = (f"{name}({json.dumps(arguments, ensure_ascii=False)})" for name, arguments in piece.calls)
-    return "".join((piece.reasoning, piece.content, *calls))
+    return "".join((piece.reasoning, piece.content, *(_call_text(name, arguments) for name, arguments in piece.calls)))
+
+
+def _call_text(name: str, arguments: Mapping[str, Any]) -> str:
+    return f"{name}({json.dumps(arguments, ensure_ascii=False)})"
 
 
 def _native(message: Message, images: Iterator[Mapping[str, Any]]) -> dict[str, Any]:
