@@ -1,4 +1,4 @@
-"""JSON as OpenAI code sends it: text read at any depth, and Python values checked to be JSON.
+"""JSON as OpenAI code sends it: text read at any depth, Python values checked to be JSON, and values written as JSON text.
 
 The standard reader recurses in C and gives up some thousands of brackets deep; what it refuses for depth is read here with an
 explicit stack. NaN and the infinities are not JSON, so neither function takes them.
@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from json.decoder import scanstring  # type: ignore[attr-defined]
+from json.encoder import encode_basestring
 from math import isfinite
 from typing import Any, Final, NoReturn, TypeGuard
 
@@ -123,6 +124,32 @@ def _value(text: str, position: int) -> tuple[Any, int]:
     if found is None:
         raise ValueError(f"a value is missing at character {position}")
     return _decoder.decode(found[0]), _skip(text, found.end())
+
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+def to_json(value: object) -> str:
+    """A JSON value as JSON text.
+
+    Raises:
+        RecursionError: it is nested too deep for the standard writer.
+    """
+    return _escape_surrogates(json.dumps(value, ensure_ascii=False))
+
+
+def quote_json(text: str) -> str:
+    """`text` as a JSON string. A lone surrogate, which UTF-8 cannot carry, is written as an escape."""
+    return _escape_surrogates(encode_basestring(text))
+
+
+def inner_json(text: str) -> str:
+    """`text` as it stands between the quotes of a JSON string: cut anywhere, the pieces' texts join to the whole's."""
+    return quote_json(text)[1:-1]
+
+
+def _escape_surrogates(text: str) -> str:
+    return text if text.isascii() else _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
 
 
 def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil, floor
 from typing import Any, Final
 
@@ -17,8 +18,18 @@ from gemma_tools.grammar.containers import Brackets, Pair, write_array, write_ma
 from gemma_tools.grammar.nodes import Alt, Lit, Node, Ref, Repeat, Seq, alt, seq
 from gemma_tools.grammar.notation import Notation
 from gemma_tools.grammar.pattern import FORMATS, LONGEST_REPEAT, Unsaid, read_pattern
-from gemma_tools.schema.coerce import resolve
-from gemma_tools.schema.merge import ANNOTATIONS, Schema, members, merge, types
+from gemma_tools.schema.refs import Document, branches, flatten, forms
+from gemma_tools.schema.types import (
+    ANNOTATIONS,
+    ONLY,
+    TYPE_OF_KEYWORD,
+    Schema,
+    allowed_types,
+    members,
+    named_types,
+    normal,
+    types_of,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,25 +49,12 @@ DEEPEST: Final = 48
 LARGEST: Final = 20_000
 """Schemas, counted with repetition, that one grammar reads before it takes any value and reports it."""
 
-_ALL_TYPES: Final = ("string", "number", "boolean", "null", "array", "object")
-_KEYWORDS: Final = {
-    "string": frozenset(("minLength", "maxLength", "pattern", "format")),
-    "number": frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")),
-    "array": frozenset(
-        ("items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "minContains", "maxContains",
-         "unevaluatedItems", "additionalItems")
-    ),
-    "object": frozenset(
-        ("properties", "required", "additionalProperties", "minProperties", "maxProperties", "patternProperties",
-         "propertyNames", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties")
-    ),
-}  # fmt: skip
 _UNHELD: Final = frozenset(
     ("multipleOf", "uniqueItems", "contains", "minContains", "maxContains", "unevaluatedItems", "patternProperties",
      "propertyNames", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties")
 )  # fmt: skip
-_STRUCTURE: Final = frozenset(("type", "nullable", "enum", "const", "anyOf", "oneOf", "propertyOrdering"))
-_KNOWN: Final = frozenset().union(*_KEYWORDS.values()) | _STRUCTURE | ANNOTATIONS | {"allOf", "$ref"}
+_STRUCTURE: Final = frozenset(("type", "enum", "const", "anyOf", "oneOf", "propertyOrdering"))
+_KNOWN: Final = TYPE_OF_KEYWORD.keys() | _STRUCTURE | ANNOTATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +75,7 @@ class SchemaReader:
 
     def __init__(self, root: Schema, notation: Notation, bounds: Bounds, losses: dict[str, None]) -> None:
         self._root = root
+        self._document = Document(root)
         self._notation = notation
         self._rules = notation.rules
         self._braces = Brackets(Lit("{"), Lit("}"), notation)
@@ -111,11 +110,9 @@ class SchemaReader:
 
     def _arguments(self, schema: object, place: _Place, brackets: Brackets) -> Node | None:
         flat = self._flat(schema, place)
-        branches = None if flat is None or place.depth > DEEPEST else self._branches(flat, place)
-        if branches is not None:
-            ways = [self._arguments(branch, replace(place, depth=place.depth + 1), brackets) for branch in branches]
-            known = [way for way in ways if way is not None]
-            return alt(*known) if known else None
+        ways = None if flat is None or place.depth > DEEPEST else self._branches(flat, place)
+        if ways is not None:
+            return self._any_of([self._arguments(way, replace(place, depth=place.depth + 1), brackets) for way in ways])
         if flat is None:
             return None
         self._report(flat, place)
@@ -132,11 +129,17 @@ class SchemaReader:
         if place.depth > DEEPEST or self._left < 0:
             self._lose(place, "it is nested too deep, or the schemas are too large; any value is taken")
             return self._any(self._bounds.depth)
+        schema = normal(schema)
         reference = schema.get("$ref")
         if isinstance(reference, str) and all(key == "$ref" or key in ANNOTATIONS for key in schema):
             return self._reference(reference, place)
         flat = self._flat(schema, place)
-        return None if flat is None else self._union(flat, place)
+        if flat is None:
+            return None
+        ways = self._branches(flat, place)
+        if ways is None:
+            return self._plain(flat, place)
+        return self._any_of([self._value(way, replace(place, depth=place.depth + 1)) for way in ways])
 
     def _reference(self, reference: str, place: _Place) -> Node | None:
         if reference in place.open:
@@ -147,9 +150,8 @@ class SchemaReader:
         known = self._references.get(reference)
         if known is not None:
             return known
-        target = resolve({"$ref": reference}, self._root)
+        target = self._lookup(place, reference)
         if target is None:
-            self._lose(place, f"$ref {reference!r} leads nowhere; any value is taken")
             return self._any(self._bounds.depth)
         rule = self._references[reference] = self._rules.reserve("ref")
         node = self._value(target, replace(place, depth=place.depth + 1, open=(*place.open, reference)))
@@ -161,60 +163,39 @@ class SchemaReader:
 
     def _flat(self, schema: object, place: _Place) -> Schema | None:
         """The schema with `$ref` and `allOf` merged in."""
-        if schema is False:
-            return None
-        if not isinstance(schema, Mapping):
-            return {}
-        merged: Schema = {key: value for key, value in schema.items() if key not in ("$ref", "allOf")}
-        parts: list[object] = []
-        if isinstance(schema.get("$ref"), str):
-            parts.append(resolve(schema, self._root) or {})
-        if isinstance(schema.get("allOf"), list | tuple):
-            parts += schema["allOf"]
-        if not parts:
-            return merged
-        self._left -= len(parts)
-        if place.depth > DEEPEST or self._left < 0:
-            self._lose(place, "$ref and allOf go too deep; what is there is not enforced")
-            return {}
-        deeper = replace(place, depth=place.depth + 1)
-        for part in parts:
-            flat = self._flat(part, deeper)
-            if flat is None:
-                return None
-            merged = merge(merged, flat, lambda key: self._lose(place, f"only the first of several {key} is enforced"))
-        return merged
+        lose = partial(self._lose, place, "only the first of several {} is enforced")
+        flat = flatten(schema, partial(self._lookup, place), lose)
+        return None if flat is None else flat.schema
 
-    def _union(self, schema: Schema, place: _Place) -> Node | None:
-        branches = self._branches(schema, place)
-        if branches is None:
-            return self._plain(schema, place)
-        ways = [self._value(branch, replace(place, depth=place.depth + 1)) for branch in branches]
-        known = [way for way in ways if way is not None]
-        return alt(*known) if known else None
+    def _lookup(self, place: _Place, reference: str) -> object:
+        self._left -= 1
+        target = self._document.lookup(reference) if self._left > 0 else None
+        if target is None:
+            self._lose(place, "$ref {!r} leads nowhere, or there are too many; any value is taken", reference)
+        return target
 
     def _branches(self, schema: Schema, place: _Place) -> list[object] | None:
         """The branches of a union, each with what stands beside it; None where there is no union."""
-        kind = next((key for key in ("anyOf", "oneOf") if isinstance(schema.get(key), list | tuple) and schema[key]), None)
-        if kind is None:
-            return None
-        if kind == "anyOf" and "oneOf" in schema:
-            self._lose(place, "oneOf beside anyOf is not enforced")
-        elif kind == "oneOf" and not self._apart(schema[kind]):
+        ways = branches(schema)
+        if ways is not None and not schema.get("anyOf") and not self._apart(ways, place):
             self._lose(place, "oneOf is read as anyOf: a value may satisfy more than one")
-        base = {key: value for key, value in schema.items() if key not in ("anyOf", "oneOf") and key not in ANNOTATIONS}
-        return [{"allOf": [base, branch]} if base else branch for branch in schema[kind]]
+        return ways
 
-    def _apart(self, branches: list[object]) -> bool:
+    def _apart(self, ways: list[object], place: _Place) -> bool:
         """Whether no value can satisfy two of the branches, as far as their types tell."""
         seen: set[str] = set()
-        for branch in branches:
-            flat = resolve(branch, self._root)
-            allowed = None if flat is None else types(flat)
-            if allowed is None or seen & allowed or {"integer", "number"} <= seen | allowed:
+        for way in ways:
+            allowed: set[str] = set()
+            for form in forms(way, partial(self._lookup, place))[0]:
+                allowed |= allowed_types(form.schema) or ONLY.keys()
+            if seen & allowed or {"integer", "number"} <= seen | allowed:
                 return False
             seen |= allowed
         return True
+
+    def _any_of(self, ways: list[Node | None]) -> Node | None:
+        known = [way for way in ways if way is not None]
+        return alt(*known) if known else None
 
     def _plain(self, schema: Schema, place: _Place) -> Node | None:
         """A schema without references and unions of schemas."""
@@ -222,19 +203,18 @@ class SchemaReader:
         values = members(schema)
         if values is not None:
             return self._values(values, schema, place)
-        named = types(schema)
+        named = allowed_types(schema)
         if named is None:
-            named = frozenset(kind for kind, keys in _KEYWORDS.items() if not keys.isdisjoint(schema)) or frozenset(_ALL_TYPES)
+            if schema.get("type") is not None:
+                self._lose(place, f"type {schema['type']!r} is not known; any value is taken")
+                return self._any(self._bounds.depth)
+            named = frozenset(ONLY)
         readers = {
             "string": self._string, "integer": self._number, "number": self._number, "boolean": self._boolean,
             "null": self._null, "array": self._array, "object": self._nested,
         }  # fmt: skip
-        if not named <= readers.keys():
-            self._lose(place, f"type {', '.join(sorted(named - readers.keys()))} is not known; any value is taken")
-            return self._any(self._bounds.depth)
         kinds = sorted(named - {"integer"} if "number" in named else named)
-        ways = [way for kind in kinds if (way := readers[kind]({**schema, "type": kind}, place)) is not None]
-        return alt(*ways) if ways else None
+        return self._any_of([readers[kind]({**schema, "type": kind}, place) for kind in kinds])
 
     def _report(self, schema: Schema, place: _Place) -> None:
         """Report the keywords that nothing is done with."""
@@ -243,16 +223,16 @@ class SchemaReader:
                 self._lose(place, f"{key} is not enforced")
 
     def _values(self, values: list[Any], schema: Schema, place: _Place) -> Node | None:
-        named = types(schema)
+        named = named_types(schema)
         ways: list[Node] = []
         for value in values:
-            if named is None or not named.isdisjoint(_types_of(value)):
+            if named is None or not named.isdisjoint(types_of(value)):
                 way = self._notation.constant(value)
                 if way is None:
                     self._lose(place, f"the value {value!r} cannot be written, and is left out")
                 else:
                     ways.append(way)
-        for key in sorted(frozenset().union(*_KEYWORDS.values()) & schema.keys()):
+        for key in sorted(TYPE_OF_KEYWORD.keys() & schema.keys()):
             self._lose(place, f"{key} is not enforced beside enum or const")
         return alt(*ways) if ways else None
 
@@ -406,8 +386,8 @@ class SchemaReader:
             self._anything[depth] = self._rules.add("any", alt(*(way for way in ways if way is not None)))
         return self._anything[depth]
 
-    def _lose(self, place: _Place, what: str) -> None:
-        self._losses[f"{place.name}: {what}"] = None
+    def _lose(self, place: _Place, what: str, *about: object) -> None:
+        self._losses[f"{place.name}: {what.format(*about) if about else what}"] = None
 
     def _end(self) -> None:
         """Give an end to the references that have none: schemas that require themselves."""
@@ -440,14 +420,3 @@ def _count_of(schema: Schema, key: str) -> int | None:
     """A number of characters, items or properties; None where there is none."""
     count = schema.get(key)
     return max(0, int(count)) if isinstance(count, int | float) and not isinstance(count, bool) else None
-
-
-def _types_of(value: object) -> frozenset[str]:
-    """The types that a JSON value has, as JSON Schema counts them."""
-    if isinstance(value, bool):
-        return frozenset(("boolean",))
-    if isinstance(value, int | float):
-        return frozenset(("number", "integer") if value == floor(value) else ("number",))
-    if value is None:
-        return frozenset(("null",))
-    return frozenset(("string" if isinstance(value, str) else "object" if isinstance(value, Mapping) else "array",))

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable
 from functools import cached_property
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-from gemma_tools.schema import coerce
+from gemma_tools.jsontext import is_mapping
+from gemma_tools.schema.refs import Document, forms
+from gemma_tools.schema.types import ONLY, Schema, Types, allowed_types, named_types, normal
 
-Types: TypeAlias = frozenset[str] | None
-"""JSON types in lower case; None for any."""
+__all__ = ["ANY", "Shape", "Types", "shape_of"]
+
+_COMPLEX: Final = frozenset(("$ref", "allOf", "anyOf", "oneOf", "enum", "const", "nullable"))
 
 
 class Shape:
     """What a schema says of a value. Shapes are made lazily, so that a schema may refer to itself."""
 
-    def __init__(self, node: Mapping[str, Any] | None, root: Mapping[str, Any]) -> None:
-        self._node = node
-        self._root = root
+    def __init__(self, schema: Schema, document: Document) -> None:
+        self._schema = schema
+        self._document = document
         self._members: dict[str, Shape] = {}
+
+    @cached_property
+    def _forms(self) -> list[Schema]:
+        """The forms that the schema has without references and unions."""
+        schema = self._schema
+        if schema.get("type").__class__ is str and schema["type"] in ONLY and schema.keys().isdisjoint(_COMPLEX):
+            return [schema]
+        return [form.schema for form in forms(schema, self._document.lookup)[0]]
 
     @cached_property
     def types(self) -> Types:
         """The JSON types that are allowed; None for any."""
-        return coerce.types_of(self._node, self._root)
+        allowed: frozenset[str] = frozenset()
+        for form in self._forms:
+            types = allowed_types(form)
+            if types is None:
+                return None
+            allowed |= types
+        return allowed or named_types(normal(self._schema))
 
     @cached_property
     def textual(self) -> bool:
@@ -33,39 +50,75 @@ class Shape:
     @cached_property
     def properties(self) -> Collection[str]:
         """The names of the declared properties, in the schema's order."""
-        properties = self._node.get("properties") if self._node else None
-        return tuple(properties) if isinstance(properties, dict) else ()
+        if len(self._forms) == 1:
+            return _properties(self._forms[0])
+        return {name: None for form in self._forms for name in _properties(form)}
 
     @cached_property
     def required(self) -> frozenset[str]:
         """The properties that an object must have."""
-        required = self._node.get("required") if self._node else None
-        return frozenset(required) if isinstance(required, (list, tuple)) else frozenset()
+        wanted = [form.get("required") for form in self._objects]
+        names = [
+            frozenset(name for name in names if isinstance(name, str)) for names in wanted if isinstance(names, (list, tuple))
+        ]
+        return frozenset.intersection(*names) if names and len(names) == len(wanted) else frozenset()
 
     @cached_property
     def element(self) -> Shape:
         """What the elements of an array are."""
-        return self._of(coerce.element(self._node, self._root))
+        return self._any_of(part for form in self._forms for part in _elements(form))
 
     def member(self, key: str) -> Shape:
         """What the property `key` of an object is, declared or not."""
         member = self._members.get(key)
         if member is None:
-            member = self._members[key] = self._of(coerce.member(self._node, key, self._root))
+            member = self._members[key] = self._any_of(part for form in self._objects for part in _member(form, key))
         return member
 
     def declares(self, key: str) -> bool:
         """Whether objects have a property `key` by name."""
-        return coerce.declares(self._node, key, self._root)
+        return key in self.properties
 
-    def _of(self, node: Mapping[str, Any] | None) -> Shape:
-        return ANY if node is None else Shape(node, self._root)
+    @property
+    def _objects(self) -> list[Schema]:
+        """The forms that an object may have."""
+        if len(self._forms) == 1:
+            return self._forms
+        return [form for form in self._forms if (types := allowed_types(form)) is None or "object" in types]
+
+    def _any_of(self, schemas: Iterable[object]) -> Shape:
+        """What fits one of `schemas`."""
+        said = [schema for schema in schemas if is_mapping(schema)]
+        if not said:
+            return ANY
+        return Shape(said[0] if len(said) == 1 else {"anyOf": said}, self._document)
 
 
-ANY: Final = Shape(None, {})
+def _properties(form: Schema) -> Schema:
+    properties = form.get("properties")
+    return properties if is_mapping(properties) else {}
+
+
+def _elements(form: Schema) -> Iterable[object]:
+    items, firsts = form.get("items"), form.get("prefixItems")
+    if isinstance(items, (list, tuple)):
+        # What draft 2020-12 calls prefixItems was an array of `items` before.
+        items, firsts = form.get("additionalItems"), items
+    return (*firsts, items) if isinstance(firsts, (list, tuple)) else (items,)
+
+
+def _member(form: Schema, key: str) -> Iterable[object]:
+    properties = _properties(form)
+    if key in properties:
+        return (properties[key],)
+    patterns = form.get("patternProperties")
+    return (*(patterns.values() if is_mapping(patterns) else ()), form.get("additionalProperties"))
+
+
+ANY: Final = Shape({}, Document({}))
 """A schema that says nothing."""
 
 
-def shape_of(parameters: Mapping[str, Any]) -> Shape:
+def shape_of(parameters: Schema) -> Shape:
     """The shape of a tool's parameters, or of any other schema; references point into `parameters`."""
-    return Shape(coerce.resolve(parameters, parameters), parameters)
+    return Shape(parameters, Document(parameters))

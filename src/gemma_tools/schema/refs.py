@@ -1,0 +1,253 @@
+"""What a schema says after its references are followed and its parts merged: `$ref`, `allOf`, `anyOf`, `oneOf`.
+
+Nothing recurses, and a reference that leads back to where it came from adds nothing. Keywords beside a `$ref` count, as they do
+since draft 2019-09.
+
+Sources: JSON Schema 2020-12, core, sections 8 and 10.2; RFC 6901 (JSON Pointer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, TypeAlias
+from urllib.parse import unquote
+
+from gemma_tools.jsontext import is_mapping
+from gemma_tools.schema.types import ANNOTATIONS, Schema, common_types, members, named_types, normal
+
+Lookup: TypeAlias = Callable[[str], object]
+"""From a reference to the schema that it names; None where it leads nowhere."""
+Lose: TypeAlias = Callable[[str], None]
+"""Is told the keyword of which only the first of several could be kept."""
+
+DATA: Final = frozenset(("const", "default", "enum", "example", "examples"))
+"""Keywords whose value is data: nothing in it is a schema or a reference."""
+MOST_FORMS: Final = 32
+_MOST_STEPS: Final = 1000
+_JOINTS: Final = frozenset(("$ref", "allOf"))
+_LOWER: Final = frozenset(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"))
+_UPPER: Final = frozenset(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"))
+_VALUES: Final = frozenset(("enum", "const"))
+_BOTH: Final = frozenset(("items", "additionalProperties", "propertyNames"))
+
+
+class Document:
+    """A whole schema, which references point into."""
+
+    def __init__(self, root: Schema) -> None:
+        self.root = root
+
+    def lookup(self, reference: str) -> object:
+        """The schema that `reference` names; None where it leads nowhere, or out of the document."""
+        base, _, fragment = reference.partition("#")
+        target: object = self.root if not base else self._named.get(base)
+        fragment = unquote(fragment)
+        if fragment and not fragment.startswith("/"):
+            return self._named.get("#" + fragment)
+        for step in fragment.split("/")[1:]:
+            step = step.replace("~1", "/").replace("~0", "~")
+            if is_mapping(target):
+                target = target.get(step)
+            elif isinstance(target, (list, tuple)) and step.isdecimal() and step.isascii() and len(step) < 9:
+                target = target[int(step)] if int(step) < len(target) else None
+            else:
+                return None
+        return target if is_mapping(target) or isinstance(target, bool) else None
+
+    @cached_property
+    def _named(self) -> dict[str, Schema]:
+        """What has a name of its own: by `$id`, and by `$anchor` after a `#`."""
+        found: dict[str, Schema] = {}
+        stack: list[object] = [self.root]
+        while stack:
+            node = stack.pop()
+            if is_mapping(node):
+                for keyword, mark in (("$id", ""), ("$anchor", "#")):
+                    name = node.get(keyword)
+                    if isinstance(name, str):
+                        found.setdefault(mark + name.removesuffix("#"), node)
+                stack.extend(value for key, value in node.items() if key not in DATA)
+            elif isinstance(node, (list, tuple)):
+                stack.extend(node)
+        return found
+
+
+_Path: TypeAlias = tuple["_Path", str] | None
+"""The references that were followed to get somewhere, the last one outside."""
+_NONE: Final[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One way to satisfy a schema: a schema without references and `allOf`, and mostly without unions."""
+
+    schema: Schema
+    references: frozenset[str] = _NONE
+    """The references that were followed to make it."""
+    open: frozenset[str] = _NONE
+    """Those of them that led to a union: followed again in one of its branches, they would add nothing."""
+
+
+def ignore(keyword: str) -> None:
+    """Report nothing."""
+
+
+def flatten(schema: object, lookup: Lookup, lose: Lose = ignore, above: Form | None = None) -> Form | None:
+    """`schema` with all that its references and `allOf` ask for merged into one; None where nothing can satisfy it.
+
+    Unions stay: see `branches`. What stands nearest comes first. `above` is the form that `schema` is a branch of.
+    """
+    merged: dict[str, Any] = {}
+    seen: set[str] = set()
+    unions = _NONE if above is None else above.open
+    stack: list[tuple[object, _Path]] = [(schema, None)]
+    while stack:
+        part, path = stack.pop()
+        if part is False:
+            return None
+        if not is_mapping(part):
+            continue
+        part = normal(part)
+        merge(merged, part, lose)
+        if path and ("anyOf" in part or "oneOf" in part):
+            unions = unions.union(_steps(path))
+        if isinstance(part.get("allOf"), (list, tuple)):
+            stack.extend((inner, path) for inner in reversed(part["allOf"]))
+        reference = part.get("$ref")
+        if isinstance(reference, str) and reference not in seen:
+            if above is not None and reference in above.open:
+                return None
+            seen.add(reference)
+            stack.append((lookup(reference), (path, reference)))
+    return Form(merged, (_NONE if above is None else above.references) | seen, unions)
+
+
+def _steps(path: _Path) -> Iterator[str]:
+    while path:
+        path, reference = path
+        yield reference
+
+
+def branches(schema: Schema) -> list[object] | None:
+    """The branches of a flat schema's first union, each with what stands beside it; None where there is no union."""
+    kind = next((key for key in ("anyOf", "oneOf") if isinstance(schema.get(key), (list, tuple)) and schema[key]), None)
+    if kind is None:
+        return None
+    base = {key: value for key, value in schema.items() if key != kind}
+    return [{"allOf": [base, branch]} if base else branch for branch in schema[kind]]
+
+
+def forms(schema: object, lookup: Lookup, lose: Lose = ignore) -> tuple[list[Form], bool]:
+    """Every form that satisfies `schema`, first things first, and whether these are all: there are at most `MOST_FORMS`.
+
+    Where nothing satisfies it, the list holds what stands nearest.
+    """
+    found: list[Form] = []
+    rest: list[tuple[object, Form | None]] = [(schema, None)]
+    nearest = Form({})
+    for _ in range(_MOST_STEPS):
+        if not rest or len(found) == MOST_FORMS:
+            break
+        source, above = rest.pop()
+        flat = flatten(source, lookup, lose, above)
+        if flat is None:
+            continue
+        inner = branches(flat.schema)
+        if inner is not None:
+            rest.extend((branch, flat) for branch in reversed(inner))
+        elif flat.schema.get("enum") == []:
+            nearest = flat if not nearest.schema else nearest
+        else:
+            found.append(flat)
+    if not found:
+        found.append(Form({key: value for key, value in nearest.schema.items() if key != "enum"}, nearest.references))
+    return found, not rest
+
+
+def merge(result: dict[str, Any], other: Schema, lose: Lose) -> None:
+    """Add what `other` asks for to `result`, but for its references and `allOf`. Both are normal.
+
+    A value of both types does not exist where they have none in common; then `enum` is left without members.
+    """
+    _shut(result, other)
+    for key, value in other.items():
+        mine = result.get(key)
+        if key in _JOINTS:
+            continue
+        if key in _VALUES and not _VALUES.isdisjoint(result):
+            _merge_values(result, other)
+        elif key not in result:
+            result[key] = _owned(key, value)
+        elif key in ANNOTATIONS or mine == value:
+            continue
+        elif key == "type":
+            _merge_types(result, other)
+        elif key == "properties" and is_mapping(mine) and is_mapping(value):
+            for name, child in value.items():
+                mine[name] = {"allOf": [mine[name], child]} if name in mine else child  # type: ignore[index]
+        elif key == "required" and isinstance(mine, list) and isinstance(value, (list, tuple)):
+            mine.extend(value)
+        elif key in _LOWER | _UPPER and isinstance(mine, int | float) and isinstance(value, int | float):
+            result[key] = max(mine, value) if key in _LOWER else min(mine, value)
+        elif key in _BOTH:
+            result[key] = {"allOf": [mine, value]}
+        elif key in ("anyOf", "oneOf"):
+            result["allOf"] = [*result.get("allOf", ()), {key: value}]
+        else:
+            lose(key)
+
+
+def _owned(key: str, value: object) -> object:
+    """A copy of what later parts are merged into."""
+    if key == "properties" and is_mapping(value):
+        return dict(value)
+    return list(value) if key == "required" and isinstance(value, (list, tuple)) else value
+
+
+def _merge_types(result: dict[str, Any], other: Schema) -> None:
+    both = common_types(named_types(result), named_types(other))
+    if both:
+        result["type"] = next(iter(both)) if len(both) == 1 else sorted(both)
+    elif both is not None:
+        result["enum"] = []
+        result.pop("const", None)
+
+
+def _merge_values(result: dict[str, Any], other: Schema) -> None:
+    ours, theirs = members(result), members(other)
+    result.pop("const", None)
+    if ours is None or theirs is None:
+        result["enum"] = ours if theirs is None else theirs
+        return
+    plain = {_key(value) for value in theirs if not isinstance(value, (Mapping, list, tuple))}
+    nested = [value for value in theirs if isinstance(value, (Mapping, list, tuple))]
+    result["enum"] = [
+        value for value in ours if (value in nested if isinstance(value, (Mapping, list, tuple)) else _key(value) in plain)
+    ]
+
+
+def _key(value: object) -> tuple[bool, object]:
+    """Equal where JSON's values are: `1` is `1.0`, and is not `true`."""
+    return isinstance(value, bool), value
+
+
+def _shut(result: dict[str, Any], other: Schema) -> None:
+    """Where one of the two allows no other properties, what only the other declares cannot be there."""
+    closed = result.get("additionalProperties") is False
+    closing = bool(result) and other.get("additionalProperties") is False
+    if not closed and not closing:
+        return
+    mine, theirs = _properties(result), _properties(other)
+    foreign = {key for key in theirs if key not in mine} if closed else set()
+    if closing:
+        foreign |= {key for key in mine if key not in theirs}
+        result["additionalProperties"] = False
+    if foreign:
+        result["properties"] = {**mine, **dict.fromkeys(foreign, False)}
+
+
+def _properties(schema: Schema) -> Schema:
+    properties = schema.get("properties")
+    return properties if is_mapping(properties) else {}
