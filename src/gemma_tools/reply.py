@@ -19,6 +19,7 @@ ProblemKind: TypeAlias = Literal[
     "after_end",
     "argument_key",
     "argument_text",
+    "backslashes",
     "bare_call",
     "bracket_kind",
     "bracket_missing",

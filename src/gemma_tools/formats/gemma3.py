@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import MOST_CALLS, Format, Opens, Recovery, ReplyParser, ToolChoice, check_max_calls
 from gemma_tools.formats.eager import EagerParser
-from gemma_tools.formats.literals.calls import Gemma3Parser
+from gemma_tools.formats.literals.text import gemma3_parser
 from gemma_tools.formats.literals.writer import json_lines, json_text, python_text
 from gemma_tools.formats.reading import declared_tools
 from gemma_tools.formats.rendering import STRING_LENGTHS, ToolContent, check_option, result_of
@@ -161,10 +161,11 @@ class Gemma3Format(Format):
         if max_calls is not None:
             check_max_calls(max_calls)
 
-        parser = Gemma3Parser(tools, guarded=guarded, strict=self.recovery == "strict")
+        strict, one_object = self.recovery == "strict", max_calls is None and not self.several_calls
+        parser = gemma3_parser(tools, guarded=guarded, strict=strict, max_calls=max_calls, one_object=one_object)
         if self.recovery != "eager":
             return parser
-        return EagerParser(parser, declared_tools(tools), partial(Gemma3Parser, None), max_calls=max_calls)
+        return EagerParser(parser, declared_tools(tools), partial(gemma3_parser, None), max_calls=max_calls)
 
     def grammar(
         self,

@@ -1,0 +1,72 @@
+"""Which tool a word names that a model wrote at the head of a call."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gemma_tools.formats.reading import Declared
+from gemma_tools.schema.shape import ANY, Shape
+
+LONGEST: Final = 192
+"""Of a name with its namespaces, in characters."""
+_IDENTIFIER: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_NAMESPACES: Final = ("function", "functions", "default_api", "api", "tool", "tools", "tool_code")
+_NAMESPACE: Final = re.compile(rf"(?:{'|'.join(_NAMESPACES)})[.:/]")
+_ANY_NAMESPACE: Final = re.compile(r"[A-Za-z0-9_-]*+(?:[.:/]|\Z)")
+_SEPARATOR: Final = re.compile(r"[.:/]")
+
+
+class Names:
+    """The declared tools; without a list any Python name is one. `exact` takes no namespace in front of a name.
+
+    `native` says that a call's own brackets were opened before the word, so that any namespace may stand in front.
+    """
+
+    __slots__ = ("_beginnings", "_declared", "_exact")
+
+    def __init__(self, declared: Declared, *, exact: bool) -> None:
+        self._declared = declared
+        self._exact = exact
+        self._beginnings = (*declared, "print", *_NAMESPACES) if declared is not None else ()
+
+    @property
+    def any(self) -> bool:
+        """Whether any name goes."""
+        return self._declared is None
+
+    @property
+    def some(self) -> bool:
+        """Whether there is a name at all."""
+        return self._declared is None or bool(self._declared)
+
+    def resolve(self, word: str, *, native: bool = False) -> str | None:
+        """The declared name that `word` means."""
+        declared = self._declared
+        if declared is None:
+            return word if _IDENTIFIER.fullmatch(word) else None
+        if word in declared or self._exact:
+            return word if word in declared else None
+        separator = (_ANY_NAMESPACE if native else _NAMESPACE).match(word)
+        while separator:
+            if word[separator.end() :] in declared:
+                return word[separator.end() :]
+            separator = _SEPARATOR.search(word, separator.end()) if native else None
+        return None
+
+    def may_begin(self, begun: str, *, native: bool) -> bool:
+        """Whether a word that begins so may yet be the name of a tool, so that it must be held back."""
+        if len(begun) == LONGEST:
+            return False
+        if self._declared is None or (native and _ANY_NAMESPACE.match(begun)):
+            return True
+        return any(name.startswith(begun) for name in self._beginnings) or bool(_NAMESPACE.match(begun))
+
+    def shape(self, name: str) -> Shape:
+        """What the parameters of the tool `name` may be."""
+        return (self._declared or {}).get(name, ANY)
+
+    def needs_arguments(self, word: str) -> bool:
+        """Whether a call of `word` says too little without arguments to be one."""
+        name = self.resolve(word, native=True)
+        return self._declared is None or name is None or bool(self._declared[name].properties)

@@ -1,0 +1,308 @@
+"""Read what Gemma 3 writes: running text, and where in it calls stand.
+
+Gemma 3 has no tokens for calls, so what a call is must be told from where it stands. At the start of a line a list of calls
+of declared tools, or an object that names one, is read as it comes. Everywhere else calls are held back until it is certain
+that they are meant: a code fence must hold nothing but calls, and a call in the middle of a line, or one without the brackets
+of a list, must be all that is left of its line. Inside backticks, quotes and other code nothing is a call.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final
+
+from gemma_tools.formats.literals.calls import Call, CallReader, Found
+from gemma_tools.formats.literals.names import Names
+from gemma_tools.formats.literals.places import WRAPPERS, fence, rest_of_line, whole, wrapped
+from gemma_tools.formats.literals.source import BLANK, STOPS, Cut, Refused, Source, end_of
+from gemma_tools.formats.reading import Buffer, Parser, Reading, ReplyBuilder, declared_tools
+
+_TURN: Final = "<start_of_turn>"
+_FILLERS: Final = ("<bos>", "<pad>")
+_MEDIA: Final = ("<start_of_image>", "<end_of_image>", "<image_soft_token>", "<audio_soft_token>")
+_SPELLINGS: Final = (*STOPS, _TURN, *_FILLERS, *_MEDIA, *(opener for opener in WRAPPERS if opener[0] == "<"))
+_INTERESTING: Final = re.compile(r"[^\n\[{`<]*+")
+_TICKS: Final = re.compile(r"`*+")
+_ROLE: Final = re.compile(r"(?:model|assistant)\n")
+_REST: Final = re.compile(r"[\s,;)\]}]*+(?:`{3,}+\s*+)?(?:(?:<end_of_turn>|<eos>)\s*+)*+")
+"""What may stand after the last call that is read without being worth a word."""
+_FENCE: Final = 3
+
+
+def gemma3_parser(
+    tools: Sequence[Any] | None = None,
+    *,
+    guarded: Collection[str] = (),
+    strict: bool = False,
+    max_calls: int | None = None,
+    one_object: bool = False,
+) -> Parser:
+    """A parser of one generation of Gemma 3 or 3n; with `one_object` an object that is a call is the last that is read."""
+    declared = declared_tools(tools)
+    exact = strict or declared is None
+    buffer = Buffer()
+    builder = ReplyBuilder(buffer, max_calls=max_calls)
+    names = Names(declared, exact=exact)
+    reader = TextReader(Source(buffer, guarded), builder, names, exact=exact, one_object=one_object)
+    return Parser(buffer, builder, reader.read())
+
+
+class _Full(Exception):
+    """No more calls are to be read; `at` is where the last one ends."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(at)
+        self.at = at
+
+
+class TextReader:
+    """Reads running text, and tries to read calls where they may stand."""
+
+    def __init__(self, source: Source, builder: ReplyBuilder, names: Names, *, exact: bool, one_object: bool) -> None:
+        self._source = source
+        self._buffer = source.buffer
+        self._builder = builder
+        self._names = names
+        self._exact = exact
+        self._callable = names.some
+        self._one_object = one_object
+        self._spellings = (*_SPELLINGS, *source.broken) if source.broken else _SPELLINGS
+        self._said = 0
+        """Up to here the text was given out, or is no content."""
+        self._gap: list[str] = []
+        self._beside_call = False
+        self._line_start = True
+        self._code = 0
+        self._code_line = False
+
+    def read(self) -> Reading[None]:
+        """Read the whole generation."""
+        try:
+            yield from self._text()
+        except _Full as full:
+            at = full.at
+        else:
+            return
+        yield from self._wait_for_end()
+        end = len(self._buffer.text)
+        rest = end_of(_REST, self._buffer.text, at)
+        if rest < end and self._builder.full:
+            self._builder.problem(self._builder.full, "text after the last call that is read", at, end, quoted=True)
+        if not self._beside_call:
+            self._builder.content("".join(self._gap))
+
+    def _text(self) -> Reading[None]:
+        yield from self._header()
+        i = self._said
+        while True:
+            i = end_of(BLANK if self._line_start else _INTERESTING, self._buffer.text, i)
+            if i < len(self._buffer.text):
+                i = yield from self._mark(i)
+                continue
+            self._say(i)
+            if self._buffer.ended:
+                if not self._beside_call:
+                    self._builder.content("".join(self._gap))
+                return
+            yield
+
+    def _wait_for_end(self) -> Reading[None]:
+        """Take all that still comes, at once."""
+        while not self._buffer.ended:
+            self._buffer.lane = _take_all
+            yield
+        self._buffer.lane = None
+
+    # Content
+
+    def _say(self, i: int) -> None:
+        """The text up to `i` is content."""
+        if i > self._said:
+            self._speak(self._buffer.text[self._said : i])
+            self._said = i
+
+    def _speak(self, text: str) -> None:
+        # White space between a call and the edges of the answer belongs to the call, so it is held back until what is
+        # on its other side is known.
+        body = text.rstrip()
+        if body:
+            if self._beside_call and not self._builder.has_content:
+                self._gap.clear()
+                body = body.lstrip()
+            else:
+                body = "".join(self._gap) + body
+                self._gap.clear()
+            self._beside_call = False
+            self._builder.content(body)
+            text = text[len(text.rstrip()) :]
+        if text:
+            self._gap.append(text)
+
+    def _pass(self, i: int) -> None:
+        """What stands before `i` is no content: calls or control tokens."""
+        self._said = i
+        self._beside_call = True
+
+    # Marks
+
+    def _header(self) -> Reading[None]:
+        """Pass over a turn header that the model writes again in front of its answer."""
+        if (yield from self._source.spelling(0, (_TURN,))):
+            yield from self._source.have(0, len(_TURN) + len("assistant\n"))
+            role = _ROLE.match(self._buffer.text, len(_TURN))
+            if role:
+                self._said = role.end()
+                self._builder.problem("header", "the model wrote its turn header again", 0, self._said, quoted=True)
+
+    def _mark(self, i: int) -> Reading[int]:
+        """Act on the character at `i`, where something may begin; return where to go on."""
+        mark, line_start = self._buffer.text[i], self._line_start
+        if mark == "\n":
+            self._line_start = True
+            self._code_line = False
+            if self._code < _FENCE:
+                self._code = 0
+            return i + 1
+        self._line_start = False
+        if mark == "`":
+            return (yield from self._ticks(i, line_start))
+        if mark == "<":
+            return (yield from self._token(i))
+        if self._code or not self._callable:
+            return i + 1
+        if mark in "[{":
+            return (yield from self._bracket(i, line_start))
+        if line_start and not self._exact:
+            return (yield from self._attempt(i, rest_of_line))
+        return i + 1
+
+    def _ticks(self, i: int, line_start: bool) -> Reading[int]:
+        """Backticks: they open or close code, unless what they open are calls."""
+        end = yield from self._source.run(i, _TICKS)
+        count = end - i
+        if self._code:
+            if count == self._code if self._code < _FENCE else count >= self._code and (line_start or self._code_line):
+                self._code = 0
+            return end
+        if count >= _FENCE and self._callable and not self._exact:
+            after = yield from self._attempt(i, lambda calls, at: fence(calls, at, count))
+            if self._said > i:
+                return after
+            end = max(end, after)
+        self._code, self._code_line = count, "\n" not in self._buffer.text[i:end]
+        return end
+
+    def _token(self, i: int) -> Reading[int]:
+        """A control token, a spelling that the prompt broke, or what other models put around calls."""
+        found = yield from self._source.spelling(i, self._spellings)
+        after = i + len(found)
+        if not found:
+            return i + 1
+        if found in self._source.broken:
+            self._say(i)
+            self._speak(self._source.broken[found])
+            self._said = after
+            return after
+        if found in WRAPPERS:
+            if self._code or self._exact or not self._callable:
+                return after
+            return (yield from self._attempt(i, lambda calls, at: wrapped(calls, at, found)))
+        if self._code and (found not in STOPS or (yield from self._source.run(after, BLANK)) < len(self._buffer.text)):
+            return after  # quoted; but where nothing follows, the turn ended in an open fence
+        self._say(i)
+        if found in STOPS:
+            return (yield from self._after_end(after))
+        if found == _TURN:
+            return (yield from self._after_end(i))
+        if found in _MEDIA:
+            self._builder.problem("stray_token", "a control token that means nothing here", i, after, quoted=True)
+        self._pass(after)
+        return after
+
+    def _after_end(self, i: int) -> Reading[int]:
+        """The turn is over: what the model wrote after it is its own invention, neither content nor a call."""
+        self._pass(i)
+        yield from self._wait_for_end()
+        end = len(self._buffer.text)
+        if self._buffer.text[i:].strip():
+            self._builder.problem("after_end", "text after the end of the turn", i, end, quoted=True)
+        self._pass(end)
+        return end
+
+    # Calls
+
+    def _bracket(self, i: int, line_start: bool) -> Reading[int]:
+        """A bracket that may open a list of calls, or an object that is one."""
+        buffer = self._buffer
+        yield from self._source.have(i, 2)
+        if buffer.text[i + 1 : i + 2] in ("T", "t") and not self._exact:
+            wrapper = yield from self._source.spelling(i, WRAPPERS)
+            if wrapper:
+                return (yield from self._attempt(i, lambda calls, at: wrapped(calls, at, wrapper)))
+        if line_start and not self._names.any:
+            return (yield from self._attempt(i, whole, firm=True))
+        if line_start or buffer.text[i - 1 : i].isspace():
+            return (yield from self._attempt(i, rest_of_line))
+        return i + 1
+
+    def _attempt(self, i: int, read: Callable[[CallReader, int], Reading[int]], *, firm: bool = False) -> Reading[int]:
+        """Read calls from `i` on. What turns out to be none stays text; with `firm`, calls are given out as they are read."""
+        self._say(i)
+        calls = CallReader(self._source, self._names, i, exact=self._exact, give=self._give if firm else None)
+        try:
+            end = yield from read(calls, i)
+        except Refused:
+            return self._not_calls(i, calls.refuse())
+        except Cut as cut:
+            if calls.begun or calls.complete > i:
+                return self._cut_short(calls, cut.at)
+            return self._not_calls(i, calls.refuse())
+        self._give(calls.found)
+        self._pass(end)
+        self._line_start = True
+        return end
+
+    def _not_calls(self, start: int, seen: int) -> int:
+        """What was read from `start` on is text: go on after it, for looking at it again would take ever longer."""
+        i = max(start + 1, seen)
+        _, line_break, line = self._buffer.text[start:i].rpartition("\n")
+        self._line_start = bool(line_break) and not line.strip()
+        return i
+
+    def _cut_short(self, calls: CallReader, at: int) -> int:
+        """The text or the turn ended at `at` among calls: the complete ones count."""
+        calls.drop_incomplete()
+        self._give(calls.found)
+        begun = calls.begun or self._buffer.text[calls.complete : at].strip(" \t\r\n,;")
+        if begun:
+            self._builder.problem("cut", "the text ended inside a call", calls.complete, at, quoted=True)
+            self._builder.cut()
+        else:
+            self._builder.problem("bracket_missing", "closing brackets are missing", calls.complete, at, quoted=True)
+        self._pass(at)
+        return at
+
+    def _give(self, found: Found) -> None:
+        """Give out calls that are certain, and what there is to say of them."""
+        builder = self._builder
+        for item in found:
+            if not isinstance(item, Call):
+                builder.problem(item.kind, item.message, item.start, item.end, quoted=item.quoted)
+                continue
+            self._pass(item.end)
+            index = builder.start_call(item.name)
+            builder.arguments(item.arguments)
+            if builder.end_call(item.start, item.end):
+                for kind, repair in item.repairs.items():
+                    builder.problem(kind, repair.message, repair.start, repair.end, index=index)
+                for start, end in item.extra:
+                    builder.problem("extra_key", "an entry that calls do not have", start, end, quoted=True, index=index)
+                if self._one_object and item.alone:
+                    builder.full = "call_limit"
+            if builder.full:
+                raise _Full(item.end)
+
+
+def _take_all(_piece: str) -> bool:
+    return True
