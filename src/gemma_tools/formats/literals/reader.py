@@ -324,11 +324,11 @@ class ArgumentReader:
         while True:
             i = _find(_BARE_END, buffer.text, i)
             if i == len(buffer.text):
-                self._draft.seen = i
                 if buffer.ended:
                     raise Cut(i)
                 yield
                 continue
+            self._draft.seen = i
             mark = buffer.text[i]
             if mark in "([{":
                 depth += 1

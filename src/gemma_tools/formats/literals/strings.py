@@ -39,13 +39,14 @@ def read_string(source: Source, draft: Draft, i: int, frame: Frame, *, value: bo
     while True:
         i = end_of(_PLAIN[quote], buffer.text, i)
         if i == len(buffer.text):
-            draft.seen = i
             if buffer.ended:
                 raise Cut(i)
             buffer.lane = _LANES[quote]
             yield
             buffer.lane = None
-        elif buffer.text[i] == "\\":
+            continue
+        draft.seen = i
+        if buffer.text[i] == "\\":
             yield from source.have(i, 2)
             i = min(i + 2, len(buffer.text))
         elif len(closer) > 1:

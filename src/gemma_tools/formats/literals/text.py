@@ -75,6 +75,8 @@ class TextReader:
         self._line_start = True
         self._code = 0
         self._code_line = False
+        self._refused = 0
+        """Up to here no call begins: the text was read as calls already, and is none."""
 
     def read(self) -> Reading[None]:
         """Read the whole generation."""
@@ -169,7 +171,7 @@ class TextReader:
             return (yield from self._ticks(i, line_start))
         if mark == "<":
             return (yield from self._token(i))
-        if self._code or not self._callable:
+        if self._code or not self._callable or i < self._refused:
             return i + 1
         if mark in "[{":
             return (yield from self._bracket(i, line_start))
@@ -185,11 +187,10 @@ class TextReader:
             if count == self._code if self._code < _FENCE else count >= self._code and (line_start or self._code_line):
                 self._code = 0
             return end
-        if count >= _FENCE and self._callable and not self._exact:
+        if count >= _FENCE and self._callable and not self._exact and i >= self._refused:
             after = yield from self._attempt(i, lambda calls, at: fence(calls, at, count))
             if self._said > i:
                 return after
-            end = max(end, after)
         self._code, self._code_line = count, "\n" not in self._buffer.text[i:end]
         return end
 
@@ -205,7 +206,7 @@ class TextReader:
             self._said = after
             return after
         if found in WRAPPERS:
-            if self._code or self._exact or not self._callable:
+            if self._code or self._exact or not self._callable or i < self._refused:
                 return after
             return (yield from self._attempt(i, lambda calls, at: wrapped(calls, at, found)))
         if self._code and (found not in STOPS or (yield from self._source.run(after, BLANK)) < len(self._buffer.text)):
@@ -253,22 +254,17 @@ class TextReader:
         try:
             end = yield from read(calls, i)
         except Refused:
-            return self._not_calls(i, calls.refuse())
+            self._refused = calls.refuse()
+            return i + 1
         except Cut as cut:
             if calls.begun or calls.complete > i:
                 return self._cut_short(calls, cut.at)
-            return self._not_calls(i, calls.refuse())
+            self._refused = cut.at
+            return i + 1
         self._give(calls.found)
         self._pass(end)
         self._line_start = True
         return end
-
-    def _not_calls(self, start: int, seen: int) -> int:
-        """What was read from `start` on is text: go on after it, for looking at it again would take ever longer."""
-        i = max(start + 1, seen)
-        _, line_break, line = self._buffer.text[start:i].rpartition("\n")
-        self._line_start = bool(line_break) and not line.strip()
-        return i
 
     def _cut_short(self, calls: CallReader, at: int) -> int:
         """The text or the turn ended at `at` among calls: the complete ones count."""
