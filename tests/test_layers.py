@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "gemma_tools"
 
 LAYERS = [
     {"errors", "log", "data", "generators"},
-    {"gguf", "jsontext", "policy"},
+    {"gguf", "jsontext", "policy", "registry"},
     {"prompt", "reply"},
     {"fields", "schema"},
     {"request"},
@@ -30,7 +30,7 @@ LAYERS = [
 """From the ground up. A part may import itself and the layers below; parts of one layer do not know each other."""
 
 RANKS = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-ONLY = {"engines": {"errors", "log", "data", "generators", "prompt"}}
+ONLY = {"engines": {"errors", "log", "data", "generators", "prompt", "registry"}}
 """Parts that know even less than their layer allows."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
 
@@ -286,7 +285,7 @@ def test_the_header_of_a_real_file() -> None:
 
 
 def test_a_registered_backend_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_FACTORIES", {})
+    monkeypatch.setattr(registry._backends, "_registered", {})
     given = []
 
     def factory(name: str, **options: Any) -> FunctionGemmaModel:
@@ -297,14 +296,6 @@ def test_a_registered_backend_goes_first(monkeypatch: pytest.MonkeyPatch) -> Non
     answer = create_model("gemma4:mine", url="http://x", anything=1).run(user("hi"))
     assert answer.choices[0].message.content == "mine"
     assert given == [("gemma4:mine", {"url": "http://x", "anything": 1})]
-
-
-def test_a_package_may_bring_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("house", "gemma_tools:FunctionGemmaModel", "gemma_tools.backends")
-    monkeypatch.setattr(registry, "entry_points", lambda **wanted: EntryPoints([point]).select(**wanted))
-    assert isinstance(create_model("house", engine=ScriptedEngine([])), FunctionGemmaModel)
-    with pytest.raises(UnknownName, match="house"):
-        create_model("other")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import socket
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
@@ -67,14 +66,6 @@ class TestNames:
         register_engine("mine", lambda: made)
         assert create_engine("mine") is made
         assert "mine" in engine_names()
-
-    def test_an_engine_of_another_package_is_made(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        entry = importlib.metadata.EntryPoint("theirs", "gemma_tools.testing:ScriptedEngine", "gemma_tools.engines")
-        monkeypatch.setattr(
-            "gemma_tools.engines.entry_points",
-            lambda **wanted: importlib.metadata.EntryPoints([entry] if wanted.get("name") == "theirs" else []),
-        )
-        assert isinstance(create_engine("theirs", answers=[]), ScriptedEngine)
 
 
 class TestUrls:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, EntryPoints
 from typing import Any
 
 import pytest
 from openai.types.chat import ChatCompletionFunctionTool
 
-import gemma_tools.formats as formats
 from gemma_tools.errors import InvalidRequest, UnknownName
-from gemma_tools.formats import get_format, register_format
-from gemma_tools.formats.functiongemma import FunctionGemmaFormat
+from gemma_tools.formats import get_format
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
@@ -22,28 +19,6 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="varnish"):
         get_format("gemma4", varnish=1)
-
-
-def test_a_registered_format(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "_registered", {})
-    register_format("mine", FunctionGemmaFormat)
-    assert get_format("mine", exact=True) == FunctionGemmaFormat(exact=True)
-    register_format("gemma4", FunctionGemmaFormat)
-    assert get_format("gemma4") == FunctionGemmaFormat()
-    with pytest.raises(UnknownName, match="mine"):
-        get_format("yours")
-
-
-def test_a_format_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("theirs", "gemma_tools.formats.functiongemma:FunctionGemmaFormat", formats.ENTRY_POINTS)
-
-    def entry_points(**asked: Any) -> EntryPoints:
-        return EntryPoints([point]).select(**asked)
-
-    monkeypatch.setattr(formats, "entry_points", entry_points)
-    assert get_format("theirs") == FunctionGemmaFormat()
-    with pytest.raises(UnknownName, match="theirs"):
-        get_format("yours")
 
 
 @pytest.mark.parametrize("name", ["functiongemma", "gemma3", "gemma4"])

@@ -19,9 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, TypeAlias, Unpack
+from typing import Any, Final, TypeAlias, Unpack
 
 from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.backends.config import ModelOptions
@@ -30,11 +29,10 @@ from gemma_tools.backends.names import Family, family_of, family_of_file
 from gemma_tools.engines.base import Engine
 from gemma_tools.errors import InvalidRequest, UnknownName
 from gemma_tools.gguf import read_header
+from gemma_tools.registry import Registry
 
 Factory: TypeAlias = Callable[..., BaseModelBackend]
 """Makes a backend. It is called with the model's name, and with the keyword arguments of `create_model` that were given."""
-
-_FACTORIES: dict[str, Factory] = {}
 
 _MODELS = {"functiongemma": "FunctionGemmaModel", "gemma3": "Gemma3Model", "gemma4": "Gemma4Model"}
 """The class of each format's models, in the module of the format's name."""
@@ -54,7 +52,7 @@ def create_model(
         InvalidRequest: an unknown setting or an impossible value.
     """
     given: dict[str, Any] = {key: value for key, value in {"engine": engine, "url": url}.items() if value is not None}
-    factory = _registered(name)
+    factory = _backends.added(name)
     if factory is not None:
         return factory(name, **given, **config)
     family = _family(name)
@@ -65,7 +63,7 @@ def create_model(
     try:
         model = backend(name, settings, **given, **{**family.options, **options})
     except InvalidRequest as wrong:
-        if wrong.code != "unknown_option":
+        if wrong.code != "unknown_option" or wrong.param in given:
             raise
         message = f"{wrong.message}; settings of the model are {', '.join(backend.config_type.model_fields)}"
         raise InvalidRequest(message, param=wrong.param, code=wrong.code) from None
@@ -81,24 +79,26 @@ def check_name(name: str) -> None:
         UnknownName: no model goes by that name.
         ModelNotFound: a .gguf file that is not there or is broken.
     """
-    if _registered(name) is None:
+    if _backends.added(name) is None:
         _family(name)
 
 
 def register_backend(name: str, factory: Factory) -> None:
     """Let `create_model(name, ...)` call `factory(name, **options)`. A package does the same without a call by an entry point
-    of the group `gemma_tools.backends`. A name of your own wins over the table.
+    of the group `gemma_tools.backends`. A registered name goes before a package's, and that before the table.
     """
-    _FACTORIES[name] = factory
+    _backends.register(name, factory)
 
 
-def _registered(name: str) -> Factory | None:
-    if name in _FACTORIES:
-        return _FACTORIES[name]
-    for entry in entry_points(group="gemma_tools.backends", name=name):
-        factory: Factory = entry.load()
-        return factory
-    return None
+def _is_built_in(name: str) -> bool:
+    try:
+        family_of(name)
+    except UnknownName:
+        return False
+    return True
+
+
+_backends: Final = Registry[BaseModelBackend]("backend", _is_built_in)
 
 
 def _family(name: str) -> Family:
@@ -109,7 +109,7 @@ def _family(name: str) -> Family:
     try:
         return family_of(name)
     except UnknownName as unknown:
-        known = ["tiny", "tiny-gemma4", *_FACTORIES, *(entry.name for entry in entry_points(group="gemma_tools.backends"))]
+        known = ["tiny", "tiny-gemma4", *_backends.names()]
         raise UnknownName(
             f"{unknown}. Known are names with functiongemma, gemma3:SIZE or gemma-3-SIZE-it, gemma3n:SIZE or gemma-3n-SIZE-it, "
             "gemma4:SIZE or gemma-4-SIZE-it, diffusiongemma or medgemma in them (also after an owner, such as google/, and "

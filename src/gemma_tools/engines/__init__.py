@@ -1,15 +1,14 @@
 """Engines: what runs a model. `create_engine` makes one by name; `register_engine` adds a name.
 
 Other packages add engines through the entry-point group `gemma_tools.engines`: the entry's name is the engine's, and its
-object is what makes one, a class or a function with keyword arguments. docs/extending.md shows an engine in 30 lines.
+object is what makes one, a class or a function with keyword arguments. A registered name goes before a package's, and that
+before a built-in one. docs/extending.md shows an engine in 30 lines.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
-from importlib.metadata import entry_points
-from inspect import Parameter, signature
+from inspect import signature
 from typing import Any
 
 from gemma_tools.engines.base import (
@@ -23,7 +22,8 @@ from gemma_tools.engines.base import (
     Sampling,
     Usage,
 )
-from gemma_tools.errors import InvalidRequest, UnknownName
+from gemma_tools.errors import UnknownName
+from gemma_tools.registry import Registry, load
 
 __all__ = [
     "Cancellation",
@@ -53,18 +53,17 @@ _BUILT_IN = {
     "transformers": "gemma_tools.engines.transformers:TransformersEngine",
 }
 
-_registered: dict[str, Callable[..., Engine]] = {}
+_engines = Registry[Engine]("engine", _BUILT_IN.__contains__)
 
 
 def register_engine(name: str, factory: Callable[..., Engine]) -> None:
     """Make `create_engine(name, ...)` call `factory`; a name that is there already is taken over."""
-    _registered[name] = factory
+    _engines.register(name, factory)
 
 
 def engine_names() -> tuple[str, ...]:
     """Every name that `create_engine` knows."""
-    plugins = entry_points(group="gemma_tools.engines").names
-    return tuple(sorted({*_BUILT_IN, *_registered, *plugins}))
+    return tuple(sorted({*_BUILT_IN, *_engines.names()}))
 
 
 def create_engine(name: str, **options: Any) -> Engine:
@@ -80,9 +79,7 @@ def create_engine(name: str, **options: Any) -> Engine:
     """
     if name == "tiny" or name.startswith("hf:") or name.endswith(".gguf"):
         name, options = "llama.cpp", {"model": name, **options}
-    factory = _factory(name)
-    _refuse_unknown(name, factory, options)
-    return factory(**options)
+    return _engines.make(name, _factory(name), options)
 
 
 def engine_options(name: str) -> frozenset[str]:
@@ -95,36 +92,9 @@ def engine_options(name: str) -> frozenset[str]:
 
 
 def _factory(name: str) -> Callable[..., Engine]:
-    factory = _registered.get(name) or _built_in(name) or _plugin(name)
+    factory = _engines.added(name)
+    if factory is None and name in _BUILT_IN:
+        factory = load(_BUILT_IN[name])
     if factory is None:
         raise UnknownName(f"no engine is called {name!r}; known are {', '.join(engine_names())}, and .gguf files")
     return factory
-
-
-def _built_in(name: str) -> Callable[..., Engine] | None:
-    if name not in _BUILT_IN:
-        return None
-    module, _, attribute = _BUILT_IN[name].partition(":")
-    factory: Callable[..., Engine] = getattr(import_module(module), attribute)
-    return factory
-
-
-def _plugin(name: str) -> Callable[..., Engine] | None:
-    for entry in entry_points(group="gemma_tools.engines", name=name):
-        factory: Callable[..., Engine] = entry.load()
-        return factory
-    return None
-
-
-def _refuse_unknown(name: str, factory: Callable[..., Engine], options: dict[str, Any]) -> None:
-    parameters = signature(factory).parameters.values()
-    if any(p.kind is Parameter.VAR_KEYWORD for p in parameters):
-        return
-    names = [p.name for p in parameters]
-    for option in options:
-        if option not in names:
-            known = f"known are {', '.join(names)}" if names else "it has none"
-            raise InvalidRequest(f"the engine {name} has no such option; {known}", param=option)
-    for p in parameters:
-        if p.default is Parameter.empty and p.name not in options:
-            raise InvalidRequest(f"the engine {name} needs it", param=p.name)

@@ -1,0 +1,109 @@
+"""Names that others add: the same rule for formats, engines and backends.
+
+A name that the program registered goes before one of an installed package (an entry point of the group `gemma_tools.formats`,
+`gemma_tools.engines` or `gemma_tools.backends`), and that goes before what this package has under the name itself. Taking over
+a built-in name is allowed; the log tells of it once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from inspect import Parameter, signature
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from gemma_tools.errors import InvalidRequest, UnknownName
+from gemma_tools.log import logger
+
+T = TypeVar("T")
+
+Factory: TypeAlias = Callable[..., T]
+
+
+class Registry(Generic[T]):
+    """The factories that were added for one `kind` of thing: "format", "engine" or "backend".
+
+    `is_built_in` tells whether this package itself has something under a name.
+    """
+
+    def __init__(self, kind: str, is_built_in: Callable[[str], bool]) -> None:
+        self._kind = kind
+        self._is_built_in = is_built_in
+        self._registered: dict[str, Factory[T]] = {}
+        self._told: set[str] = set()
+
+    def register(self, name: str, factory: Factory[T]) -> None:
+        """Let `name` stand for what `factory` makes, whatever it stood for before."""
+        self._registered[name] = factory
+
+    def added(self, name: str) -> Factory[T] | None:
+        """The factory that was registered under `name`, else an installed package's; None: nobody added the name.
+
+        Raises:
+            UnknownName: a package has the name, and its factory cannot be loaded.
+        """
+        factory = self._registered.get(name)
+        where = "registered"
+        if factory is None:
+            entry = self._plugins().get(name)
+            if entry is None:
+                return None
+            where, factory = f"that of {entry.value}", self._load(entry)
+        if name not in self._told and self._is_built_in(name):
+            self._told.add(name)
+            logger.warning("the %s %r is the one %s, in place of the built-in one", self._kind, name, where)
+        return factory
+
+    def names(self) -> tuple[str, ...]:
+        """The names that were added."""
+        return tuple(sorted({*self._registered, *self._plugins()}))
+
+    def make(self, name: str, factory: Factory[T], options: Mapping[str, Any]) -> T:
+        """What `factory` makes of `options`.
+
+        Raises:
+            InvalidRequest: the factory has no such option, or needs one that is not there.
+        """
+        parameters = signature(factory).parameters
+        if all(parameter.kind is not Parameter.VAR_KEYWORD for parameter in parameters.values()):
+            for option in options.keys() - parameters.keys():
+                known = f"known are {', '.join(parameters)}" if parameters else "it has none"
+                message = f"the {self._kind} {name} has no such option; {known}"
+                raise InvalidRequest(message, param=option, code="unknown_option")
+        for option, parameter in parameters.items():
+            plain = parameter.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
+            if plain and parameter.default is Parameter.empty and option not in options:
+                raise InvalidRequest(f"the {self._kind} {name} needs it", param=option)
+        return factory(**options)
+
+    def _plugins(self) -> Mapping[str, EntryPoint]:
+        return _plugins(f"gemma_tools.{self._kind}s", tuple(sys.path))
+
+    def _load(self, entry: EntryPoint) -> Factory[T]:
+        try:
+            factory: Factory[T] = entry.load()
+        except (ImportError, AttributeError) as error:
+            message = f"the {self._kind} {entry.name!r} is {entry.value}, which cannot be loaded: {error}"
+            raise UnknownName(message) from error
+        return factory
+
+
+def load(where: str) -> Any:
+    """The object that `where` names, as "module:attribute"; the module is imported."""
+    module, _, attribute = where.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+@cache
+def _plugins(group: str, path: tuple[str, ...]) -> Mapping[str, EntryPoint]:
+    """The entry points of a group by name, the first on `path` where two packages have one name.
+
+    Reading the metadata of all installed packages takes milliseconds, so it is read once for each state of `sys.path`.
+    """
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=group):
+        found.setdefault(entry.name, entry)
+    return found
