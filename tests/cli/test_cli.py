@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pty
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from socketserver import BaseRequestHandler, TCPServer
 from threading import Thread
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -21,41 +20,12 @@ from gemma_tools import get_format, register_engine
 from gemma_tools.cli import main
 from gemma_tools.errors import EngineError
 from gemma_tools.testing import ScriptedEngine
+from support.cli import Ran, lines
 
 ROOT = Path(__file__).parents[2]
 WEATHER = ROOT / "examples" / "weather.json"
 REQUEST: dict[str, Any] = json.loads(WEATHER.read_text(encoding="utf-8"))
 CALL = "<start_function_call>call:get_weather{city:<escape>Lisbon<escape>}<end_function_call>"
-
-
-class Ran(NamedTuple):
-    """What a command did."""
-
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """Run a command in this process."""
-
-    def run(*arguments: object, stdin: str | bytes = "") -> Ran:
-        data = stdin.encode() if isinstance(stdin, str) else stdin
-        monkeypatch.setattr("sys.argv", ["gemma-tools", *map(str, arguments)])
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
-        with pytest.raises(SystemExit) as exit:
-            main()
-        captured = capsys.readouterr()
-        assert isinstance(exit.value.code, int)
-        return Ran(exit.value.code, captured.out, captured.err)
-
-    return run
-
-
-def lines(text: str) -> list[Any]:
-    """The JSON objects of a text that has one a line."""
-    return [json.loads(line) for line in text.splitlines()]
 
 
 def test_complete_prints_a_completion(run: Callable[..., Ran]) -> None:

@@ -309,7 +309,12 @@ class TestToolParser:
 
     @pytest.mark.parametrize(
         ("text", "names", "param"),
-        [(None, None, "response_text"), ("a()", "a", "expected_tools"), ("a()", [{}], "expected_tools")],
+        [
+            (None, None, "response_text"),
+            ("a()", "a", "expected_tools"),
+            ("a()", 3, "expected_tools"),
+            ("a()", [{}], "expected_tools[0].function"),
+        ],
     )
     def test_what_is_no_text_and_no_name_is_refused(self, text, names, param):
         parser = Gemma4ToolParser()

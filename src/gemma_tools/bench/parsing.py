@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats import get_format
+from gemma_tools.formats.base import Opens
 from gemma_tools.formats.eager import EagerParser
+from gemma_tools.request import Tool, validate_tools
 
 AttemptStrategy: TypeAlias = Literal["native", "json_block", "regex", "fallback", "none"]
 
@@ -83,6 +85,7 @@ class Gemma4BenchmarkResult:
         lines = [
             "Gemma 4 Tool Calling Benchmark",
             "=" * 30,
+            "Recovery level:   eager",
             f"Texts parsed:     {self.total_calls}",
             f"With a call:      {self.successful_parses}",
             f"Success rate:     {self.success_rate:.1%}",
@@ -106,24 +109,30 @@ class Gemma4ToolParser:
         self.benchmark = Gemma4BenchmarkResult()
         self._format = get_format("gemma4", recovery="eager")
 
-    def parse(self, response_text: str, expected_tools: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    def parse(
+        self,
+        response_text: str,
+        expected_tools: Sequence[str | Mapping[str, Any] | Tool] | None = None,
+        *,
+        opens: Opens = "content",
+        finish: Literal["stop", "length"] = "stop",
+    ) -> list[dict[str, Any]]:
         """The calls in `response_text`, as OpenAI tool calls; an empty list where there is none.
 
-        `expected_tools` names the tools that count; None takes any name.
+        `expected_tools` are the tools that count, OpenAI's, whose schemas then give the arguments their types, or mere
+        names; None takes any name. `opens` and `finish` are those of `Format.parse`, which reads the same calls at level
+        "eager".
 
         Raises:
-            InvalidRequest: `response_text` is no text, or `expected_tools` is no list of names.
+            InvalidRequest: `response_text` is not a string, or `expected_tools` is not a list of names and tools.
         """
         if not isinstance(response_text, str):
-            raise InvalidRequest("text is needed", param="response_text", code="invalid_type")
-        if isinstance(expected_tools, str) or not all(isinstance(name, str) for name in expected_tools or ()):
-            raise InvalidRequest("a list of names is needed", param="expected_tools", code="invalid_type")
+            raise InvalidRequest("must be a string", param="response_text", code="invalid_type")
         started = time.perf_counter()
-        tools = None if expected_tools is None else [{"function": {"name": name}} for name in expected_tools]
-        parser = self._format.parser(tools)
+        parser = self._format.parser(_tools(expected_tools), opens=opens)
         assert isinstance(parser, EagerParser)
         parser.feed(response_text)
-        parser.close()
+        parser.close(finish)
         calls = parser.reply.tool_calls
         self._record(response_text, parser, (time.perf_counter() - started) * 1000)
         return [
@@ -149,3 +158,17 @@ class Gemma4ToolParser:
         result.successful_parses += 1
         result.parallel_calls += len(calls) > 1
         self.attempts += [ToolCallAttempt(head, True, call.name, call.arguments, None, strategy, now) for call in calls]
+
+
+def _tools(expected: Sequence[str | Mapping[str, Any] | Tool] | None) -> Sequence[Tool] | None:
+    """What a parser is made for: None, or tools that are described by a name where nothing else is known."""
+    if expected is None:
+        return None
+    if isinstance(expected, str) or not isinstance(expected, Sequence):
+        raise InvalidRequest("must be a list of names and tools", param="expected_tools", code="invalid_type")
+    names = dict.fromkeys(tool for tool in expected if isinstance(tool, str))  # a name may well be there twice
+    tools = [tool for tool in expected if not isinstance(tool, str)]
+    try:
+        return validate_tools([*tools, *({"type": "function", "function": {"name": name}} for name in names)])
+    except InvalidRequest as wrong:
+        raise InvalidRequest(wrong.message, param=f"expected_{wrong.param}", code=wrong.code) from None

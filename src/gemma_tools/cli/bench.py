@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from gemma_tools.cli.files import read_lines, write_json
+from gemma_tools.cli.parse import circumstances
 from gemma_tools.errors import InvalidRequest
+from gemma_tools.request import validate_tools
 
 bench = typer.Typer(help="Measure parsers on recorded outputs.", no_args_is_help=True)
 
@@ -26,7 +28,7 @@ def parse(
         str,
         typer.Argument(
             help="A JSONL file of outputs, or -: an object a line with `raw` (or `text`, `response_text`), and perhaps "
-            "`expected_tools` (names) or `tools` (OpenAI tools)."
+            "`tools` (OpenAI tools), `expected_tools` (names) and `context`, as for `gemma-tools parse --jsonl`."
         ),
     ],
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
@@ -36,26 +38,27 @@ def parse(
 
     parser = Gemma4ToolParser()
     for where, line in read_lines(file, "Parsing"):
-        parser.parse(_text(line, where), _names(line, where))
+        try:
+            parser.parse(_text(line), _tools(line), **circumstances(line))
+        except InvalidRequest as wrong:
+            raise InvalidRequest(wrong.message, param=f"{where}: {wrong.param}", code=wrong.code) from None
     if json:
         write_json(parser.benchmark.to_dict(), indented=True)
     else:
         print(parser.benchmark.format_report())
 
 
-def _text(line: Mapping[str, Any], where: str) -> str:
+def _text(line: Mapping[str, Any]) -> str:
     for key in _TEXT:
         if isinstance(line.get(key), str):
             return str(line[key])
-    raise InvalidRequest(f"needs the model's output as text, under {' or '.join(_TEXT)}", param=where, code="missing")
+    raise InvalidRequest(f"the model's output is needed, as a string named {' or '.join(_TEXT)}", param="raw", code="missing")
 
 
-def _names(line: Mapping[str, Any], where: str) -> list[str] | None:
-    tools = line.get("expected_tools", line.get("tools"))
-    if tools is None:
-        return None
-    try:
-        return [tool if isinstance(tool, str) else tool.get("function", tool)["name"] for tool in tools]
-    except (TypeError, KeyError, AttributeError):
-        message = "expected_tools must be a list of names or of OpenAI tools"
-        raise InvalidRequest(message, param=where, code="invalid_type") from None
+def _tools(line: Mapping[str, Any]) -> Sequence[Any] | None:
+    """The tools that count: all `tools`, or those that `expected_tools` names, described where `tools` describes them."""
+    tools, expected = line.get("tools"), line.get("expected_tools")
+    if tools is None or not isinstance(expected, list):
+        return tools if expected is None else expected
+    described = {tool.name: tool for tool in validate_tools(tools)}
+    return [described.get(tool, tool) if isinstance(tool, str) else tool for tool in expected]

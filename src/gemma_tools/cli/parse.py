@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 import typer
 
@@ -16,6 +16,13 @@ from gemma_tools.request import validate_tools
 
 if TYPE_CHECKING:
     from gemma_tools.reply import Reply
+
+
+class Circumstances(TypedDict):
+    """How a text came about, as `Format.parse` takes it."""
+
+    opens: Literal["content", "reasoning"]
+    finish: Literal["stop", "length"]
 
 
 class Finish(StrEnum):
@@ -57,20 +64,24 @@ def parse(
 
 def _parse(item: Mapping[str, Any], name: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
     format, _ = format_and_options(item, name, given)
-    raw, tools, context = item.get("raw"), item.get("tools"), item.get("context") or {}
+    raw, tools = item.get("raw"), item.get("tools")
     if not isinstance(raw, str):
         raise InvalidRequest("must be the model's text", param="raw", code="invalid_type")
+    # None is not the same as none.
+    return _as_json(format.parse(raw, None if tools is None else validate_tools(tools), **circumstances(item)))
+
+
+def circumstances(item: Mapping[str, Any]) -> Circumstances:
+    """What a line says of how its text came about.
+
+    Raises:
+        InvalidRequest: `context` is not an object.
+    """
+    context = item.get("context") or {}
     if not isinstance(context, dict):
         raise InvalidRequest("must be an object", param="context", code="invalid_type")
     cut = context.get("finish") == "length" or item.get("kind") == "truncated"
-    return _as_json(
-        format.parse(
-            raw,
-            None if tools is None else validate_tools(tools),  # None is not the same as none
-            opens="reasoning" if context.get("reasoning_open") else "content",
-            finish="length" if cut else "stop",
-        )
-    )
+    return {"opens": "reasoning" if context.get("reasoning_open") else "content", "finish": "length" if cut else "stop"}
 
 
 def _as_json(reply: Reply) -> dict[str, Any]:
