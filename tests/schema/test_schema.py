@@ -76,7 +76,7 @@ def test_types_are_inferred_and_equal_forms_merged(schema: dict[str, Any], expec
     assert (plain, losses) == (expected, ())
 
 
-@pytest.mark.parametrize("schema", [{}, True, False, {"description": "anything"}, {"type": 5}])
+@pytest.mark.parametrize("schema", [{}, True, {"description": "anything"}, {"type": 5}])
 def test_without_any_type_a_property_is_text_and_that_is_reported(schema: Any) -> None:
     plain, losses = simplified(schema)
     assert plain["type"] == "string"
@@ -171,6 +171,20 @@ def test_allof_joins_what_its_parts_ask_for() -> None:
     assert losses == ()
 
 
+def test_forms_that_exclude_each_other_are_none() -> None:
+    choice: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
+    assert simplified({"allOf": [choice] * 20, "maxLength": 3, "type": ["integer", "null"]})[0]["type"] == "integer"
+    assert simplified({"allOf": [{"type": "boolean"}, {"type": "string"}]}) == ({"type": "boolean"}, ())
+
+
+def test_a_property_that_can_have_no_value_is_not_declared() -> None:
+    plain, losses = simplify({"type": "object", "properties": {"a": {"type": "string"}, "b": False}})
+    assert plain["properties"] == {"a": {"type": "string"}}
+    assert losses == ("property b: no value is allowed for it, so that it is not declared",)
+    closed = {"properties": {"a": {"type": "string"}}, "additionalProperties": False}
+    assert list(simplified({"allOf": [closed, {"properties": {"b": {"type": "string"}}}]})[0]["properties"]) == ["a"]
+
+
 def test_the_source_is_not_changed() -> None:
     schema = {"anyOf": [{"$ref": "#/$defs/A"}, {"type": "null"}], "$defs": {"A": {"enum": ["x", None]}}}
     before = repr(schema)
@@ -186,8 +200,8 @@ def test_reports_are_bounded() -> None:
 
 
 def test_many_alternatives_are_bounded() -> None:
-    choice: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
-    plain, losses = simplified({"allOf": [choice] * 20})
+    choices = [{"anyOf": [{"minLength": i}, {"maxLength": 50 + i}]} for i in range(20)]
+    plain, losses = simplified({"allOf": choices})
     assert plain["type"] == "string"
     assert any("first 32" in loss for loss in losses)
 

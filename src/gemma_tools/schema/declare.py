@@ -12,49 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeAlias
-from urllib.parse import unquote as percent_decoded
 
 from gemma_tools.jsontext import is_mapping
+from gemma_tools.schema.refs import DATA, MOST_FORMS, Document, flatten, unfold
+from gemma_tools.schema.shape import Shape
+from gemma_tools.schema.types import ONLY, allowed_types, members, named_types, widest
+from gemma_tools.schema.types import Schema as Schema
 
-Schema: TypeAlias = Mapping[str, Any]
 Path: TypeAlias = tuple["Path", str] | None
 """Where a schema is: the path of its parent and its own name. A linked list, so that depth costs nothing."""
 
 _MOST_REFERENCES: Final = 1000
 """Resolved in one tool; beyond that, references that refer to one another could double the declaration without end."""
-_MOST_ALTERNATIVES: Final = 32
 _MOST_LOSSES: Final = 100
 _LONGEST_PATH: Final = 8
 _MOST_NAMED: Final = 10
-_WIDEST_FIRST: Final = ("object", "array", "string", "number", "integer", "boolean")
-"""A union is written as the type that tells the model most; every branch is a valid answer."""
-_TYPE_OF_KEYWORD: Final = {
-    "properties": "object",
-    "required": "object",
-    "additionalProperties": "object",
-    "patternProperties": "object",
-    "propertyNames": "object",
-    "minProperties": "object",
-    "maxProperties": "object",
-    "items": "array",
-    "prefixItems": "array",
-    "contains": "array",
-    "minItems": "array",
-    "maxItems": "array",
-    "uniqueItems": "array",
-    "pattern": "string",
-    "format": "string",
-    "minLength": "string",
-    "maxLength": "string",
-    "multipleOf": "number",
-    "minimum": "number",
-    "maximum": "number",
-    "exclusiveMinimum": "number",
-    "exclusiveMaximum": "number",
-}
-_DATA: Final = frozenset(("const", "default", "enum", "example", "examples"))
-"""Keywords whose value is data and no schema: nothing in it is a reference."""
 
 
 def simplify(parameters: Schema) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -62,7 +36,7 @@ def simplify(parameters: Schema) -> tuple[dict[str, Any], tuple[str, ...]]:
 
     In the copy every property has one `type`. Nothing recurses: schemas may be as deep as memory allows.
     """
-    work = _Simplifier(parameters)
+    work = _Simplifier(parameters, Document(parameters))
     return work.run(), tuple(work.losses)
 
 
@@ -91,6 +65,7 @@ class _Task:
 @dataclass
 class _Simplifier:
     root: Schema
+    document: Document
     losses: list[str] = field(default_factory=list)
     nullable: list[str] = field(default_factory=list)
     """Which properties had null among their types."""
@@ -132,9 +107,12 @@ class _Simplifier:
             yield _Task("items", flat["items"], copy, "items", task.path, chain)
 
     def _children(self, copy: dict[str, Any], properties: Schema, path: Path, chain: frozenset[str]) -> Iterator[_Task]:
-        children: dict[str, Any] = dict.fromkeys(map(str, properties))
+        children: dict[str, Any] = {str(name): None for name, child in properties.items() if child is not False}
         copy["properties"] = children
         for name, child in properties.items():
+            if child is False:
+                self.lose((path, str(name)), "no value is allowed for it, so that it is not declared")
+                continue
             yield _Task("property", child, children, str(name), (path, str(name)), chain)
 
     def _items(self, task: _Task) -> Iterator[_Task]:
@@ -143,7 +121,7 @@ class _Simplifier:
         for keyword, value in flat.items():
             if keyword == "properties" and is_mapping(value):
                 yield from self._children(copy, value, task.path, chain)
-            elif isinstance(value, (Mapping, list, tuple)) and keyword not in _DATA:
+            elif isinstance(value, (Mapping, list, tuple)) and keyword not in DATA:
                 yield _Task("raw", value, copy, keyword, task.path, chain)
 
     def _raw(self, task: _Task) -> Iterator[_Task]:
@@ -151,105 +129,62 @@ class _Simplifier:
         if is_mapping(source):
             source, chain = self._dereference(source, task.path, chain)
             copy: Any = dict(source)
-            members: Iterator[tuple[Any, Any]] = iter(source.items())
+            entries: Iterator[tuple[Any, Any]] = iter(source.items())
         else:
             copy = list(source)
-            members = iter(enumerate(source))
+            entries = iter(enumerate(source))
         task.target[task.key] = copy
-        for key, value in members:
-            if isinstance(value, (Mapping, list, tuple)) and key not in _DATA:
+        for key, value in entries:
+            if isinstance(value, (Mapping, list, tuple)) and key not in DATA:
                 yield _Task("raw", value, copy, key, task.path, chain)
 
     def _flatten(self, source: object, path: Path, chain: frozenset[str]) -> tuple[Schema, frozenset[str]]:
         """One schema with one type, without references, `allOf` or unions."""
         if not is_mapping(source):
             source = {}
-        if not _is_settled(source):
-            flat, unions, chain = self._conjunction(source, {}, path, chain)
-            if _is_settled(flat):
-                source = flat
-            else:
-                alternatives, chain = self._alternatives(flat, unions, path, chain)
-                source = self._choose(alternatives, path)
-        return source, chain
-
-    def _conjunction(
-        self, source: object, base: Schema, path: Path, chain: frozenset[str]
-    ) -> tuple[dict[str, Any], list[list[Any]], frozenset[str]]:
-        """Everything that `base` and `source` ask for together, what stands nearest first, and the unions still open."""
-        flat, unions, stack = dict(base), [], [source]
-        while stack:
-            part = stack.pop()
-            if not is_mapping(part):
-                continue
-            for keyword, value in part.items():
-                if keyword in ("anyOf", "oneOf") and isinstance(value, (list, tuple)) and value:
-                    unions.append(list(value))
-                elif keyword == "properties" and is_mapping(flat.get(keyword)) and is_mapping(value):
-                    flat[keyword] = {**flat[keyword], **{k: v for k, v in value.items() if k not in flat[keyword]}}
-                elif keyword == "required" and isinstance(flat.get(keyword), list) and isinstance(value, (list, tuple)):
-                    flat[keyword] = [*flat[keyword], *(name for name in value if name not in flat[keyword])]
-                elif keyword not in ("$ref", "allOf"):
-                    flat.setdefault(keyword, value)
-            if isinstance(part.get("allOf"), (list, tuple)):
-                stack.extend(reversed(part["allOf"]))
-            if isinstance(part.get("$ref"), str):
-                target, chain = self._target(part["$ref"], path, chain)
-                stack.append(target)
-        return flat, unions, chain
+        if _is_settled(source):
+            return source, chain
+        lookup = partial(self._target, path, chain)
+        flat = flatten(source, lookup)
+        if flat is not None and _is_settled(flat.schema) and flat.schema.get("enum") != []:
+            return flat.schema, chain | flat.references
+        found, complete = unfold(flat, lookup)
+        if not complete:
+            self.lose(path, f"of its many forms the first {MOST_FORMS} are looked at")
+        return self._choose([form.schema for form in found], path), chain.union(*(form.references for form in found))
 
     def _dereference(self, source: Schema, path: Path, chain: frozenset[str]) -> tuple[Schema, frozenset[str]]:
         """`source` with its reference, if it is one, replaced by what it refers to."""
         while isinstance(source.get("$ref"), str):
-            target, chain = self._target(source["$ref"], path, chain)
-            source = {**target, **{keyword: value for keyword, value in source.items() if keyword != "$ref"}}
+            reference = source["$ref"]
+            target = self._target(path, chain, reference)
+            chain |= {reference}
+            own = {keyword: value for keyword, value in source.items() if keyword != "$ref"}
+            source = {**target, **own} if is_mapping(target) else own
         return source, chain
 
-    def _target(self, reference: str, path: Path, chain: frozenset[str]) -> tuple[Schema, frozenset[str]]:
-        target = _lookup(self.root, reference)
+    def _target(self, path: Path, chain: frozenset[str], reference: str) -> object:
+        """What `reference` names; only its type where it was written out around here already."""
+        target = self.document.lookup(reference)
         if target is None:
             self.lose(path, f"{reference} refers to nothing in the tool, so that its type is not known")
-            return {}, chain
+            return None
         self.resolved += 1
-        if reference in chain or self.resolved > _MOST_REFERENCES:
+        if is_mapping(target) and (reference in chain or self.resolved > _MOST_REFERENCES):
             self.lose(path, f"{reference} refers to itself; its properties are written once only")
-            kind = target.get("type")
-            return {"type": kind if isinstance(kind, str) else "object"}, chain
-        return target, chain | {reference}
+            return {"type": widest(Shape(target, self.document).types or frozenset(("object",)))}
+        return target
 
-    def _alternatives(
-        self, flat: dict[str, Any], unions: list[list[Any]], path: Path, chain: frozenset[str]
-    ) -> tuple[list[dict[str, Any]], frozenset[str]]:
-        """Every form that the unions allow, each with one type, as long as they are not too many."""
-        done: list[dict[str, Any]] = []
-        pending = [(flat, unions)]
-        used = chain
-        while pending and len(done) < _MOST_ALTERNATIVES:
-            flat, unions = pending.pop()
-            if unions:
-                for branch in reversed(unions[0]):
-                    merged, more, refs = self._conjunction(branch, flat, path, chain)
-                    pending.append((merged, more + unions[1:]))
-                    used |= refs
-            elif isinstance(flat.get("type"), (list, tuple)):
-                done.extend({**flat, "type": kind} for kind in flat["type"] if isinstance(kind, str))
-            else:
-                done.append(flat)
-        if pending:
-            self.lose(path, f"of its many forms the first {_MOST_ALTERNATIVES} are looked at")
-        return done, used
-
-    def _choose(self, alternatives: list[dict[str, Any]], path: Path) -> Schema:
+    def _choose(self, alternatives: list[Schema], path: Path) -> Schema:
         """The form that loses least: null becomes `nullable`, forms of one type are merged, the widest type is taken."""
-        forms: dict[str, list[dict[str, Any]]] = {}
+        forms: dict[str, list[Schema]] = {}
         nullable = False
         for form in alternatives:
-            given = form.get("type")
-            kind = given.lower() if isinstance(given, str) else _inferred(form)
-            if kind == "null":
-                nullable = True
-            else:
-                forms.setdefault(kind or "", []).append(form)
+            for kind in _kinds(form):
+                if kind == "null":
+                    nullable = True
+                else:
+                    forms.setdefault(kind, []).append(form)
         if not forms:
             return {**(alternatives[0] if alternatives else {}), "type": "null" if nullable else "string"}
         untyped = forms.pop("", None)
@@ -261,7 +196,8 @@ class _Simplifier:
             forms[kind] = untyped
         elif untyped:
             self.lose(path, "a form of it has no type, and is left out")
-        kind = min(forms, key=lambda name: _WIDEST_FIRST.index(name) if name in _WIDEST_FIRST else -1)
+        unknown = [name for name in forms if name not in ONLY]
+        kind = unknown[0] if unknown else widest(frozenset(forms))
         others = {name for name in forms if name != kind} - ({"integer"} if kind == "number" else set())
         if others:
             self.lose(path, f"it is a union, and is written as {kind.upper()} without {', '.join(sorted(others))}")
@@ -286,47 +222,21 @@ def _is_settled(schema: Schema) -> bool:
     return kind.lower() != "object" or "properties" in schema or not ({"$ref", "allOf", "anyOf", "oneOf"} & schema.keys())
 
 
-def _lookup(root: Schema, reference: str) -> Schema | None:
-    """What a reference within the tool refers to: `#`, or `#` and a JSON Pointer (RFC 6901)."""
-    if reference != "#" and not reference.startswith("#/"):
-        return None
-    node: Any = root
-    for step in percent_decoded(reference[1:]).split("/")[1:]:
-        step = step.replace("~1", "/").replace("~0", "~")
-        if is_mapping(node):
-            node = node.get(step)
-        elif isinstance(node, (list, tuple)) and step.isdecimal() and int(step) < len(node):
-            node = node[int(step)]
-        else:
-            return None
-    return node if is_mapping(node) else None
+def _kinds(form: Schema) -> list[str]:
+    """The types that a form is declared with, one of which is chosen; an empty name where there is none."""
+    given, allowed = form.get("type"), allowed_types(form)
+    if isinstance(given, str):
+        return [given.lower()]
+    named = named_types(form)
+    if named is not None:
+        return sorted(named & (allowed or named))
+    if not allowed:
+        return [""]
+    meant = allowed - {"null"} or allowed
+    return ["string" if "string" in meant and members(form) is not None else widest(meant)]
 
 
-def _inferred(schema: Schema) -> str | None:
-    """The type that the other keywords imply, if any."""
-    members = [schema["const"]] if "const" in schema else schema.get("enum")
-    if isinstance(members, (list, tuple)) and members:
-        kinds = {_type_of(member) for member in members}
-        if kinds == {"null"}:
-            return "null"
-        kinds.discard("null")
-        if kinds == {"integer", "number"}:
-            return "number"
-        return kinds.pop() if len(kinds) == 1 else "string"
-    return next((kind for keyword, kind in _TYPE_OF_KEYWORD.items() if keyword in schema), None)
-
-
-def _type_of(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, (int, float)):
-        return "integer" if isinstance(value, int) else "number"
-    return "string" if isinstance(value, str) else "object" if is_mapping(value) else "array"
-
-
-def _merged(forms: list[dict[str, Any]]) -> dict[str, Any]:
+def _merged(forms: list[Schema]) -> dict[str, Any]:
     """Forms of one type as one: all properties, what all require, and all members of their enums."""
     merged = dict(forms[0])
     for form in forms[1:]:

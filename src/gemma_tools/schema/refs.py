@@ -140,27 +140,31 @@ def branches(schema: Schema) -> list[object] | None:
 
 
 def forms(schema: object, lookup: Lookup, lose: Lose = ignore) -> tuple[list[Form], bool]:
-    """Every form that satisfies `schema`, first things first, and whether these are all: there are at most `MOST_FORMS`.
+    """Every form that satisfies `schema`, and whether these are all: see `unfold`."""
+    return unfold(flatten(schema, lookup, lose), lookup, lose)
 
-    Where nothing satisfies it, the list holds what stands nearest.
+
+def unfold(flat: Form | None, lookup: Lookup, lose: Lose = ignore) -> tuple[list[Form], bool]:
+    """The forms without unions that a flat schema has, first things first, and whether these are all.
+
+    There are at most `MOST_FORMS`, and at least one: where nothing satisfies the schema, what stands nearest.
     """
     found: list[Form] = []
-    rest: list[tuple[object, Form | None]] = [(schema, None)]
+    rest: list[tuple[object, Form]] = []
     nearest = Form({})
     for _ in range(_MOST_STEPS):
+        if flat is not None and flat.schema.get("enum") == []:
+            nearest = nearest if nearest.schema else flat
+        elif flat is not None:
+            inner = branches(flat.schema)
+            if inner is None:
+                found.append(flat)
+            else:
+                rest.extend((branch, flat) for branch in reversed(inner))
         if not rest or len(found) == MOST_FORMS:
             break
         source, above = rest.pop()
         flat = flatten(source, lookup, lose, above)
-        if flat is None:
-            continue
-        inner = branches(flat.schema)
-        if inner is not None:
-            rest.extend((branch, flat) for branch in reversed(inner))
-        elif flat.schema.get("enum") == []:
-            nearest = flat if not nearest.schema else nearest
-        else:
-            found.append(flat)
     if not found:
         found.append(Form({key: value for key, value in nearest.schema.items() if key != "enum"}, nearest.references))
     return found, not rest
@@ -185,10 +189,10 @@ def merge(result: dict[str, Any], other: Schema, lose: Lose) -> None:
         elif key == "type":
             _merge_types(result, other)
         elif key == "properties" and is_mapping(mine) and is_mapping(value):
-            for name, child in value.items():
-                mine[name] = {"allOf": [mine[name], child]} if name in mine else child  # type: ignore[index]
+            _merge_properties(mine, value)
         elif key == "required" and isinstance(mine, list) and isinstance(value, (list, tuple)):
-            mine.extend(value)
+            known = {name for name in mine if isinstance(name, str)}
+            mine.extend(name for name in value if isinstance(name, str) and name not in known)
         elif key in _LOWER | _UPPER and isinstance(mine, int | float) and isinstance(value, int | float):
             result[key] = max(mine, value) if key in _LOWER else min(mine, value)
         elif key in _BOTH:
@@ -204,6 +208,15 @@ def _owned(key: str, value: object) -> object:
     if key == "properties" and is_mapping(value):
         return dict(value)
     return list(value) if key == "required" and isinstance(value, (list, tuple)) else value
+
+
+def _merge_properties(mine: Any, theirs: Schema) -> None:
+    for name, child in theirs.items():
+        own = mine.get(name, True)
+        if own is False or child is False:
+            mine[name] = False
+        else:
+            mine[name] = child if own is True else {"allOf": [own, child]}
 
 
 def _merge_types(result: dict[str, Any], other: Schema) -> None:

@@ -58,8 +58,7 @@ ANNOTATIONS: Final = frozenset(
      "externalDocs", "xml", "discriminator", "strict")
 )  # fmt: skip
 """Keywords that say nothing of what is valid."""
-WIDEST_FIRST: Final = ("object", "array", "string", "number", "integer", "boolean", "null")
-"""Of several types the one that tells a model most comes first."""
+_WIDEST_FIRST: Final = ("object", "array", "string", "number", "integer", "boolean", "null")
 
 
 def normal(schema: Schema) -> Schema:
@@ -151,3 +150,8 @@ def common_types(first: Types, second: Types) -> Types:
         return first if second is None else second
     both = first & second
     return both | {"integer"} if "integer" in first ^ second and "number" in first ^ second else both
+
+
+def widest(types: frozenset[str]) -> str:
+    """The one of several types that tells a model most, and so is declared for all of them."""
+    return min(types, key=_WIDEST_FIRST.index)
