@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from gemma_tools import request as requests
-from gemma_tools.formats import functiongemma, gemma3, gemma4, get_format, notation, turns
+from gemma_tools.formats import functiongemma, gemma3, gemma4, get_format, rendering
 from gemma_tools.formats.base import Format
+from gemma_tools.formats.brace import writer
+from gemma_tools.validation import cached_tool
 
 SIZES = ((20, 10), (100, 200))
 """Tools and turns. A turn is a question, a call, its result and an answer."""
@@ -67,12 +68,12 @@ def _messages(tools: int, turns: int) -> Iterable[dict[str, Any]]:
 def forget() -> None:
     """Empty all caches."""
     for cached in (
-        requests.cached_tool,
+        cached_tool,
         functiongemma._declared,
         gemma3._declared,
         gemma4._declared,
-        notation._remembered_call,
-        turns._remembered_result,
+        writer._remembered_call,
+        rendering._remembered_result,
     ):
         cached.cache_clear()
 

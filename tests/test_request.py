@@ -17,7 +17,9 @@ from openai.types.chat import ChatCompletionMessage
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats import get_format
 from gemma_tools.jsontext import check_json, read_json
-from gemma_tools.request import FIELD_POLICY, Call, Message, Tool, ToolChoice, parse_request, validate, validate_tools
+from gemma_tools.policy import FIELD_POLICY
+from gemma_tools.request import Call, Message, Tool, ToolChoice
+from gemma_tools.validation import parse_request, validate, validate_tools
 
 USER = {"role": "user", "content": "hi"}
 TOOL = {"type": "function", "function": {"name": "act"}}

@@ -16,8 +16,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from gemma_tools import BaseModelBackend, FunctionGemmaModel, create_model
 from gemma_tools.engines.base import Cancellation, Generation
 from gemma_tools.errors import ContextExceeded
-from gemma_tools.request import parse_request
 from gemma_tools.testing import ScriptedEngine
+from gemma_tools.validation import parse_request
 from support.chat import ALARM, OSLO, PARIS, WEATHER, accumulated, calls, facts, scripted, user
 
 

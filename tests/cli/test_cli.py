@@ -254,7 +254,7 @@ def test_a_bad_request_is_one_clear_error(
         (["render", "-f", "latin"], changed(), ["latin", "gemma4"]),
         (["render", "-f", "gemma4", "-o", "nonsense=1"], changed(), ["nonsense"]),
         (["render", "-f", "gemma4", "-o", "variant"], changed(), ["NAME=VALUE"]),
-        (["render", "-f", "gemma4", "-o", "enable_thinking=maybe"], changed(), ["enable_thinking", "true or false"]),
+        (["render", "-f", "gemma4", "-o", "enable_thinking=maybe"], changed(), ["enable_thinking", "boolean"]),
         (["render", "-f", "gemma4"], changed(options=3), ["options"]),
         (["parse"], "hello", ["--format"]),
         (["parse", "-f", "gemma4", "--tools", "nowhere.json"], "hello", ["nowhere.json"]),

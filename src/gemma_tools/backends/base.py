@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, overloa
 
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.fields import integer, number, text
 from gemma_tools.policy import RequestFields
-from gemma_tools.request import ChatRequest, RawMessage, RawTool, parse_request
+from gemma_tools.request import ChatRequest, RawMessage, RawTool
+from gemma_tools.validation import check_integer, check_number, check_text, parse_request
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -56,14 +56,14 @@ class BaseModelBackend(ABC):
             InvalidRequest: one of these is of a wrong type, or negative.
         """
         if not isinstance(model_type, str):
-            raise InvalidRequest("the model's name is needed", param="model_type", code="invalid_type")
-        text({"api_key": api_key}, "api_key")
-        text({"url": url}, "url")
+            raise InvalidRequest("must be the model's name, a string", param="model_type", code="invalid_type")
+        check_text(api_key, "api_key")
+        check_text(url, "url")
         if not isinstance(model_config_dict, Mapping | None):
-            message = "a dict is needed; a configuration gives one by as_dict()"
+            message = "must be a dict; a configuration gives one by as_dict()"
             raise InvalidRequest(message, param="model_config_dict", code="invalid_type")
-        number({"timeout": timeout}, "timeout", 0, math.inf)
-        integer({"max_retries": max_retries}, "max_retries", 0)
+        check_number(timeout, "timeout", 0, math.inf)
+        check_integer(max_retries, "max_retries", 0)
         self.model_type = model_type
         self.model_config_dict = dict(model_config_dict or {})
         self.api_key = api_key

@@ -19,7 +19,8 @@ from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats import get_format
 from gemma_tools.formats.base import Opens
 from gemma_tools.formats.eager import EagerParser
-from gemma_tools.request import Tool, validate_tools
+from gemma_tools.request import Tool
+from gemma_tools.validation import validate_tools
 
 AttemptStrategy: TypeAlias = Literal["native", "json_block", "regex", "fallback", "none"]
 

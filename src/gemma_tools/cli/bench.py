@@ -10,7 +10,7 @@ import typer
 from gemma_tools.cli.files import read_lines, write_json
 from gemma_tools.cli.parse import circumstances
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.request import validate_tools
+from gemma_tools.validation import validate_tools
 
 bench = typer.Typer(help="Measure parsers on recorded outputs.", no_args_is_help=True)
 

@@ -24,7 +24,7 @@ def complete(
     """Answer an OpenAI request: print a ChatCompletion, or its chunks."""
     from gemma_tools.backends.registry import create_model
     from gemma_tools.errors import InvalidRequest
-    from gemma_tools.request import parse_request
+    from gemma_tools.validation import parse_request
 
     body = read_request(request)
     if model:

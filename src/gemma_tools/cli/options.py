@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.fields import flag
 from gemma_tools.formats import get_format
 from gemma_tools.formats.base import Format
+from gemma_tools.validation import check_flag
 
 FormatName = Annotated[
     str | None, typer.Option("--format", "-f", help="functiongemma, gemma3 or gemma4; a line's own format comes first.")
@@ -66,5 +66,5 @@ def format_and_options(item: Mapping[str, Any], name: str | None, given: Mapping
     options = {**given, **own}
     rendering = {key: options.pop(key) for key in _OF_RENDERING & options.keys()}
     for key in rendering.keys() - {"tool_choice"}:
-        flag(rendering, key)
+        check_flag(rendering[key], key)
     return get_format(name, **options), rendering

@@ -12,7 +12,7 @@ import typer
 from gemma_tools.cli.files import map_lines, read_json, read_text, write_json
 from gemma_tools.cli.options import FormatName, Options, format_and_options, parse_options
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.request import validate_tools
+from gemma_tools.validation import validate_tools
 
 if TYPE_CHECKING:
     from gemma_tools.reply import Reply

@@ -28,8 +28,9 @@ from gemma_tools.formats.rendering import (
 )
 from gemma_tools.jsontext import check_json, is_mapping
 from gemma_tools.prompt import Prompt, quote, unquote
-from gemma_tools.request import Content, Message, RawMessage, RawTool, Tool, cached_tool, validate, validate_tools
+from gemma_tools.request import Content, Message, RawMessage, RawTool, Tool
 from gemma_tools.schema.declare import Path, Schema
+from gemma_tools.validation import cached_tool, validate, validate_tools
 
 INSTRUCTION: Final = "You are a model that can do function calling with the following functions"
 """The developer text that the model was trained with; Google's guide calls it essential."""

@@ -22,19 +22,8 @@ from gemma_tools.formats.reading import declared_tools
 from gemma_tools.formats.rendering import STRING_LENGTHS, ToolContent, check_option, result_of
 from gemma_tools.jsontext import check_json
 from gemma_tools.prompt import Prompt, quote, unquote
-from gemma_tools.request import (
-    MEDIA_PARTS,
-    Call,
-    Content,
-    Message,
-    Part,
-    RawMessage,
-    RawTool,
-    Tool,
-    cached_tool,
-    validate,
-    validate_tools,
-)
+from gemma_tools.request import MEDIA_PARTS, Call, Content, Message, Part, RawMessage, RawTool, Tool
+from gemma_tools.validation import cached_tool, validate, validate_tools
 
 if TYPE_CHECKING:
     from gemma_tools.grammar import Grammar

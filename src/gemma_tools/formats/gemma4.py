@@ -28,19 +28,9 @@ from gemma_tools.formats.rendering import (
 )
 from gemma_tools.jsontext import check_json, is_mapping
 from gemma_tools.prompt import Prompt, quote, unquote
-from gemma_tools.request import (
-    MEDIA_PARTS,
-    Content,
-    Message,
-    Part,
-    RawMessage,
-    RawTool,
-    Tool,
-    cached_tool,
-    validate,
-    validate_tools,
-)
+from gemma_tools.request import MEDIA_PARTS, Content, Message, Part, RawMessage, RawTool, Tool
 from gemma_tools.schema.declare import Path, Schema
+from gemma_tools.validation import cached_tool, validate, validate_tools
 
 _DECLARE: Final = ("<|tool>", "<tool|>")
 _CHANNEL: Final = ("<|channel>", "<channel|>")

@@ -28,7 +28,7 @@ from gemma_tools.reply import (
     ToolCallStarted,
     new_call_id,
 )
-from gemma_tools.request import validate_tools
+from gemma_tools.validation import validate_tools
 
 Reading: TypeAlias = Generator[None, None, None]
 Declared: TypeAlias = Mapping[str, Mapping[str, Any]] | None

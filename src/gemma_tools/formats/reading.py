@@ -30,8 +30,8 @@ from gemma_tools.reply import (
     ToolCallStarted,
     new_call_id,
 )
-from gemma_tools.request import validate_tools
 from gemma_tools.schema.shape import Shape, shape_of
+from gemma_tools.validation import validate_tools
 
 T = TypeVar("T")
 Reading: TypeAlias = Generator[None, None, T]

@@ -18,7 +18,8 @@ from gemma_tools.grammar.lark import print_lark
 from gemma_tools.grammar.nodes import Chars, Free, Lit, Node, Rules, alt, optional, seq
 from gemma_tools.grammar.notation import Json, Notation
 from gemma_tools.grammar.values import Bounds, SchemaReader
-from gemma_tools.request import RawChoice, RawTool, Tool, validate_choice, validate_tools
+from gemma_tools.request import RawChoice, RawTool, Tool
+from gemma_tools.validation import validate_choice, validate_tools
 
 
 @dataclass(frozen=True)

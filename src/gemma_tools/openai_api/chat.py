@@ -12,7 +12,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.openai_api.errors import refuse
 from gemma_tools.openai_api.wire import DONE, STREAM_HEADERS, ApiResponse, Body, Facts, Responder, dump, error_frame, event
-from gemma_tools.request import ChatRequest, parse_request
+from gemma_tools.request import ChatRequest
+from gemma_tools.validation import parse_request
 
 
 def answer(

@@ -16,7 +16,7 @@ from gemma_tools.openai_api.errors import failure_of
 from gemma_tools.openai_api.responses_input import in_responses_words, to_chat
 from gemma_tools.openai_api.responses_output import ResponseWriter
 from gemma_tools.openai_api.wire import STREAM_HEADERS, ApiResponse, Body, Facts, Responder, dump, event
-from gemma_tools.request import parse_request
+from gemma_tools.validation import parse_request
 
 
 def answer(

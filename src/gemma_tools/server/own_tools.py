@@ -14,10 +14,11 @@ from gemma_tools.completion import Accumulator, with_delta, with_usage
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.openai_api import Responder
-from gemma_tools.request import ChatRequest, ToolChoice, validate, validate_tools
+from gemma_tools.request import ChatRequest, ToolChoice
 from gemma_tools.server.settings import Settings
 from gemma_tools.tools import Ask, Run, ToolBox, Transcript, rounds, run_calls
 from gemma_tools.tools.scripts import script_runner
+from gemma_tools.validation import validate, validate_tools
 
 
 def own_tools(settings: Settings) -> ToolBox:

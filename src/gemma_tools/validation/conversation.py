@@ -1,0 +1,23 @@
+"""Messages, tools and the tool choice together: what is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gemma_tools.request import Conversation, RawChoice, RawMessage, RawTool
+from gemma_tools.validation.messages import validate_messages
+from gemma_tools.validation.tools import validate_choice, validate_tools
+
+
+def validate(
+    messages: Sequence[RawMessage], tools: Sequence[RawTool] | None = None, tool_choice: RawChoice = "auto"
+) -> Conversation:
+    """Check a conversation and bring it into one form. What is already validated passes as it is.
+
+    Messages, calls and parts may be dicts or objects with `model_dump`, such as the openai package's own.
+
+    Raises:
+        InvalidRequest: with the place in OpenAI's manner, such as `messages[2].tool_calls[0].function.name`.
+    """
+    checked = validate_tools(tools)
+    return Conversation(validate_messages(messages), checked, validate_choice(tool_choice, checked))

@@ -1,0 +1,231 @@
+"""Messages in every shape that OpenAI code and the agent frameworks send, as `Message`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+from gemma_tools.errors import InvalidRequest
+from gemma_tools.jsontext import check_json, is_mapping, read_json
+from gemma_tools.request import MEDIA_PARTS, Call, Content, Message, Part, RawMessage, ToolResponse
+from gemma_tools.validation.values import as_array, as_object, check_name, check_text, within, wrong_type
+
+_new: Final = tuple.__new__
+"""Makes a named tuple of all its fields, in half the time of a call of its class."""
+
+
+def validate_messages(messages: Sequence[RawMessage]) -> tuple[Message, ...]:
+    """Check the `messages` of a request. What is already a `Message` passes as it is.
+
+    Raises:
+        InvalidRequest: `param` is the place, such as `messages[2].tool_calls[0].function.name`.
+    """
+    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence):
+        raise wrong_type("an array of messages", messages, "messages")
+    if not messages:
+        raise InvalidRequest("must have at least one message", param="messages", code="empty_array")
+    ledger = _Ledger()
+    result: list[Message] = []
+    try:
+        for raw in messages:
+            if raw.__class__ is not dict:
+                if isinstance(raw, Message):
+                    ledger.note(raw.tool_calls)
+                    result.append(raw)
+                    continue
+                raw = as_object(raw, "")
+            try:
+                read = _READERS[raw.get("role")]
+            except (KeyError, TypeError):
+                raise _unknown_role(raw.get("role")) from None
+            result.append(read(raw, ledger))
+    except InvalidRequest as wrong:
+        raise within(wrong, f"messages[{len(result)}]") from None
+    return tuple(result)
+
+
+class _Ledger:
+    """The calls so far, so that each result finds the one that it answers."""
+
+    __slots__ = ("_answered", "_names", "_pending")
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+        self._answered: dict[str, str] = {}
+        self._pending: dict[str | int, str] = {}
+
+    def check_name(self, name: Any, param: str) -> None:
+        """See that a function can be called `name`; a name is looked at once."""
+        if name.__class__ is not str or name not in self._names:
+            self._names.add(check_name(name, param))
+
+    def note(self, calls: tuple[Call, ...]) -> None:
+        """`calls`, if there are any, are those that wait for their results from now on: by id, or by place without one."""
+        if not calls:
+            return
+        pending: dict[str | int, str] = {}
+        for place, (call_id, name, _, _) in enumerate(calls):
+            if call_id is None:
+                pending[place] = name
+            else:
+                pending[call_id] = self._answered[call_id] = name
+        self._pending = pending
+
+    def called(self, call_id: str | None, name: str | None) -> str | None:
+        """The name of the call that a result answers: the one of its id, or else the first that waits (of its name)."""
+        if call_id is not None:
+            self._pending.pop(call_id, None)
+            return self._answered.get(call_id)
+        key = next((key for key, called in self._pending.items() if name is None or called == name), None)
+        return None if key is None else self._pending.pop(key)
+
+
+def _unknown_role(role: object) -> InvalidRequest:
+    message = f"{role!r} is not a role; roles are system, developer, user, assistant and tool"
+    return InvalidRequest(message, param=".role", code="missing" if role is None else "invalid_value")
+
+
+def _plain(raw: Mapping[str, Any], ledger: _Ledger) -> Message:
+    get = raw.get
+    content, name = get("content"), get("name")
+    if content.__class__ is not str and content is not None:
+        content = _content(content)
+    if name is not None:
+        check_text(name, ".name")
+    return _new(Message, (raw["role"], content, (), None, name, None, None, ()))
+
+
+def _assistant(raw: Mapping[str, Any], ledger: _Ledger) -> Message:
+    get = raw.get
+    content, name = get("content"), get("name")
+    if content.__class__ is not str and content is not None:
+        content = _content(content)
+    if name is not None:
+        check_text(name, ".name")
+    calls: tuple[Call, ...] = ()
+    if given := get("tool_calls"):
+        calls = _calls(given, ledger)
+    elif given := get("function_call"):
+        calls = (_call(None, given, ".function_call", ledger),)
+    ledger.note(calls)
+    reasoning = get("reasoning") or get("reasoning_content") or None
+    if reasoning is not None:
+        check_text(reasoning, ".reasoning" if get("reasoning") else ".reasoning_content")
+    responses = get("tool_responses")
+    answers = _responses(responses, ledger) if responses else ()
+    return _new(Message, ("assistant", content, calls, None, name, None, reasoning, answers))
+
+
+def _result(raw: Mapping[str, Any], ledger: _Ledger) -> Message:
+    get = raw.get
+    content, name, call_id = get("content"), get("name"), get("tool_call_id")
+    if content.__class__ is not str and content is not None:
+        if is_mapping(content):
+            check_json(content, ".content")
+            if content.keys() == {"name", "response"}:  # the shape of Google's guide
+                name, response = content["name"], content["response"]
+                content = response if isinstance(response, str) or is_mapping(response) else {"value": response}
+        else:
+            content = _content(content)
+    if name is not None:
+        ledger.check_name(name, ".name")
+    if call_id is not None:
+        check_text(call_id, ".tool_call_id")
+    return _new(Message, ("tool", content, (), call_id, name, ledger.called(call_id, name), None, ()))
+
+
+_Reader: TypeAlias = Callable[[Mapping[str, Any], _Ledger], Message]
+_READERS: Final[Mapping[Any, _Reader]] = MappingProxyType(
+    {"system": _plain, "developer": _plain, "user": _plain, "assistant": _assistant, "tool": _result, "function": _result}
+)
+
+
+def _calls(given: object, ledger: _Ledger) -> tuple[Call, ...]:
+    calls: list[Call] = []
+    for raw in as_array(given, ".tool_calls"):
+        try:
+            raw = as_object(raw, "")
+            function, call_id = raw.get("function"), raw.get("id")
+            if function is None:
+                raise InvalidRequest("the called function is missing", param=".function", code="missing")
+            check_text(call_id, ".id")
+            calls.append(_call(call_id, function, ".function", ledger))
+        except InvalidRequest as wrong:
+            raise within(wrong, f".tool_calls[{len(calls)}]") from None
+    return tuple(calls)
+
+
+def _call(call_id: str | None, function: object, where: str, ledger: _Ledger) -> Call:
+    if not is_mapping(function):
+        function = as_object(function, where)
+    name = function.get("name")
+    ledger.check_name(name, where + ".name")
+    arguments, readable = _arguments(function.get("arguments"), where)
+    return _new(Call, (call_id, name, arguments, readable))
+
+
+def _arguments(given: object, where: str) -> tuple[Mapping[str, Any], bool]:
+    """The arguments of a call, and whether they could be read. "null", or nothing, is how some clients send none."""
+    if given is None:
+        return {}, True
+    if not isinstance(given, str):
+        arguments = as_object(given, where + ".arguments")
+        check_json(arguments, where + ".arguments")
+        return arguments, True
+    if not given or given.isspace():
+        return {}, True
+    try:
+        read = read_json(given)
+    except ValueError:
+        return {"arguments": given}, False
+    if read is None:
+        return {}, True
+    return (read, True) if read.__class__ is dict else ({"arguments": read}, False)
+
+
+def _responses(given: object, ledger: _Ledger) -> tuple[ToolResponse, ...]:
+    responses: list[ToolResponse] = []
+    for raw in as_array(given, ".tool_responses"):
+        try:
+            raw = as_object(raw, "")
+            name, response = raw.get("name"), raw.get("response")
+            if name is not None:
+                ledger.check_name(name, ".name")
+            check_json(response, ".response")
+        except InvalidRequest as wrong:
+            raise within(wrong, f".tool_responses[{len(responses)}]") from None
+        responses.append(ToolResponse(name, response))
+    return tuple(responses)
+
+
+_TEXT_PARTS: Final = MappingProxyType({"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"})
+"""The key that holds the text of each kind of text part."""
+
+
+def _content(content: object) -> Content:
+    if content is None or isinstance(content, str):
+        return content
+    if not isinstance(content, (list, tuple)):
+        raise wrong_type("a string or an array of parts", content, ".content")
+    return tuple([_part(part, f".content[{i}]") for i, part in enumerate(content)])
+
+
+def _part(raw: object, where: str) -> Part:
+    if isinstance(raw, str):
+        return {"type": "text", "text": raw}
+    part = as_object(raw, where)
+    kind = part.get("type")
+    if isinstance(kind, str) and kind in MEDIA_PARTS:
+        check_json(part, where)
+        return part
+    if not isinstance(kind, str) or kind not in _TEXT_PARTS:
+        raise InvalidRequest(
+            f"{kind!r} is not a kind of part that Gemma reads; text, image_url and input_audio are",
+            param=f"{where}.type",
+            code="missing" if kind is None else "unsupported_content",
+        )
+    text = part.get(_TEXT_PARTS[kind])
+    if not isinstance(text, str):
+        raise wrong_type("a string", text, f"{where}.{_TEXT_PARTS[kind]}")
+    return {"type": "text", "text": text}
