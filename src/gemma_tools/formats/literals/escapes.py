@@ -20,7 +20,8 @@ _ESCAPE: Final = {
         rf"\\(?:{_PAIR}|U([0-9a-fA-F]{{8}})|x([0-9a-fA-F]{{2}})|([0-7]{{1,3}})|N\{{([^{{}}]{{1,88}})\}}|(.?))", re.DOTALL
     ),
 }
-_PATH: Final = re.compile(r"[A-Za-z]:\\(?!\\)[^:*?\"<>|\n]*+")
+_PATH: Final = re.compile(r"[A-Za-z]:\\(?!\\|[nr](?![a-z]))[^:*?\"<>|\n]*+")
+_DRIVE: Final = re.compile(r"(?<![^\s\"'=(,;])[A-Za-z]:\\(?=[abftvx0-7]\w)")
 
 
 class _Unknown(Exception):
@@ -35,6 +36,11 @@ def unescape(text: str, *, python: bool) -> str | None:
         return (_ESCAPE["python"].sub(_python, text)) if python else _ESCAPE["json"].sub(_json, text)
     except _Unknown:
         return None
+
+
+def has_path(text: str) -> bool:
+    """Whether `text` is such a path, or has one with a backslash that nobody puts there for a control character."""
+    return is_path(text) or _DRIVE.search(text) is not None
 
 
 def is_path(text: str) -> bool:

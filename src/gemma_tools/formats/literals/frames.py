@@ -12,10 +12,20 @@ from gemma_tools.schema.shape import Shape
 _PLAIN_TEXT: Final = r"\x00-\x1f\u2060\ud800-\udfff"
 _TEXT: Final = rf"\"([^\"\\{_PLAIN_TEXT}]*+)\"|'([^'\"\\{_PLAIN_TEXT}]*+)'"
 _NUMBER: Final = r"-?(?:0|[1-9][0-9]{0,99}+)(?:\.[0-9]{1,99}+)?(?:[eE][+-]?[0-9]{1,2}+)?"  # no more than a float can hold
-_VALUE: Final = rf"(?:(?:{_TEXT}|({_NUMBER})|(True|False|None|true|false|null))\s*+([,)\]}}])|([\[{{]))"
-ARGUMENT: Final = re.compile(rf"\s*+([^\W\d]\w*+)()\s*+=\s*+{_VALUE}")
-MEMBER: Final = re.compile(rf"\s*+(?:{_TEXT})\s*+:\s*+{_VALUE}")
-ELEMENT: Final = re.compile(rf"\s*+()(){_VALUE}")
+_CONSTANT: Final = r"(True|False|None|true|false|null)"
+_KEYWORD: Final = r"\s*+([^\W\d]\w*+)()\s*+="
+_NAMED: Final = rf"\s*+(?:{_TEXT})\s*+:"
+
+
+def _entry(key: str, following: str) -> re.Pattern[str]:
+    """An entry that needs no second look. Its comma must be one: before another entry, or after what is no text."""
+    text, other = rf"(?:{_TEXT})\s*+([)\]}}]|,(?={following}))", rf"(?:({_NUMBER})|{_CONSTANT})\s*+([,)\]}}])"
+    return re.compile(rf"{key}\s*+(?:{text}|{other}|([\[{{]))")
+
+
+ARGUMENT: Final = _entry(_KEYWORD, r"\s*+[^\W\d]\w*+\s*+=")
+MEMBER: Final = _entry(_NAMED, rf"\s*+\"[^\"\\{_PLAIN_TEXT}]*+\"\s*+:")
+ELEMENT: Final = _entry("()()", "")
 
 
 class Frame:

@@ -60,7 +60,7 @@ class ArgumentReader:
 
     def text(self, i: int) -> Reading[tuple[int, str]]:
         """Where the JSON string at `i` ends, and its text."""
-        return (yield from read_string(self._source, self._draft, i, Frame("", ELEMENT, ANY), value=False))
+        return (yield from read_string(self._source, self._draft, i, [Frame("", ELEMENT, ANY)], key=True))
 
     # Brackets
 
@@ -129,7 +129,8 @@ class ArgumentReader:
             plain = frame.entry.match(text, i)
             if plain is None:
                 return i
-            key, single_key, double, single, digits, word, mark, opening = plain.groups()
+            key, single_key, double, single, mark, digits, word, behind, opening = plain.groups()
+            mark = mark or behind
             if key is None:
                 key = single_key
             if key in frame.keys or (frame.filled and not frame.comma):
@@ -181,7 +182,7 @@ class ArgumentReader:
                 draft.pieces.append(", ")
             return (yield from self._value(i, frame.shape, frames))
         start = i
-        i, key, text = yield from self._key(i, frame)
+        i, key, text = yield from self._key(i, frames)
         named = key is not None
         if key is not None:
             i = yield from self._source.blank(i)
@@ -204,17 +205,17 @@ class ArgumentReader:
             return i
         return (yield from self._value(i, shape, frames, named=named))
 
-    def _key(self, i: int, frame: Frame) -> Reading[tuple[int, str | None, str | None]]:
+    def _key(self, i: int, frames: list[Frame]) -> Reading[tuple[int, str | None, str | None]]:
         """The key at `i`, from after its sign; or no key and the string that was read; or neither, and nothing read."""
         source, draft = self._source, self._draft
         if source.buffer.text[i] in "\"'":
-            end, text = yield from read_string(source, draft, i, frame, value=False)
+            end, text = yield from read_string(source, draft, i, frames, key=True)
         else:
             end, text = (yield from source.run(i, WORD)), None
         behind, sign = yield from source.ahead(end)
         if sign not in (":", "=") or (text is None and end == i):
             return (i if text is None else end), None, text
-        argument = frame.entry is ARGUMENT
+        argument = frames[-1].entry is ARGUMENT
         if argument is not (sign == "="):
             draft.repair("equals", f"{sign!r} after a key", behind, behind + 1)
         if argument is not (text is None):
@@ -267,7 +268,7 @@ class ArgumentReader:
             yield from source.have(i, 3)
             quoted = _QUOTE_START.match(source.buffer.text, i) is not None
         if quoted:
-            end, text = yield from read_string(source, draft, i, frame, value=shape.textual)
+            end, text = yield from read_string(source, draft, i, frames)
             draft.pieces.append(self._typed(text, shape.types, i, end))
             i = end
         else:

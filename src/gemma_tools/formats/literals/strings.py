@@ -1,4 +1,12 @@
-"""Read a string in quotes: where it ends, which models often leave in doubt, and what it says."""
+"""Read a string in quotes: where it ends, which models often leave in doubt, and what it says.
+
+In the exact notations the first quote that is not escaped ends the string. Where that quote cannot be the end, by what comes
+after it, the string was not written exactly, and each further quote is looked at in turn:
+
+- after a comma, a declared key and its sign it opens that key's text, and this string ended before the comma;
+- inside brackets that the text itself opened, quotes come in pairs: they are JSON's, or code's;
+- elsewhere one that opens a quotation has a partner that closes it, if nothing but a declared key comes after that.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +14,20 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from gemma_tools.formats.literals.escapes import is_path, unescape
-from gemma_tools.formats.literals.frames import ELEMENT, Draft, Frame
+from gemma_tools.formats.literals.escapes import has_path, is_path, unescape
+from gemma_tools.formats.literals.frames import ARGUMENT, ELEMENT, Draft, Frame
 from gemma_tools.formats.literals.source import BLANK, Cut, Source, end_of
 from gemma_tools.formats.reading import Reading
 
 WORD: Final = re.compile(r"[^\s,()\[\]{}<`\"'=:]*+")
 _LONGEST_KEY: Final = 256
+_LONGEST_PATH: Final = 260
 _PLAIN: Final = {quote: re.compile(rf"[^{quote}\\]*+") for quote in "\"'"}
+_KEY_TEXT: Final = {quote: re.compile(rf"[^{quote}\\\n]*+") for quote in "\"'"}
+_NUMERAL: Final = re.compile(r"[\w.+-]*+")
+_KEY_BEFORE: Final = re.compile(r",\s*+([\"']?)([^\s,()\[\]{}<`\"'=:]+)\1\s*+[:=]\s*+")
+_WINDOW: Final = 400
+"""How far in front of a quote a key is looked for, in characters."""
 
 
 def _lane(quote: str) -> Callable[[str], bool]:
@@ -23,8 +37,44 @@ def _lane(quote: str) -> Callable[[str], bool]:
 _LANES: Final = {quote: _lane(quote) for quote in "\"'"}
 
 
-def read_string(source: Source, draft: Draft, i: int, frame: Frame, *, value: bool) -> Reading[tuple[int, str]]:
-    """Where the string ends that begins at `i` (or its prefix does), and its text; without `value` it may be a key."""
+class _Quotes:
+    """What the quotes inside a string have shown so far.
+
+    `clean`: none was text. `inside`: a quotation is open. `nested`: there are quotations in brackets that the text opened.
+    """
+
+    __slots__ = ("_counted", "_depth", "clean", "inside", "nested")
+
+    def __init__(self, start: int) -> None:
+        self.clean = True
+        self.inside = False
+        self.nested = False
+        self._counted = start
+        self._depth = 0
+
+    def look(self, text: str, i: int) -> None:
+        """Count the brackets up to `i` that the text opened and did not close, but for those in quotations."""
+        if not self.inside:
+            piece = text[self._counted : i]
+            opened = piece.count("{") + piece.count("[") + piece.count("(")
+            self._depth = max(0, self._depth + opened - piece.count("}") - piece.count("]") - piece.count(")"))
+            self.nested = self.nested and self._depth > 0
+        self._counted = i
+
+    def take(self, text: str, i: int, start: int) -> None:
+        """The quote at `i` is text: it may open or close a quotation."""
+        self.look(text, i)
+        if self.inside:
+            self.inside = False
+        else:
+            self.inside = not text[max(start, i - 1) : i].isalnum() and not text[i + 1 : i + 2].isspace()
+            self.nested = self.nested or (self.inside and self._depth > 0)
+        self.clean = False
+        self._counted = i + 1
+
+
+def read_string(source: Source, draft: Draft, i: int, frames: list[Frame], *, key: bool = False) -> Reading[tuple[int, str]]:
+    """Where the string ends that begins at `i` (or its prefix does), and its text; `key` says that it may be a key."""
     buffer = source.buffer
     raw = False
     while buffer.text[i] not in "\"'":
@@ -36,6 +86,7 @@ def read_string(source: Source, draft: Draft, i: int, frame: Frame, *, value: bo
     if not draft.python and (raw or len(closer) > 1 or quote == "'"):
         draft.repair("quotes", "a string in Python's notation", i, i + len(closer))
     start = i = i + len(closer)
+    quotes = _Quotes(start)
     while True:
         i = end_of(_PLAIN[quote], buffer.text, i)
         if i == len(buffer.text):
@@ -48,35 +99,73 @@ def read_string(source: Source, draft: Draft, i: int, frame: Frame, *, value: bo
         draft.seen = i
         if buffer.text[i] == "\\":
             yield from source.have(i, 2)
+            if _may_end_path(buffer.text, start, i, quote) and (yield from _closes(source, i + 2, frames[-1], quotes)):
+                i += 1
+                break
             i = min(i + 2, len(buffer.text))
         elif len(closer) > 1:
             yield from source.have(i, 3)
             if buffer.text.startswith(closer, i):
                 break
             i += 1
-        elif (yield from _closes(source, i + 1, frame, value=value)):
-            break
-        else:
+        elif key:
+            if (yield from _closes_key(source, i + 1, frames[-1])):
+                break
             draft.repair("quote_in_string", "a quote inside a string was not escaped", i, i + 1)
             i += 1
-    text = source.whole(buffer.text[start:i])
-    return i + len(closer), text if raw else _meant(draft, text, start, i)
+        else:
+            if not quotes.clean:
+                quotes.look(buffer.text, i)
+            if not quotes.nested and (yield from _closes(source, i + 1, frames[-1], quotes)):
+                break
+            lost = None if quotes.nested else _key_before(buffer.text, start, i, frames)
+            if lost is not None:
+                noted = draft.repairs.get("quote_in_string")
+                if noted and noted.start > lost:
+                    del draft.repairs["quote_in_string"]  # it was a quote of that key
+                draft.repair("delimiter_missing", "the closing quote of a string is missing", lost, lost)
+                return lost, _meant(source, draft, start, lost)
+            draft.repair("quote_in_string", "a quote inside a string was not escaped", i, i + 1)
+            yield from source.have(i, 2)
+            quotes.take(buffer.text, i, start)
+            i += 1
+    return i + len(closer), source.whole(buffer.text[start:i]) if raw else _meant(source, draft, start, i)
 
 
-def _meant(draft: Draft, text: str, start: int, end: int) -> str:
+def _meant(source: Source, draft: Draft, start: int, end: int) -> str:
     """What is between the quotes: with its backslashes, where they are no escapes of the language."""
+    text = source.whole(source.buffer.text[start:end])
+    if "\\" not in text:
+        return text
     meant = unescape(text, python=draft.python)
-    if meant == text or (meant is not None and not is_path(text)):
+    if meant == text or (meant is not None and not has_path(text)):
         return meant
     draft.repair("backslashes", "backslashes that are no escapes were kept", start, end)
     return text
 
 
-def _closes(source: Source, i: int, frame: Frame, *, value: bool) -> Reading[bool]:
-    """Whether the quote before `i` closes its string, by what comes next; one that may be a key closes at a sign too."""
+def _may_end_path(text: str, start: int, i: int, quote: str) -> bool:
+    """Whether the backslash at `i`, in front of a quote, may be the last character of a path that begins with a drive."""
+    return text.startswith(quote, i + 1) and i - start < _LONGEST_PATH and is_path(text[start : i + 1])
+
+
+def _closes_key(source: Source, i: int, frame: Frame) -> Reading[bool]:
+    """Whether the quote before `i` ends a string that may be a key, or a value without one."""
     i, follows = yield from source.ahead(i)
-    if follows in ("", ",", ")", "]", "}") or (not value and follows in (":", "=")):
+    if follows in ("", ",", ")", "]", "}", ":", "="):
         return True
+    if follows in ("`", "~"):
+        return (yield from source.is_end(i))
+    return frame.entry is not ELEMENT and (yield from is_key(source, i, frame, declared=True))
+
+
+def _closes(source: Source, i: int, frame: Frame, quotes: _Quotes) -> Reading[bool]:
+    """Whether the quote before `i` ends a value, by what comes next."""
+    i, follows = yield from source.ahead(i)
+    if follows in ("", ")", "]", "}"):
+        return True
+    if follows == ",":
+        return (yield from _separates(source, i + 1, frame, quotes))
     if follows in ("`", "~"):
         return (yield from source.is_end(i))
     if frame.entry is ELEMENT:
@@ -84,20 +173,79 @@ def _closes(source: Source, i: int, frame: Frame, *, value: bool) -> Reading[boo
     return (yield from is_key(source, i, frame, declared=True))
 
 
+def _separates(source: Source, i: int, frame: Frame, quotes: _Quotes) -> Reading[bool]:
+    """Whether the comma before `i`, after a quote, separates two entries; otherwise both are text."""
+    i, follows = yield from source.ahead(i)
+    if follows in ("", ",", ")", "]", "}"):
+        return True
+    if follows in ("`", "~") and (yield from source.is_end(i)):
+        return True
+    if quotes.inside and frame.entry is ELEMENT:
+        return False
+    value = follows in "[{(" or (yield from _is_numeral(source, i))
+    if frame.entry is ELEMENT:
+        return quotes.clean or value or follows in "\"'"
+    key = yield from _key_at(source, i)
+    if quotes.clean and not (frame.entry is ARGUMENT and follows in "\"'"):
+        return bool(key) or (value and frame.entry is ARGUMENT)
+    if frame.shape.properties:
+        return frame.shape.declares(key)
+    return bool(key) and not quotes.inside
+
+
+def _is_numeral(source: Source, i: int) -> Reading[bool]:
+    """Whether a number comes next, and the end of its entry."""
+    if not source.buffer.text[i : i + 1].isdigit():
+        return False
+    end = yield from source.short_run(i, _NUMERAL, _LONGEST_KEY)
+    return (yield from source.ahead(end))[1] in ("", ",", ")", "]", "}")
+
+
 def is_key(source: Source, i: int, frame: Frame, *, declared: bool) -> Reading[bool]:
     """Whether a key and its sign come next: a declared one, where the schema declares any (or `declared` is set)."""
+    key = yield from _key_at(source, i)
+    return bool(key) and (frame.shape.declares(key) or not (declared or frame.shape.properties))
+
+
+def _key_at(source: Source, i: int) -> Reading[str]:
+    """The key that comes next, and its sign after it; nothing where that is none."""
     buffer = source.buffer
     i = yield from source.run(i, BLANK)
     quote = buffer.text[i : i + 1]
-    start = i + 1 if quote in ('"', "'") else i
-    end = yield from source.short_run(start, WORD, _LONGEST_KEY)
-    key = buffer.text[start:end]
-    declared = declared or bool(frame.shape.properties)
-    if not key or (declared and not frame.shape.declares(key)):
-        return False
-    if start > i:
+    if quote in ('"', "'"):
+        end = yield from source.short_run(i + 1, _KEY_TEXT[quote], _LONGEST_KEY)
         yield from source.have(end, 1)
+        if end - i - 1 == _LONGEST_KEY or buffer.text.startswith("\\", end):
+            return buffer.text[i + 1 : end]  # too long to wait for, or with escapes: no text goes on so
         if not buffer.text.startswith(quote, end):
-            return False
-        end += 1
-    return (yield from source.ahead(end))[1] in (":", "=")
+            return ""
+        key, end = buffer.text[i + 1 : end], end + 1
+    else:
+        end = yield from source.short_run(i, WORD, _LONGEST_KEY)
+        key = buffer.text[i:end]
+    return key if key and (yield from source.ahead(end))[1] in (":", "=") else ""
+
+
+def _key_before(text: str, start: int, i: int, frames: list[Frame]) -> int | None:
+    """Where a string ends whose closing quote was lost before the next entry: the quote at `i` opens that entry's text.
+
+    A comma, a declared key and its sign stand straight in front of that quote. The key may belong to an outer object, if
+    what closes the inner ones stands in front of the comma.
+    """
+    window = text[max(start, i - _WINDOW) : i]
+    comma = window.rfind(",")
+    found = _KEY_BEFORE.fullmatch(window, comma) if comma >= 0 else None
+    if found is None:
+        return None
+    base, end = i - len(window), comma
+    level = len(frames) - 1
+    while level > 0 and (frames[level].entry is ELEMENT or not frames[level].shape.declares(found[2])):
+        level -= 1
+    for inner in frames[level + 1 :]:
+        end = len(window[:end].rstrip()) - 1
+        if end < 0 or window[end] != inner.close:
+            return None
+    frame = frames[level]
+    if frame.entry is ELEMENT or found[2] in frame.keys or not frame.shape.declares(found[2]):
+        return None
+    return base + end
