@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from json.encoder import encode_basestring
 from math import isfinite
@@ -129,75 +129,13 @@ def _value(text: str, position: int) -> tuple[Any, int]:
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-MOST_INDENTED: Final = 64
-"""Levels. Indentation of every level would make text grow with the square of the depth, so what is deeper is on one line."""
-_INDENT: Final = "  "
-_END: Final = object()
-_encode: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
-
-
-def json_line(value: object) -> str:
-    """`value` as JSON on one line, as `json.dumps` prints it without escaping what is not ASCII; at any depth."""
-    try:
-        return _encode(value)
-    except (RecursionError, TypeError):  # too deep, or a mapping of another type than dict
-        return nested_text(value, _encode)
-
-
-def json_lines(value: object, level: int = 0) -> str:
-    """`value` as JSON indented by two spaces a level; its lines but the first stand `level` levels in.
-
-    These are the bytes of `json.dumps(value, indent=2, ensure_ascii=False)`, which the standard library prints slowly and only
-    to a bounded depth.
-    """
-    return nested_text(value, _encode, level)
-
-
-def nested_text(value: Any, scalar: Callable[[object], str], level: int | None = None) -> str:
-    """`value` as text of JSON's shape, in which `scalar` writes keys and scalars: the walk of all that writes nested values.
-
-    With `level` it stands on lines, indented by two spaces a level; without, on one line.
-    """
-    out: list[str] = []
-    open_containers: list[tuple[Iterator[Any], bool]] = []
-    item = value
-    fresh = False
-    while True:
-        keyed = is_mapping(item)
-        if keyed or isinstance(item, (list, tuple)):
-            out.append("{" if keyed else "[")
-            open_containers.append((iter(item.items() if keyed else item), keyed))
-            fresh = True
-        else:
-            out.append(scalar(item))
-        while open_containers:
-            entries, keyed = open_containers[-1]
-            entry: Any = next(entries, _END)
-            depth = len(open_containers)
-            lines = level is not None and depth <= MOST_INDENTED
-            if entry is not _END:
-                if lines:
-                    out.append(("\n" if fresh else ",\n") + _INDENT * (depth + (level or 0)))
-                elif not fresh:
-                    out.append(", ")
-                fresh = False
-                item = entry
-                if keyed:
-                    out.append(scalar(entry[0]) + ": ")
-                    item = entry[1]
-                break
-            open_containers.pop()
-            if lines and not fresh:
-                out.append("\n" + _INDENT * (depth - 1 + (level or 0)))
-            out.append("}" if keyed else "]")
-            fresh = False
-        else:
-            return "".join(out)
-
-
 def to_json(value: object) -> str:
-    """`value` as JSON on one line. A lone surrogate, which UTF-8 cannot carry, is written as an escape."""
-    return _escape_surrogates(json_line(value))
+    """A JSON value as JSON text.
+
+    Raises:
+        RecursionError: it is nested too deep for the standard writer.
+    """
+    return _escape_surrogates(json.dumps(value, ensure_ascii=False))
 
 
 def quote_json(text: str) -> str:

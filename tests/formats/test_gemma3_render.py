@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats import get_format
-from gemma_tools.formats.literals.writer import python_text
-from gemma_tools.jsontext import MOST_INDENTED, json_line, json_lines
+from gemma_tools.formats.literals.writer import MOST_INDENTED, json_lines, json_text, python_text
 from support import vectors
 
 USER = {"role": "user", "content": "go"}
@@ -54,7 +53,7 @@ def test_vectors() -> None:
 @given(values)
 def test_values_are_written_as_the_standard_library_writes_them(value: Any) -> None:
     assert python_text(value) == repr(value)
-    assert json_line(value) == json.dumps(value, ensure_ascii=False)
+    assert json_text(value) == json.dumps(value, ensure_ascii=False)
     assert json_lines(value) == json.dumps(value, ensure_ascii=False, indent=2)
     assert json_lines([value], 3) == json.dumps([value], ensure_ascii=False, indent=2).replace("\n", "\n" + 6 * " ")
 
@@ -68,7 +67,7 @@ def nested(depth: int) -> Any:
 
 def test_depth_is_no_danger_and_costs_no_more_than_its_text() -> None:
     value = nested(DEEP)
-    for write in (python_text, json_line, json_lines):
+    for write in (python_text, json_text, json_lines):
         written = write(value)
         assert re.sub(r"\s", "", written).replace("'", '"') == '{"a":[' * DEEP + "1" + "]}" * DEEP
         assert len(written) < 20 * DEEP

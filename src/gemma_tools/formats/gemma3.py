@@ -17,10 +17,10 @@ from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import MOST_CALLS, Format, Opens, Recovery, ReplyParser, ToolChoice, check_max_calls
 from gemma_tools.formats.eager import EagerParser
 from gemma_tools.formats.literals.text import gemma3_parser
-from gemma_tools.formats.literals.writer import python_text
+from gemma_tools.formats.literals.writer import json_lines, json_text, python_text
 from gemma_tools.formats.reading import declared_tools
 from gemma_tools.formats.rendering import STRING_LENGTHS, ToolContent, check_option, result_of
-from gemma_tools.jsontext import check_json, json_line, json_lines
+from gemma_tools.jsontext import check_json
 from gemma_tools.prompt import Prompt, quote, unquote
 from gemma_tools.request import MEDIA_PARTS, Call, Content, Message, Part, RawMessage, RawTool, Tool
 from gemma_tools.validation import cached_tool, validate, validate_tools
@@ -188,7 +188,7 @@ class Gemma3Format(Format):
     def value(self, value: object) -> str:
         """A JSON value as calls write it in the format's tool style."""
         check_json(value, "value")
-        return python_text(value) if self.tool_style == "pythonic" else json_line(value)
+        return python_text(value) if self.tool_style == "pythonic" else json_text(value)
 
 
 class _Turns:
@@ -294,7 +294,7 @@ class _Turns:
     def _result(self, name: str | None, content: object, index: int) -> None:
         """A tool's result, in a fence of its own."""
         said = result_of(content, self._mode) if isinstance(content, (str, tuple)) else content
-        text = said if isinstance(said, str) else "" if said is None else json_line(said)
+        text = said if isinstance(said, str) else "" if said is None else json_text(said)
         media = self._parts(content, index, media_only=True) if isinstance(content, tuple) else ""
         results = self._results
         self._add("user", f"```tool_output\n{quote(f'{name or _NAMELESS}: {text}')}\n```{media}", "\n" if results else "\n\n")
@@ -314,7 +314,7 @@ def _pythonic_calls(calls: Sequence[Call]) -> str:
 
 def _json_calls(calls: Sequence[Call]) -> str:
     """The object of a single call, or an array of several."""
-    written = [f'{{"name": {json_line(call.name)}, "parameters": {json_line(call.arguments)}}}' for call in calls]
+    written = [f'{{"name": {json_text(call.name)}, "parameters": {json_text(call.arguments)}}}' for call in calls]
     return written[0] if len(written) == 1 else f"[{', '.join(written)}]"
 
 
