@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-import jsonschema
+import jsonschema_rs
 import pytest
 
 from gemma_tools import BaseModelBackend, FunctionGemmaModel
@@ -60,7 +60,7 @@ def test_forced_calls(model: BaseModelBackend, text: str) -> None:
 def test_structured_answers(model: BaseModelBackend) -> None:
     answer = model.run(user("hello"), FORMAT)
     if answer.choices[0].finish_reason == "stop":
-        jsonschema.validate(json.loads(answer.choices[0].message.content), FORMAT["json_schema"]["schema"])
+        jsonschema_rs.validate(FORMAT["json_schema"]["schema"], json.loads(answer.choices[0].message.content))
     else:
         assert model.engine.name == "ollama"  # its JSON may have any white space, for ever
 

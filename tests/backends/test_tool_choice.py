@@ -159,12 +159,21 @@ def test_arguments_that_break_their_schema_are_reported() -> None:
     assert calls(answer) == [("get_weather", '{"town": "Paris"}')]
     [problem] = answer.choices[0].message.model_dump()["problems"]
     assert problem["kind"] == "invalid_arguments"
-    assert "'city' is a required property" in problem["message"]
+    assert '"city" is a required property' in problem["message"]
     assert problem["call"] == 0
 
 
+@pytest.mark.parametrize("city", [{"allOf": [{"type": "string"}]}, {"type": "STRING"}, {"pattern": "^[0-9]+$"}])
+def test_the_library_reports_no_fault_of_its_own_reading(city: dict[str, Any]) -> None:
+    declared = {"type": "object", "properties": {"city": city}, "required": ["city"]}
+    tools = [{"type": "function", "function": {"name": "get_weather", "parameters": declared}}]
+    answer = scripted(PARIS.replace("<escape>Paris<escape>", "60155")).run(user("hi"), tools=tools)
+    assert calls(answer) == [("get_weather", '{"city": "60155"}')]
+    assert "invalid_arguments" not in str(answer.choices[0].message.model_dump())
+
+
 def test_arguments_that_break_their_schema_may_be_an_error() -> None:
-    with pytest.raises(UnusableAnswer, match="'city' is a required property") as caught:
+    with pytest.raises(UnusableAnswer, match='"city" is a required property') as caught:
         scripted(BAD, on_invalid="raise").run(user("hi"), tools=[WEATHER])
     assert caught.value.text == BAD
 
@@ -175,7 +184,7 @@ def test_the_model_is_shown_its_error() -> None:
     assert calls(answer) == [("get_weather", '{"city": "Paris"}')]
     second = model.engine.asked[1].prompt.text
     assert BAD in second
-    assert "'city' is a required property" in second
+    assert '"city" is a required property' in second
     assert answer.usage is not None
     tokens = [len(asked.prompt.text) for asked in model.engine.asked]
     assert answer.usage.prompt_tokens == sum(-(-length // 3) for length in tokens)

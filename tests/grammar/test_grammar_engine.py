@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import pytest
 
 from gemma_tools.data import tiny_path
@@ -66,7 +66,7 @@ def test_a_required_call_is_valid_whatever_the_model_thinks(engine: Engine, fami
         reply = format.parse(text, TOOLS)
         assert len(reply.tool_calls) == 1, text
         assert reply.content is None, text
-        jsonschema.validate(reply.tool_calls[0].arguments, schemas[reply.tool_calls[0].name])
+        jsonschema_rs.validate(schemas[reply.tool_calls[0].name], reply.tool_calls[0].arguments)
     assert finished >= 4
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -112,7 +112,7 @@ def test_what_a_grammar_takes_reads_back_as_valid_arguments(notation: str, param
     # Keys that no schema names may be drawn twice; then the last value counts.
     assert {problem.kind for problem in reply.problems} <= {"key_twice", "duplicate"}
     if not grammar.losses:
-        jsonschema.validate(reply.tool_calls[0].arguments, parameters)
+        jsonschema_rs.validate(parameters, reply.tool_calls[0].arguments)
     # As printed, a string with limits of its own may hold fewer `<`.
     angles = without_controls(text, grammar.controls).count("<")
     angled = angles > 64 or ("Length" in str(parameters) and angles > 0)
@@ -129,7 +129,7 @@ def test_what_is_drawn_from_the_printed_gbnf_is_a_valid_call_too(notation: str, 
     reply = format.parse(text, tools)
     assert [call.name for call in reply.tool_calls] == ["put"], text
     if not grammar.losses:
-        jsonschema.validate(reply.tool_calls[0].arguments, parameters)
+        jsonschema_rs.validate(parameters, reply.tool_calls[0].arguments)
     # Where a text without limits is full of `<`, the two printed forms count it differently, and end it at different places.
     crowded = without_controls(text, grammar.controls).count("<") > 64
     assert crowded or takes(grammar, text), text

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 from openai.types.chat import ChatCompletion
 
 from support.chat import user
@@ -182,8 +182,8 @@ def broken_answer(answer: ChatCompletion, schema: Mapping[str, Any]) -> str | No
 def broken_json(text: str, schema: Mapping[str, Any]) -> str | None:
     """Why `text` is not JSON that fits `schema`."""
     try:
-        jsonschema.validate(json.loads(text), schema, format_checker=jsonschema.FormatChecker())
-    except (ValueError, jsonschema.ValidationError) as error:
+        jsonschema_rs.validate(dict(schema), json.loads(text), validate_formats=True)
+    except ValueError as error:
         return f"{str(error).splitlines()[0]} in {text[:200]}"
     return None
 

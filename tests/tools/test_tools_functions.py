@@ -12,7 +12,7 @@ from datetime import date
 from functools import partial
 from typing import Annotated, Any, Literal
 
-import jsonschema
+import jsonschema_rs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -172,7 +172,7 @@ def test_any_docstring_can_be_read(text: str) -> None:
     def f(x: int) -> None: ...
 
     f.__doc__ = text
-    jsonschema.Draft202012Validator.check_schema(declared(f)["parameters"])
+    jsonschema_rs.validator_for(declared(f)["parameters"])
 
 
 def test_names_that_pydantic_keeps_for_itself_are_parameters_like_any_other() -> None:
@@ -478,7 +478,7 @@ def test_what_fits_the_schema_reaches_the_function_unchanged(arguments: dict[str
         return {"n": n, "s": s, "xs": xs}
 
     made = tool(echo)
-    jsonschema.validate(arguments, made.declaration["function"]["parameters"])
+    jsonschema_rs.validate(made.declaration["function"]["parameters"], arguments)
     assert isinstance(made, FunctionTool)
     result = ToolBox(made).call("echo", json.dumps(arguments))
     assert result.value == arguments

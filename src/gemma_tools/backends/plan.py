@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from gemma_tools.backends.checks import can_validate, check_schema
+from gemma_tools.backends.checks import check_schema
 from gemma_tools.engines.base import Capabilities, Constraint
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import MOST_CALLS, Format
 from gemma_tools.grammar import Grammar, answer_grammar
 from gemma_tools.prompt import Prompt
 from gemma_tools.request import ChatRequest, Message, ResponseFormat, Tool
+from gemma_tools.schema.check import can_check
 
 OnInvalid: TypeAlias = Literal["report", "retry", "raise"]
 
@@ -165,7 +166,7 @@ def _policy(on_invalid: OnInvalid | None, tools: tuple[Tool, ...], *, bound: boo
     strict = not bound and any(tool.strict for tool in tools)
     policy = on_invalid if on_invalid not in (None, "report") else "retry" if strict else on_invalid
     if policy is None:
-        return "report" if can_validate() else None
+        return "report" if can_check() else None
     for index, tool in enumerate(tools):
         if tool.parameters:
             check_schema(tool.parameters, f"tools[{index}].function.parameters")
