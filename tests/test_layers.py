@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gemma_tools.formats import get_format
+
 SOURCE = Path(__file__).parents[1] / "src" / "gemma_tools"
 
 LAYERS = [
@@ -68,3 +70,55 @@ def test_imports_point_down(file: Path) -> None:
         below = other == part or RANKS[other] < RANKS[part]
         allowed = below and (other == part or part not in ONLY or other in ONLY[part])
         assert allowed, f"{file.name}, line {line}: {part} may not import {other}"
+
+
+def called(file: Path) -> Iterator[tuple[int, str]]:
+    """The names that a file calls, or whose attributes it calls, with the line."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            function = node.func.value if isinstance(node.func, ast.Attribute) else node.func
+            if isinstance(function, ast.Name):
+                yield node.lineno, function.id
+
+
+IMPURE = {"asyncio", "http", "httpx", "io", "logging", "os", "pathlib", "random", "shutil", "socket", "subprocess", "sys"}
+IMPURE |= {"tempfile", "threading", "time"}
+PURE = [file for file in FILES if file.relative_to(SOURCE).parts[0] in ("formats", "grammar")]
+
+
+@pytest.mark.parametrize("file", PURE, ids=lambda file: file.relative_to(SOURCE).as_posix())
+def test_formats_do_no_input_and_output(file: Path) -> None:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    modules = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    modules += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert not {module.split(".")[0] for module in modules} & IMPURE
+    assert not {name for _, name in called(file)} & {"open", "print", "input"}
+
+
+BUILT = {"ChatCompletion", "ChatCompletionChunk", "Choice", "ChoiceDelta", "ChatCompletionStreamState"}
+"""What only `completion.py` makes: it calls these classes, or their `model_validate` and the like."""
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(SOURCE).as_posix())
+def test_one_module_builds_completions_and_chunks(file: Path) -> None:
+    built = [f"line {line}: {name}" for line, name in called(file) if name in BUILT]
+    assert bool(built) == (file == SOURCE / "completion.py"), built
+
+
+ENGINES = [file for file in FILES if file.parent == SOURCE / "engines"]
+CONTROLS = {control for name in ("functiongemma", "gemma3", "gemma4") for control in get_format(name).controls}
+
+
+@pytest.mark.parametrize("file", ENGINES, ids=lambda file: file.name)
+def test_engines_spell_no_control_token(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            spelled = [control for control in CONTROLS if control in node.value]
+            assert not spelled, f"line {node.lineno}: {spelled}"
+
+
+@pytest.mark.parametrize("file", ENGINES, ids=lambda file: file.name)
+def test_engines_take_no_messages_and_no_tools(file: Path) -> None:
+    functions = [n for n in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(n, ast.FunctionDef)]
+    taking = {f.name for f in functions if {a.arg for a in (*f.args.args, *f.args.kwonlyargs)} & {"messages", "tools"}}
+    assert taking == ({"chat"} if file.name == "ollama.py" else set())
