@@ -12,6 +12,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypedDict, get_type_hints
 
+INT32: Final = 2**31 - 1
+INT64: Final = 2**63 - 1
+"""What engines, most of them written in C++, can hold of a number. OpenAI has the same bounds for seeds."""
+
 Treatment = Literal["honoured", "accepted", "engine", "refused"]
 
 
@@ -20,11 +24,14 @@ class FieldPolicy:
     """What is done with one field of a request body.
 
     `honoured`: it has its effect. `accepted`: it is taken and has none. `engine`: it has its effect where the engine can,
-    and is refused where it cannot. `refused`: it is an error, unless it is null. `note` says more.
+    and is refused where it cannot. `refused`: it is an error, unless it is null. `note` says more. A number is refused
+    outside of `low` and `high`.
     """
 
     treatment: Treatment
     note: str
+    low: float = -INT32
+    high: float = INT32
 
 
 _honoured = partial(FieldPolicy, "honoured")
@@ -65,14 +72,14 @@ class RequestFields(TypedDict, total=False):
     ]
     function_call: Annotated[Literal["none", "auto"] | Mapping[str, Any] | None, _honoured("The legacy form of `tool_choice`.")]
     stream_options: Annotated[Mapping[str, Any] | None, _honoured("`include_usage`; its other keys have no effect.")]
-    max_tokens: Annotated[int | None, _honoured("At least 1. With `max_completion_tokens` the smaller one counts.")]
-    max_completion_tokens: Annotated[int | None, _honoured("At least 1. With `max_tokens` the smaller one counts.")]
-    temperature: Annotated[float | None, _honoured("From 0 to 2.")]
-    top_p: Annotated[float | None, _honoured("From 0 to 1.")]
-    top_k: Annotated[int | None, _honoured("Not OpenAI's. An integer from 0.")]
-    min_p: Annotated[float | None, _honoured("Not OpenAI's. From 0 to 1.")]
-    seed: Annotated[int | None, _honoured("An integer of 64 bits.")]
-    n: Annotated[int | None, _honoured("From 1 to 128. The answers are generated one after another.")]
+    max_tokens: Annotated[int | None, _honoured("At least 1. With `max_completion_tokens` the smaller one counts.", 1)]
+    max_completion_tokens: Annotated[int | None, _honoured("At least 1. With `max_tokens` the smaller one counts.", 1)]
+    temperature: Annotated[float | None, _honoured("From 0 to 2.", 0, 2)]
+    top_p: Annotated[float | None, _honoured("From 0 to 1.", 0, 1)]
+    top_k: Annotated[int | None, _honoured("Not OpenAI's. An integer from 0.", 0)]
+    min_p: Annotated[float | None, _honoured("Not OpenAI's. From 0 to 1.", 0, 1)]
+    seed: Annotated[int | None, _honoured("An integer of 64 bits.", -INT64, INT64)]
+    n: Annotated[int | None, _honoured("From 1 to 128. The answers are generated one after another.", 1, 128)]
     stop: Annotated[str | Sequence[str] | None, _honoured("A text or a list of texts.")]
     reasoning_effort: Annotated[
         Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None,
@@ -93,13 +100,13 @@ class RequestFields(TypedDict, total=False):
     verbosity: Annotated[str | None, _accepted("Gemma was not trained on it.")]
 
     logprobs: Annotated[bool | None, _engine("The probabilities of the tokens that were drawn.")]
-    top_logprobs: Annotated[int | None, _engine("From 0 to 20, with `logprobs`.")]
+    top_logprobs: Annotated[int | None, _engine("From 0 to 20, with `logprobs`.", 0, 20)]
     logit_bias: Annotated[
         Mapping[str, float] | Mapping[int, float] | None,
         _engine("Token ids are those of the engine's own vocabulary."),
     ]
-    frequency_penalty: Annotated[float | None, _engine("From -2 to 2; 0 is no demand.")]
-    presence_penalty: Annotated[float | None, _engine("From -2 to 2; 0 is no demand.")]
+    frequency_penalty: Annotated[float | None, _engine("From -2 to 2; 0 is no demand.", -2, 2)]
+    presence_penalty: Annotated[float | None, _engine("From -2 to 2; 0 is no demand.", -2, 2)]
 
 
 class RefusedFields(TypedDict, total=False):

@@ -85,6 +85,11 @@ def _route(request: ApiRequest, served: Models, facts: Facts, cancel: Cancellati
     if post := _POSTS.get(path):
         _allow("POST", request)
         return post(load(request.body), served, facts, cancel)
+    if path == "/openapi.json":
+        _allow("GET", request)
+        from gemma_tools.openai_api.document import document  # takes a moment to import, and is seldom asked for
+
+        return ApiResponse(200, dump(document()), facts=facts)
     if path == "/v1/models":
         _allow("GET", request)
         return ApiResponse(200, dump(models.listing(served)), facts=facts)

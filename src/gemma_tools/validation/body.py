@@ -13,7 +13,6 @@ from gemma_tools.policy import FIELD_POLICY
 from gemma_tools.request import ChatRequest, Conversation, ResponseFormat
 from gemma_tools.validation.conversation import validate
 from gemma_tools.validation.values import (
-    INT64,
     as_array,
     check_flag,
     check_integer,
@@ -35,11 +34,11 @@ def parse_request(body: Mapping[str, Any]) -> ChatRequest:
     _check_fields(body)
     get = body.get
     conversation = _conversation(body)
-    limits = [check_integer(get(name), name, 1) for name in ("max_tokens", "max_completion_tokens")]
+    limits = [_integer(body, name) for name in ("max_tokens", "max_completion_tokens")]
     stream_options = check_object(get("stream_options"), "stream_options") or {}
     template = _template_arguments(get("chat_template_kwargs"))
     logprobs = check_flag(get("logprobs"), "logprobs") or False
-    top_logprobs = check_integer(get("top_logprobs"), "top_logprobs", 0, 20)
+    top_logprobs = _integer(body, "top_logprobs")
     if top_logprobs is not None and not logprobs:
         raise InvalidRequest("requires logprobs=true", param="top_logprobs")
     return ChatRequest(
@@ -52,22 +51,32 @@ def parse_request(body: Mapping[str, Any]) -> ChatRequest:
         stream=check_flag(get("stream"), "stream") or False,
         include_usage=check_flag(stream_options.get("include_usage"), "stream_options.include_usage") or False,
         max_tokens=min((limit for limit in limits if limit is not None), default=None),
-        temperature=check_number(get("temperature"), "temperature", 0, 2),
-        top_p=check_number(get("top_p"), "top_p", 0, 1),
-        top_k=check_integer(get("top_k"), "top_k", 0),
-        min_p=check_number(get("min_p"), "min_p", 0, 1),
-        seed=check_integer(get("seed"), "seed", -INT64, INT64),
+        temperature=_number(body, "temperature"),
+        top_p=_number(body, "top_p"),
+        top_k=_integer(body, "top_k"),
+        min_p=_number(body, "min_p"),
+        seed=_integer(body, "seed"),
         stop=_stop(get("stop")),
-        n=check_integer(get("n"), "n", 1, 128) or 1,
+        n=_integer(body, "n") or 1,
         logprobs=logprobs,
         top_logprobs=top_logprobs,
         logit_bias=_logit_bias(get("logit_bias")),
-        frequency_penalty=check_number(get("frequency_penalty"), "frequency_penalty", -2, 2),
-        presence_penalty=check_number(get("presence_penalty"), "presence_penalty", -2, 2),
+        frequency_penalty=_number(body, "frequency_penalty"),
+        presence_penalty=_number(body, "presence_penalty"),
         enable_thinking=_thinking(template, get("reasoning_effort")),
         preserve_thinking=check_flag(template.get("preserve_thinking"), "chat_template_kwargs.preserve_thinking") or False,
         legacy_functions=get("functions") is not None,
     )
+
+
+def _integer(body: Mapping[str, Any], name: str) -> int | None:
+    policy = FIELD_POLICY[name]
+    return check_integer(body.get(name), name, policy.low, policy.high)
+
+
+def _number(body: Mapping[str, Any], name: str) -> float | None:
+    policy = FIELD_POLICY[name]
+    return check_number(body.get(name), name, policy.low, policy.high)
 
 
 def _check_fields(body: Mapping[str, Any]) -> None:

@@ -8,10 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from gemma_tools.errors import InvalidRequest
-
-INT32: Final = 2**31 - 1
-INT64: Final = 2**63 - 1
-"""What engines, most of them written in C++, can hold of a number. OpenAI has the same bounds for seeds."""
+from gemma_tools.policy import INT32
 
 _UNNAMEABLE: Final = re.compile(r"[\s\[\]{}()<>\"'`,]")
 _LONGEST_NAME: Final = 128
@@ -34,7 +31,7 @@ def check_flag(value: object, param: str) -> bool | None:
     raise wrong_type("a boolean", value, param)
 
 
-def check_integer(value: object, param: str, low: int, high: int = INT32) -> int | None:
+def check_integer(value: object, param: str, low: float, high: float = INT32) -> int | None:
     """An integer within bounds. True and false are not numbers."""
     if value is None:
         return None

@@ -1,0 +1,128 @@
+"""GET /openapi.json: the OpenAPI document of this API.
+
+The fields of a chat request are those of `policy.RequestBody`, with their types, bounds and notes; messages, tools and answers
+are described by the openai package's own types.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+
+from openai.types import Model
+from openai.types.chat import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionFunctionToolParam,
+    ChatCompletionMessageParam,
+    ChatCompletionStreamOptionsParam,
+)
+from openai.types.chat.completion_create_params import ResponseFormat
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.json_schema import models_json_schema
+
+from gemma_tools import __version__
+from gemma_tools.openai_api.responses_input import ACCEPTED, HONOURED
+from gemma_tools.policy import FIELD_POLICY, RequestBody
+
+_DESCRIBED_BY_OPENAI: Final[dict[str, Any]] = {
+    "messages": list[ChatCompletionMessageParam],
+    "tools": list[ChatCompletionFunctionToolParam] | None,
+    "response_format": ResponseFormat | None,
+    "stream_options": ChatCompletionStreamOptionsParam | None,
+}
+_RESPONSES_ONLY: Final[dict[str, Any]] = {
+    "input": str | list[dict[str, Any]],
+    "instructions": str | None,
+    "max_output_tokens": int | None,
+    "reasoning": dict[str, Any] | None,
+    "text": dict[str, Any] | None,
+    "tools": list[dict[str, Any]] | None,
+}
+_CLOSED: Final = ConfigDict(extra="forbid")
+
+
+class Fault(BaseModel):
+    """What is wrong: `param` names the field, `code` the kind of fault."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is not a success."""
+
+    error: Fault
+
+
+class ModelList(BaseModel):
+    """The models that are served."""
+
+    object: str
+    data: list[Model]
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The document, as JSON values. It is made once: do not change it."""
+    chat, responses = _chat_request(), _responses_request()
+    answers = (ChatCompletion, ChatCompletionChunk, ModelList, Model, ErrorBody)
+    models = [(chat, "validation"), (responses, "validation"), *((answer, "serialization") for answer in answers)]
+    names, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+
+    def content(kind: str, model: type[BaseModel]) -> dict[str, Any]:
+        schema = names[model, "validation" if model in (chat, responses) else "serialization"]
+        return {kind: {"schema": schema}}
+
+    def operation(summary: str, success: dict[str, Any], asked: type[BaseModel] | None = None, **more: Any) -> dict[str, Any]:
+        body = {"requestBody": {"required": True, "content": content("application/json", asked)}} if asked else {}
+        failure = {"description": "An error", "content": content("application/json", ErrorBody)}
+        answers = {"200": {"description": "The answer", "content": success}, "default": failure}
+        return {"summary": summary, **body, **more, "responses": answers}
+
+    completion = content("application/json", ChatCompletion) | content("text/event-stream", ChatCompletionChunk)
+    response = {"application/json": {"schema": {"type": "object", "description": "OpenAI's Response object"}}}
+    name = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "gemma_tools",
+            "version": __version__,
+            "description": "Gemma models for code that speaks OpenAI's API.",
+        },
+        "paths": {
+            "/v1/chat/completions": {"post": operation("Answer a conversation", completion, chat)},
+            "/v1/responses": {"post": operation("Answer a conversation, in the shape of Responses", response, responses)},
+            "/v1/models": {"get": operation("List the models", content("application/json", ModelList))},
+            "/v1/models/{model}": {"get": operation("Look up a model", content("application/json", Model), parameters=[name])},
+        },
+        "components": {"schemas": definitions["$defs"]},
+    }
+
+
+def _chat_request() -> type[BaseModel]:
+    fields = {name: _field(name) for name, policy in FIELD_POLICY.items() if policy.treatment != "refused"}
+    return create_model("ChatRequest", __config__=_CLOSED, **fields)
+
+
+def _responses_request() -> type[BaseModel]:
+    shared = {name: _field(name) for name in sorted((HONOURED | ACCEPTED) & FIELD_POLICY.keys())}
+    own = {name: (kind, ... if name == "input" else None) for name, kind in _RESPONSES_ONLY.items()}
+    others: dict[str, Any] = {name: (Any, None) for name in sorted(ACCEPTED - FIELD_POLICY.keys())}
+    return create_model("ResponsesRequest", __config__=_CLOSED, **{**others, **shared, **own})
+
+
+def _field(name: str) -> Any:
+    """A field as `create_model` takes it: its type, and its note and bounds."""
+    policy, kind = FIELD_POLICY[name], _DESCRIBED_BY_OPENAI.get(name) or _TYPES[name]
+    kinds = set(get_args(kind)) if get_origin(kind) in (Union, UnionType) else {kind}
+    bounds: dict[str, Any] = {"ge": policy.low, "le": policy.high} if kinds & {int, float} else {}
+    if name in ("messages", "model"):
+        return kind, Field(description=policy.note)
+    return kind, Field(default=None, description=policy.note, **bounds)
+
+
+_TYPES: Final = get_type_hints(RequestBody)
