@@ -11,15 +11,15 @@ from __future__ import annotations
 import json
 import random
 import sys
-from pathlib import Path
 from typing import Any
 
 from gemma_tools.formats import get_format
 from gemma_tools.formats.base import Format
 from gemma_tools.reply import Reply
 from support.outputs import FORMATS, TOOLS, damage, output, pieces
+from support.vectors import SHARED
 
-VECTORS = Path(__file__).resolve().parents[2] / "shared" / "conformance" / "parse"
+VECTORS = SHARED / "conformance" / "parse"
 LONGEST = 1500
 """Longer texts are left out: they cost time and hold nothing that shorter ones do not."""
 

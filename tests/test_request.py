@@ -501,7 +501,7 @@ bodies = st.fixed_dictionaries(
 
 
 @given(body=bodies)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_json_is_rendered_or_refused(body: Mapping[str, Any]) -> None:
     for name in ("functiongemma", "gemma4"):
         try:
@@ -518,7 +518,7 @@ def test_any_json_is_rendered_or_refused(body: Mapping[str, Any]) -> None:
         max_leaves=10,
     )
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_check_json_agrees_with_the_standard_library(value: Any) -> None:
     try:
         json.dumps(value, allow_nan=False)

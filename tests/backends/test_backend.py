@@ -181,7 +181,7 @@ def test_an_async_stream_is_an_async_iterator() -> None:
 TEXTS = st.lists(st.sampled_from([PARIS, OSLO, "Hello. ", "<start_function_call>call:", "<escape>", "}", "<end_of_turn>"]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TEXTS, st.integers(1, 9), st.sampled_from(["whole", "live"]), st.booleans())
 def test_any_text_streams_as_it_is_answered(texts: list[str], cut: int, how: Any, parallel: bool) -> None:
     def model() -> Any:

@@ -190,7 +190,9 @@ def test_a_reference_out_of_the_schema_is_never_followed() -> None:
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(), lambda each: st.lists(each) | st.dictionaries(st.text(), each)
+        st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+        lambda each: st.lists(each, max_size=4) | st.dictionaries(st.text(max_size=8), each, max_size=4),
+        max_leaves=12,
     )
 )
 def test_any_json_is_found_in_its_fence(value: Any) -> None:

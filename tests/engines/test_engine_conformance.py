@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from threading import Thread
 
 import httpx
@@ -16,11 +15,12 @@ from gemma_tools.data import tiny_path
 from gemma_tools.engines import Cancellation, Constraint, Engine, GenerationRequest, Sampling, create_engine
 from gemma_tools.errors import ContextExceeded, EngineUnavailable, InvalidRequest
 from gemma_tools.prompt import Prompt, quote
+from support import vectors
 from support.servers.llama import TINY_CONTROL, llama_server
 from support.servers.ollama import ollama_server
 from support.tiny import CONTROLS, GREEDY, PARIS, WEATHER_TOKENS, endless, play, weather, written
 
-SAFETENSORS = Path(__file__).resolve().parents[3] / "shared" / "tiny-model" / "safetensors"
+SAFETENSORS = vectors.SHARED / "tiny-model" / "safetensors"
 
 NAMES = (
     "llama.cpp",

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
 from gemma_tools.formats import get_format
+from support import vectors
 from support.outputs import FORMATS
-
-PARSE = Path(__file__).resolve().parents[3] / "shared" / "conformance" / "parse"
-
-
-def parse_vectors(name: str) -> list[dict]:
-    if not PARSE.is_dir():
-        pytest.skip("the conformance vectors are not there")
-    return [json.loads(line) for path in sorted(PARSE.glob(f"{name}*.jsonl")) for line in path.read_text("utf-8").splitlines()]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -24,7 +14,7 @@ def parse_vectors(name: str) -> list[dict]:
 def test_outputs_mean_what_the_vectors_say(name, size):
     format = get_format(name)
     wrong = []
-    for vector in parse_vectors(name):
+    for vector in vectors.read(f"parse/{name}*.jsonl"):
         text, expected, context = vector["raw"], vector["expected"], vector.get("context") or {}
         parser = format.parser(vector["tools"], opens="reasoning" if context.get("reasoning_open") else "content")
         for start in range(0, len(text), size or len(text) or 1):

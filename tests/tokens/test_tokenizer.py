@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_tools.data import tiny_path
@@ -70,7 +70,6 @@ def test_counts_are_those_of_llama_cpp(tiny: GemmaTokenizer, engine: LlamaCppEng
         assert tiny.count(text, control=tiny.controls) == engine.count_tokens(text), text
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8"), max_size=60))
 def test_decoding_gives_the_text_back(text: str) -> None:
     for path in (tiny_path(), sentencepiece_model(), tokenizer_json(), sentencepiece_model(dummy_prefix=True)):
@@ -78,7 +77,6 @@ def test_decoding_gives_the_text_back(text: str) -> None:
         assert tokenizer.decode(tokenizer.encode(text)) == text.replace(SPACE, " ")
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([*CONTROLS, *MARKERS, "<s>", "<pad>", "ka", " ", "<", "start_of_turn>"]), max_size=12))
 def test_no_text_becomes_a_special_token(parts: list[str]) -> None:
     tokenizer = GemmaTokenizer.from_file(sentencepiece_model())
@@ -86,7 +84,6 @@ def test_no_text_becomes_a_special_token(parts: list[str]) -> None:
     assert special.isdisjoint(tokenizer.encode("".join(parts)))
 
 
-@settings(deadline=None)
 @given(st.text("ab日 >/<\n", max_size=30), st.integers(1, 400))
 def test_long_runs_are_merged_as_short_ones_are(text: str, times: int) -> None:
     long = (text.replace(" ", "") or "a") * times * 5
