@@ -309,7 +309,7 @@ class GemmaBackend(BaseModelBackend):
         asked, written, thought = usage.prompt_tokens, usage.completion_tokens, reply.reasoning
         completion = counter.count(text.removeprefix(prompt.prefill)) if written is None else written
         return TokenUse(
-            prompt=counter.count(prompt.text) if asked is None else asked,
+            prompt=counter.count_prompt(prompt) if asked is None else asked,
             completion=completion,
             cached=usage.cached_tokens,
             reasoning=min(counter.count(thought), completion) if thought else 0,  # no engine tells it, and a guess may be high

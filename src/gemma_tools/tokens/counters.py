@@ -14,6 +14,7 @@ from typing import Any, Final
 from gemma_tools.engines.base import Engine
 from gemma_tools.errors import EngineProtocolError, InvalidRequest
 from gemma_tools.formats.base import Format
+from gemma_tools.prompt import Prompt
 from gemma_tools.tokens.tokenizer import GemmaTokenizer
 
 
@@ -38,7 +39,11 @@ class BaseTokenCounter(ABC):
         Raises:
             InvalidRequest: the messages or tools are not OpenAI's.
         """
-        return self.count(self._format.render(messages, tools).text)
+        return self.count_prompt(self._format.render(messages, tools))
+
+    def count_prompt(self, prompt: Prompt) -> int:
+        """The number of tokens in a rendered prompt."""
+        return self.count(prompt.text)
 
     def encode(self, text: str) -> list[int]:
         """The token ids of `text`, where the counter knows them: what CAMEL and LangChain count by.
@@ -120,11 +125,9 @@ class EstimatedTokenCounter(BaseTokenCounter):
             cost += min(1.0, 12 * len(_ACCENT.findall(rest)) / letters) * 0.45 * len(_FIVE_LETTERS.findall(rest))
         return controls + ceil(cost)
 
-    def count_tokens_from_messages(
-        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None
-    ) -> int:
-        """See `BaseTokenCounter`; a little more than `count`, so that prompts that are said to fit do fit."""
-        return ceil(super().count_tokens_from_messages(messages, tools) * _MARGIN)
+    def count_prompt(self, prompt: Prompt) -> int:
+        """An estimate a little above `count`, so that prompts that are said to fit do fit."""
+        return ceil(self.count(prompt.text) * _MARGIN)
 
     def encode(self, text: str) -> list[int]:
         """As many numbers as `count` says. They are not ids: nothing can be decoded from them."""
