@@ -27,7 +27,7 @@ from gemma_tools.engines.stopping import until
 from gemma_tools.errors import InvalidRequest, UnusableAnswer
 from gemma_tools.formats import get_format
 from gemma_tools.formats.base import Format, Recovery, ReplyParser
-from gemma_tools.formats.rendering import check_option
+from gemma_tools.formats.options import check_option
 from gemma_tools.generators import Returning
 from gemma_tools.log import log_content, logger
 from gemma_tools.prompt import Prompt

@@ -6,31 +6,22 @@ https://ai.google.dev/gemma/docs/functiongemma. docs/formats.md lists where this
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from typing import ClassVar, Final
 
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.formats.base import Recovery, ToolChoice
+from gemma_tools.formats.base import Opens, Recovery
+from gemma_tools.formats.brace.declaration import Declaration, Piece, declare_in_full
 from gemma_tools.formats.brace.format import BraceFormat
 from gemma_tools.formats.brace.tokens import Dialect
-from gemma_tools.formats.brace.writer import Declaration, Notation, Piece
-from gemma_tools.formats.rendering import (
-    STRING_LENGTHS,
-    Declared,
-    ToolContent,
-    check_option,
-    declare_all,
-    result_of,
-    write_calls,
-    write_result,
-)
-from gemma_tools.jsontext import check_json, is_mapping
-from gemma_tools.prompt import Prompt, quote, unquote
-from gemma_tools.request import Content, Message, RawMessage, RawTool, Tool
+from gemma_tools.formats.brace.writer import Notation
+from gemma_tools.formats.options import Declarations, ToolContent
+from gemma_tools.formats.rendering import Declare, Declared, Draft, Request, result_of, write_result
+from gemma_tools.jsontext import is_mapping
+from gemma_tools.prompt import quote, unquote
+from gemma_tools.request import Content, Message, Tool
 from gemma_tools.schema.declare import Path, Schema
-from gemma_tools.validation import cached_tool, validate, validate_tools
 
 INSTRUCTION: Final = "You are a model that can do function calling with the following functions"
 """The developer text that the model was trained with; Google's guide calls it essential."""
@@ -42,7 +33,8 @@ _NOTATION: Final = Notation(
     call=("<start_function_call>", "<end_function_call>"),
     response=("<start_function_response>", "<end_function_response>"),
 )
-_NOTATION_EXACT: Final = Notation(_NOTATION.delimiter, _NOTATION.call, _NOTATION.response, null="None")
+_NOTATIONS: Final = {False: _NOTATION, True: Notation(_NOTATION.delimiter, _NOTATION.call, _NOTATION.response, null="None")}
+"""By `exact`: the template prints null as Python does."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +45,7 @@ class FunctionGemmaFormat(BraceFormat):
     recovery: Recovery = "schema"
     tool_content: ToolContent = "json_object"
     default_instruction: bool = False
+    declarations: Declarations = "template"
     longest_string: int = 512  # the model is small and runs on easily
 
     name: ClassVar[str] = "functiongemma"
@@ -73,133 +66,140 @@ class FunctionGemmaFormat(BraceFormat):
         "<image_soft_token>",
     )
     stop: ClassVar[tuple[str, ...]] = ("<end_of_turn>", "<eos>", "<start_function_response>")
+    declares: ClassVar[tuple[str, str]] = _DECLARE
 
     @property
     def dialect(self) -> Dialect:
         """See `BraceFormat.dialect`."""
         return _DIALECT
 
-    def __post_init__(self) -> None:
-        check_option("exact", self.exact, (False, True))
-        check_option("recovery", self.recovery, ("strict", "schema", "eager"))
-        check_option("tool_content", self.tool_content, ("string", "json_object"))
-        check_option("default_instruction", self.default_instruction, (False, True))
-        check_option("longest_string", self.longest_string, STRING_LENGTHS)
+    @property
+    def _declare(self) -> Declare:
+        return _IN_FULL if self.declarations == "full" else _AS_TEMPLATE[self.exact]
 
-    def render(
-        self,
-        messages: Sequence[RawMessage],
-        tools: Sequence[RawTool] | None = None,
-        *,
-        tool_choice: ToolChoice = "auto",
-        add_generation_prompt: bool = True,
-        enable_thinking: bool = False,
-        preserve_thinking: bool = False,
-    ) -> Prompt:
-        """See `Format.render`. FunctionGemma has no thought channel and reads text only.
-
-        Raises:
-            InvalidRequest: the request is not OpenAI's, or holds an image, audio or video part.
-        """
-        conversation, declared, choice = validate(messages, tools, tool_choice)
-        losses: list[str] = []
-        if enable_thinking:
-            losses.append("enable_thinking: FunctionGemma has no thought channel")
-        if choice.mode == "none":
-            declared = ()
-        out = ["<bos>"]
-        first = conversation[0]
-        start = int(first.role in ("system", "developer"))
-        if declared or start:
-            text = _body(first.content, 0) if start else ""
-            if not text and declared and self.default_instruction:
+    def _render(self, request: Request, draft: Draft) -> Opens:
+        if request.enable_thinking:
+            draft.losses.append("enable_thinking: FunctionGemma has no thought channel")
+        lead, tools = request.lead, request.tools
+        draft.out.append("<bos>")
+        if tools or lead:
+            text = _body(lead.content, 0) if lead else ""
+            if not text and tools and self.default_instruction:
                 text = INSTRUCTION
-            texts, losses_of_tools = declare_all(declared, _declared, _declare, self.exact)
-            losses += losses_of_tools
-            opened, closed = _DECLARE
-            out += ("<start_of_turn>developer\n", text, *[f"{opened}{text}{closed}" for text in texts], "<end_of_turn>\n")
-        self._turns(conversation, start, add_generation_prompt, out, losses)
-        return Prompt("".join(out), self.controls, stop=self.stop, losses=tuple(losses))
+            draft.out += (_HEADERS["developer"], text, *self._declarations(tools, draft), _END)
+        self._turns(request.messages, int(lead is not None), request.add_generation_prompt, draft)
+        return "content"
 
-    def _turns(
-        self, messages: tuple[Message, ...], start: int, add_generation_prompt: bool, out: list[str], losses: list[str]
-    ) -> None:
-        """Write the turns. A model turn with calls stays open for its results, and for what the model says after them."""
-        exact, notation = self.exact, _NOTATION_EXACT if self.exact else _NOTATION
-        state = ""  # what the open model turn ends with, "calls" or "results"; empty when no turn is open
-        waiting = 0  # calls of the open turn that have no result yet
+    def _turn(self, messages: tuple[Message, ...], draft: Draft) -> None:
+        self._turns(messages, 0, False, draft)
+
+    def _turns(self, messages: tuple[Message, ...], start: int, go_on: bool, draft: Draft) -> None:
+        writer = _Turns(self.exact, self.tool_content, draft)
+        write = {"assistant": writer.answer, "tool": writer.result}
         for index in range(start, len(messages)):
-            role, content, calls, _, name, called, reasoning, responses = messages[index]
-            if role == "tool":
-                if called is None:
-                    losses.append(f"messages[{index}] answers no call before it")
-                elif waiting:
-                    waiting -= 1
-                if not state and not exact:
-                    out.append("<start_of_turn>model\n")
-                state = "results"
-                content = _text_only(content, index)
-                if not content or (isinstance(content, tuple) and not result_of(content, "string")):
-                    losses.append(
-                        f"messages[{index}] is an empty result, which {'is left out' if exact else 'the template leaves out'}"
-                    )
-                    if exact:
-                        continue
-                out.append(write_result(notation, name or called or "unknown", content, self.tool_content))
-                continue
-            if state != "results" or not (exact or role == "assistant"):
-                if state and not exact:
-                    out.append("<end_of_turn>\n")
-                    if state == "results":
-                        losses.append(f"messages[{index}] has a turn of its own, where the template joins it to the result")
-                if waiting > 0:
-                    losses.append(f"before messages[{index}]: calls without a result: {waiting}")
-                    waiting = 0
-                out.append(_HEADERS[role])
-            text = _body(content, index)
-            # In Gemma's own shape, calls and their tool_responses in one message, the text is what the model said after them.
-            if not responses:
-                out.append(text)
-            state = "calls" if calls else ""
-            waiting += max(0, len(calls) - len(responses))
-            if calls:
-                write_calls(notation, messages[index], index, out, losses)
-            for response in responses:
-                out.append(notation.write_response(response.name or "unknown", response.response))
-            if responses:
-                out.append(text)
-                state = "" if text else "results"
-            if reasoning:
-                losses.append(f"messages[{index}].reasoning: FunctionGemma has no thought channel")
-            if name is not None:
-                losses.append(f"messages[{index}].name: turns carry no speaker's name")
-            if not state:
-                out.append("<end_of_turn>\n")
-        if waiting > 0:
-            losses.append(f"at the end: calls without a result: {waiting}")
-        if state == "calls" and (exact or not add_generation_prompt):
-            out.append("<start_function_response>")
-        if add_generation_prompt and (not state or (exact and state == "calls")):
-            out.append("<start_of_turn>model\n")
+            message = messages[index]
+            write.get(message.role, writer.other)(index, message)
+        writer.end(go_on)
 
-    def declaration(self, tool: RawTool) -> str:
-        """One tool as the developer turn declares it, control tokens around it included."""
-        texts, _ = declare_all(validate_tools([tool]), _declared, _declare, self.exact)
-        return unquote(f"{_DECLARE[0]}{texts[0]}{_DECLARE[1]}")
-
-    def turn(self, message: RawMessage) -> str:
-        """One message as a turn of its own; a call is left open for its result."""
-        conversation, _, _ = validate([message])
-        out: list[str] = []
-        self._turns(conversation, 0, False, out, [])
-        return unquote("".join(out))
-
-    def value(self, value: object) -> str:
-        """A JSON value as calls and results write it."""
-        check_json(value, "value")
-        return unquote((_NOTATION_EXACT if self.exact else _NOTATION).value(value))
+    def _value(self, value: object) -> str:
+        return unquote(_NOTATIONS[self.exact].value(value))
 
 
+class _Turns:
+    """Writes turns. A model turn with calls stays open for its results, and for what the model says after them."""
+
+    def __init__(self, exact: bool, tool_content: ToolContent, draft: Draft) -> None:
+        self._exact = exact
+        self._notation = _NOTATIONS[exact]
+        self._mode = tool_content
+        self._draft = draft
+        self._out = draft.out
+        self._open = ""
+        """What the open model turn ends with, "calls" or "results"; empty when no turn is open."""
+        self._waiting = 0
+        """Calls of the open turn that have no result yet."""
+
+    def other(self, index: int, message: Message) -> None:
+        """Write what neither the model nor a tool says."""
+        header = _HEADERS[message.role]
+        if self._open or self._waiting:
+            header = self._leave(index, header)
+        self._out.append(f"{header}{_body(message.content, index)}<end_of_turn>\n")
+        self._open = ""
+        if message.name is not None:
+            self._draft.lose_name(index)
+
+    def answer(self, index: int, message: Message) -> None:
+        """Write what the model says, and its calls."""
+        _, content, calls, _, name, _, reasoning, responses = message
+        out = self._out
+        if self._open != "results":
+            header = _HEADERS["assistant"]
+            out.append(self._leave(index, header) if self._open or self._waiting else header)
+        text = "" if content is None else _body(content, index)
+        self._open = "calls" if calls else ""
+        if not responses:
+            out.append(text)
+        if calls:
+            self._waiting += max(0, len(calls) - len(responses))
+            self._draft.calls(self._notation, message, index)
+        if responses:  # Gemma's own shape, calls and their results in one message: the text is what the model said after them
+            out += [self._notation.write_response(response.name or "unknown", response.response) for response in responses]
+            out.append(text)
+            self._open = "" if text else "results"
+        if reasoning:
+            self._draft.lose_thought(index, "FunctionGemma")
+        if name is not None:
+            self._draft.lose_name(index)
+        if not self._open:
+            out.append(_END)
+
+    def _leave(self, index: int, header: str) -> str:
+        """Another turn begins: `header`, and before it the end of the model's turn, if that is still open.
+
+        The template forgets the end, and after a result also the header. Calls that stay without a result are reported.
+        """
+        results = self._open == "results"
+        if results and self._exact:
+            return ""
+        if results:
+            self._draft.losses.append(f"messages[{index}] has a turn of its own, where the template joins it to the result")
+        if self._waiting:
+            self._draft.losses.append(f"before messages[{index}]: calls without a result: {self._waiting}")
+            self._waiting = 0
+        return _END + header if self._open and not self._exact else header
+
+    def result(self, index: int, result: Message) -> None:
+        """Write a result into the open model turn; where none is open, one is begun, which the template forgets."""
+        content = result.content
+        if content.__class__ is tuple:
+            content = _text_only(content, index)
+        if result.called is None:
+            self._draft.lose_question(index)
+        elif self._waiting:
+            self._waiting -= 1
+        if not self._open and not self._exact:
+            self._out.append(_HEADERS["assistant"])
+        self._open = "results"
+        if not content or (isinstance(content, tuple) and not result_of(content, "string")):
+            fate = "is left out" if self._exact else "the template leaves out"
+            self._draft.losses.append(f"messages[{index}] is an empty result, which {fate}")
+            if self._exact:
+                return
+        self._out.append(write_result(self._notation, result.name or result.called or "unknown", content, self._mode))
+
+    def end(self, go_on: bool) -> None:
+        """Leave the model where it can go on, if it is to go on. The template begins another turn after open calls."""
+        if self._waiting:
+            self._draft.losses.append(f"at the end: calls without a result: {self._waiting}")
+        called = self._open == "calls"
+        if called and (self._exact or not go_on):
+            self._out.append(_NOTATION.response[0])
+        if go_on and (not self._open or (called and self._exact)):
+            self._out.append(_HEADERS["assistant"])
+
+
+_END: Final = "<end_of_turn>\n"
 _HEADERS: Final = {
     "system": "<start_of_turn>system\n",
     "developer": "<start_of_turn>developer\n",
@@ -256,15 +256,12 @@ def _property(declaration: Declaration, schema: Schema, path: Path) -> list[Piec
     return pieces
 
 
-def _declare(tool: Tool, exact: bool) -> Declared:
-    notation = _NOTATION_EXACT if exact else _NOTATION
-    return Declaration(notation, _property, exact, undeclared=_SCHEMA_WORDS).write(tool)
+def _declare(exact: bool, tool: Tool) -> Declared:
+    return Declaration(_NOTATIONS[exact], _property, exact, undeclared=_SCHEMA_WORDS).write(tool)
 
 
-@lru_cache(maxsize=1024)
-def _declared(key: bytes, exact: bool) -> Declared:
-    return _declare(cached_tool(key), exact)
-
+_AS_TEMPLATE: Final[dict[bool, Declare]] = {exact: partial(_declare, exact) for exact in (False, True)}
+_IN_FULL: Final[Declare] = partial(declare_in_full, _NOTATION)
 
 _DIALECT: Final = Dialect(
     controls=FunctionGemmaFormat.controls,

@@ -10,20 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.formats.base import MOST_CALLS, Format, Opens, Recovery, ReplyParser, ToolChoice, check_max_calls
+from gemma_tools.formats.base import MOST_CALLS, Opens, Recovery, ReplyParser, ToolChoice, check_max_calls
 from gemma_tools.formats.eager import EagerParser
 from gemma_tools.formats.literals.text import gemma3_parser
 from gemma_tools.formats.literals.writer import json_lines, json_text, python_text
+from gemma_tools.formats.options import ToolContent
 from gemma_tools.formats.reading import declared_tools
-from gemma_tools.formats.rendering import STRING_LENGTHS, ToolContent, check_option, result_of
-from gemma_tools.jsontext import check_json
-from gemma_tools.prompt import Prompt, quote, unquote
-from gemma_tools.request import MEDIA_PARTS, Call, Content, Message, Part, RawMessage, RawTool, Tool
-from gemma_tools.validation import cached_tool, validate, validate_tools
+from gemma_tools.formats.rendering import Declare, Declared, Draft, GemmaFormat, Request, result_of
+from gemma_tools.prompt import quote
+from gemma_tools.request import MEDIA_PARTS, Call, Content, Message, Part, RawTool, Tool
 
 if TYPE_CHECKING:
     from gemma_tools.grammar import Grammar
@@ -51,7 +50,7 @@ _READABLE_KEY: Final = re.compile(r"[^\s,()\[\]{}<`\"'=:*]+")
 
 
 @dataclass(frozen=True)
-class Gemma3Format(Format):
+class Gemma3Format(GemmaFormat):
     """The format of Gemma 3 and 3n. docs/formats.md says what the options do."""
 
     exact: bool = False
@@ -87,48 +86,26 @@ class Gemma3Format(Format):
         """See `Format.several_calls`: the JSON style documents one object."""
         return self.tool_style == "pythonic"
 
-    def __post_init__(self) -> None:
-        check_option("exact", self.exact, (False, True))
-        check_option("recovery", self.recovery, ("strict", "schema", "eager"))
-        check_option("tool_content", self.tool_content, ("string", "json_object"))
-        check_option("tool_style", self.tool_style, ("pythonic", "json"))
-        check_option("variant", self.variant, ("3", "3n"))
-        check_option("longest_string", self.longest_string, STRING_LENGTHS)
+    @property
+    def _declare(self) -> Declare:
+        return _declare
 
-    def render(
-        self,
-        messages: Sequence[RawMessage],
-        tools: Sequence[RawTool] | None = None,
-        *,
-        tool_choice: ToolChoice = "auto",
-        add_generation_prompt: bool = True,
-        enable_thinking: bool = False,
-        preserve_thinking: bool = False,
-    ) -> Prompt:
-        """See `Format.render`. Gemma 3 has no thought channel; it reads images, and 3n audio, too.
-
-        Raises:
-            InvalidRequest: the request is not OpenAI's, or holds a part that the variant cannot read.
-        """
-        conversation, declared, choice = validate(messages, tools, tool_choice)
-        writer = _Turns(self)
-        if enable_thinking:
-            writer.losses.append("enable_thinking: Gemma 3 has no thought channel")
-        start = int(conversation[0].role in ("system", "developer"))
-        lead = [self._system(conversation[0], writer)] if start else []
-        if declared and choice.mode != "none":
-            texts = [_declared(tool.key) if tool.key is not None else _declare(tool) for tool in declared]
-            lead += (_INSTRUCTION[self.tool_style], "[\n" + ",\n".join(texts) + "\n]")
-        if conversation[start : start + 1] and conversation[start].role == "assistant" and not (start or lead):
-            writer.losses.append("messages[0]: an empty user turn stands before it, because the user begins")
-        writer.begin("".join([block + "\n\n" for block in lead if block]))
-        writer.write(conversation, start)
-        writer.out.append(_END)
-        if add_generation_prompt:
-            writer.out.append(_HEADERS["model"])
-        return Prompt(
-            "".join(writer.out), self.controls, stop=self.stop, losses=tuple(writer.losses), media=tuple(writer.media)
-        )
+    def _render(self, request: Request, draft: Draft) -> Opens:
+        writer = _Turns(self, draft)
+        if request.enable_thinking:
+            draft.losses.append("enable_thinking: Gemma 3 has no thought channel")
+        blocks = [self._system(request.lead, writer)] if request.lead else []
+        if request.tools:
+            functions = ",\n".join(self._declarations(request.tools, draft))
+            blocks += (_INSTRUCTION[self.tool_style], f"[\n{functions}\n]")
+        if not blocks and request.messages[0].role == "assistant":
+            draft.losses.append("messages[0]: an empty user turn stands before it, because the user begins")
+        writer.begin("".join([block + "\n\n" for block in blocks if block]))
+        writer.write(request.messages, int(request.lead is not None))
+        draft.out.append(_END)
+        if request.add_generation_prompt:
+            draft.out.append(_HEADERS["model"])
+        return "content"
 
     def _system(self, message: Message, writer: _Turns) -> str:
         """What stands before the first user's text; the template trims nothing there, and takes one part only."""
@@ -137,6 +114,13 @@ class Gemma3Format(Format):
             return writer.body(content, 0)
         text = content if isinstance(content, str) else content[0].get("text") if isinstance(content, tuple) else None
         return quote(text or "")
+
+    def _turn(self, messages: tuple[Message, ...], draft: Draft) -> None:
+        _Turns(self, draft).write(messages, 0)
+        draft.out.append(_END)
+
+    def _value(self, value: object) -> str:
+        return python_text(value) if self.tool_style == "pythonic" else json_text(value)
 
     def parser(
         self,
@@ -175,74 +159,64 @@ class Gemma3Format(Format):
         bounds = Bounds(string=self.longest_string)
         return gemma3_grammar(self.tool_style, self.controls, tools, tool_choice=tool_choice, max_calls=most, bounds=bounds)
 
-    def declaration(self, tool: RawTool) -> str:
-        """One tool as it stands in the list of functions."""
-        return unquote(_declare(validate_tools([tool])[0]))
-
-    def turn(self, message: RawMessage) -> str:
-        """One message as a turn of its own."""
-        writer = _Turns(self)
-        writer.write(validate([message])[0], 0)
-        return unquote("".join([*writer.out, _END]))
-
-    def value(self, value: object) -> str:
-        """A JSON value as calls write it in the format's tool style."""
-        check_json(value, "value")
-        return python_text(value) if self.tool_style == "pythonic" else json_text(value)
-
 
 class _Turns:
     """Writes turns of user and model in strict alternation: what one side says in a row goes into one turn."""
 
-    def __init__(self, format: Gemma3Format) -> None:
-        self.out: list[str] = []
-        self.losses: list[str] = []
-        self.media: list[Part] = []
-        self._mode = format.tool_content
-        self._call_text = _pythonic_calls if format.tool_style == "pythonic" else _json_calls
-        self._placeholders = _PLACEHOLDERS[format.variant]
+    def __init__(self, form: Gemma3Format, draft: Draft) -> None:
+        self._draft = draft
+        self._out = draft.out
+        self._mode = form.tool_content
+        self._call_text = _pythonic_calls if form.tool_style == "pythonic" else _json_calls
+        self._placeholders = _PLACEHOLDERS[form.variant]
         self._side = ""
         self._filled = False
         self._results = False
+        self._waiting = 0
+        """Calls that have no result yet."""
 
     def begin(self, lead: str) -> None:
         """Open the prompt and the first turn, which is always the user's."""
-        self.out += ("<bos>", _HEADERS["user"], lead)
+        self._draft.out += ("<bos>", _HEADERS["user"], lead)
         self._side = "user"
 
     def write(self, messages: tuple[Message, ...], start: int) -> None:
         """The messages from `start` on; the last turn stays open."""
-        waiting = 0  # calls that have no result yet
+        said, answered = self._message, self._answer
         for index in range(start, len(messages)):
-            role, content, calls, _, name, called, reasoning, responses = messages[index]
-            if role == "tool":
-                if called is None:
-                    self.losses.append(f"messages[{index}] answers no call before it")
-                elif waiting:
-                    waiting -= 1
-                self._result(called or name, content, index)
-                continue
-            if waiting and role != "assistant":
-                self.losses.append(f"before messages[{index}]: calls without a result: {waiting}")
-                waiting = 0
-            text = quote(content.strip()) if content.__class__ is str else self.body(content, index)
-            if role != "assistant":
-                self._add("user", text)
-            elif not responses:
-                self._add("model", text)
-            if calls:
-                self._calls(calls, index, "\n" if text else "\n\n")
-                waiting += max(0, len(calls) - len(responses))
-            for response in responses:
-                self._result(response.name, response.response, index)
-            if responses and text:  # Gemma's own shape: the text is what the model said after the results
-                self._add("model", text)
-            if reasoning:
-                self.losses.append(f"messages[{index}].reasoning: Gemma 3 has no thought channel")
-            if name is not None:
-                self.losses.append(f"messages[{index}].name: turns carry no speaker's name")
-        if waiting:
-            self.losses.append(f"at the end: calls without a result: {waiting}")
+            message = messages[index]
+            (answered if message.role == "tool" else said)(index, message)
+        if self._waiting:
+            self._draft.losses.append(f"at the end: calls without a result: {self._waiting}")
+
+    def _answer(self, index: int, result: Message) -> None:
+        if result.called is None:
+            self._draft.lose_question(index)
+        elif self._waiting:
+            self._waiting -= 1
+        self._result(result.called or result.name, result.content, index)
+
+    def _message(self, index: int, message: Message) -> None:
+        role, content, calls, _, name, _, reasoning, responses = message
+        if self._waiting and role != "assistant":
+            self._draft.losses.append(f"before messages[{index}]: calls without a result: {self._waiting}")
+            self._waiting = 0
+        text = quote(content.strip()) if content.__class__ is str else self.body(content, index)
+        if role != "assistant":
+            self._add("user", text)
+        elif not responses:
+            self._add("model", text)
+        if calls:
+            self._calls(calls, index, "\n" if text else "\n\n")
+            self._waiting += max(0, len(calls) - len(responses))
+        for response in responses:
+            self._result(response.name, response.response, index)
+        if responses and text:  # Gemma's own shape: the text is what the model said after the results
+            self._add("model", text)
+        if reasoning:
+            self._draft.lose_thought(index, "Gemma 3")
+        if name is not None:
+            self._draft.lose_name(index)
 
     def body(self, content: Content, index: int) -> str:
         """The content of a message, quoted: texts trimmed one by one, media as placeholders, nothing between them."""
@@ -262,13 +236,13 @@ class _Turns:
                 raise InvalidRequest(
                     f"this Gemma reads {readable}", param=f"messages[{index}].content[{i}]", code="unsupported_content"
                 )
-            self.media.append(part)
+            self._draft.media.append(part)
             out.append(self._placeholders[kind])
         return "".join(out)
 
     def _add(self, side: str, text: str, gap: str = "\n\n") -> None:
         """Add to the turn of `side`, which is opened if it is not open; `gap` stands between what is in it and `text`."""
-        out = self.out
+        out = self._out
         if side != self._side:
             out.append(_NEXT[side] if self._side else _HEADERS[side])
             self._side = side
@@ -283,21 +257,20 @@ class _Turns:
     def _calls(self, calls: Sequence[Call], index: int, gap: str) -> None:
         self._add("model", quote(self._call_text(calls)), gap)
         for i, call in enumerate(calls):
-            place = f"messages[{index}].tool_calls[{i}].function.arguments"
             if not call.readable:
-                self.losses.append(f"{place} is no JSON object, and is written as one argument named 'arguments'")
+                self._draft.lose_arguments(index, i)
             elif self._call_text is _pythonic_calls:
                 for key in call.arguments:
                     if not key.isidentifier() and not _READABLE_KEY.fullmatch(key):
-                        self.losses.append(f"{place} has the key {key!r}, which cannot be read back")
+                        self._draft.lose_key(index, i, key)
 
     def _result(self, name: str | None, content: object, index: int) -> None:
         """A tool's result, in a fence of its own."""
-        said = result_of(content, self._mode) if isinstance(content, (str, tuple)) else content
+        said = result_of(content, self._mode)
         text = said if isinstance(said, str) else "" if said is None else json_text(said)
         media = self._parts(content, index, media_only=True) if isinstance(content, tuple) else ""
-        results = self._results
-        self._add("user", f"```tool_output\n{quote(f'{name or _NAMELESS}: {text}')}\n```{media}", "\n" if results else "\n\n")
+        gap = "\n" if self._results else "\n\n"
+        self._add("user", f"```tool_output\n{quote(name or _NAMELESS)}: {quote(text)}\n```{media}", gap)
         self._results = True
 
 
@@ -318,11 +291,6 @@ def _json_calls(calls: Sequence[Call]) -> str:
     return written[0] if len(written) == 1 else f"[{', '.join(written)}]"
 
 
-def _declare(tool: Tool) -> str:
-    """The function as a list entry, quoted."""
-    return quote("  " + json_lines(tool.function, 1))
-
-
-@lru_cache(maxsize=1024)
-def _declared(key: bytes) -> str:
-    return _declare(cached_tool(key))
+def _declare(tool: Tool) -> Declared:
+    """The function as a list entry."""
+    return quote("  " + json_lines(tool.function, 1)), ()

@@ -8,29 +8,21 @@ departs from the templates, and why.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import ClassVar, Final, Literal
+from functools import partial
+from typing import ClassVar, Final, Literal, TypeAlias
 
-from gemma_tools.formats.base import Opens, Recovery, ToolChoice
+from gemma_tools.formats.base import Opens, Recovery
+from gemma_tools.formats.brace.declaration import Declaration, Piece, declare_in_full
 from gemma_tools.formats.brace.format import BraceFormat
 from gemma_tools.formats.brace.tokens import Dialect
-from gemma_tools.formats.brace.writer import Declaration, Notation, Piece
-from gemma_tools.formats.rendering import (
-    STRING_LENGTHS,
-    Declared,
-    ToolContent,
-    check_option,
-    declare_all,
-    write_calls,
-    write_result,
-)
-from gemma_tools.jsontext import check_json, is_mapping
-from gemma_tools.prompt import Prompt, quote, unquote
-from gemma_tools.request import MEDIA_PARTS, Content, Message, Part, RawMessage, RawTool, Tool
+from gemma_tools.formats.brace.writer import Notation
+from gemma_tools.formats.options import Declarations, ToolContent
+from gemma_tools.formats.rendering import Declare, Declared, Draft, Request, write_result
+from gemma_tools.jsontext import is_mapping
+from gemma_tools.prompt import quote, unquote
+from gemma_tools.request import MEDIA_PARTS, Content, Message, Part, Tool
 from gemma_tools.schema.declare import Path, Schema
-from gemma_tools.validation import cached_tool, validate, validate_tools
 
 _DECLARE: Final = ("<|tool>", "<tool|>")
 _CHANNEL: Final = ("<|channel>", "<channel|>")
@@ -51,7 +43,8 @@ class Gemma4Format(BraceFormat):
     recovery: Recovery = "schema"
     tool_content: ToolContent = "string"
     variant: Literal["small", "large", "diffusion"] = "small"
-    revision: str = "2026-07-09"
+    revision: Literal["2026-07-09"] = "2026-07-09"
+    declarations: Declarations = "template"
     longest_string: int = 4096
 
     name: ClassVar[str] = "gemma4"
@@ -79,170 +72,209 @@ class Gemma4Format(BraceFormat):
     )
     thought: ClassVar[tuple[str, str] | None] = ("<|channel>thought\n", "<channel|>")
     stop: ClassVar[tuple[str, ...]] = ("<turn|>", "<eos>", "<|tool_response>")
+    declares: ClassVar[tuple[str, str]] = _DECLARE
 
     @property
     def dialect(self) -> Dialect:
         """See `BraceFormat.dialect`."""
         return _DIALECT
 
-    def __post_init__(self) -> None:
-        check_option("exact", self.exact, (False, True))
-        check_option("recovery", self.recovery, ("strict", "schema", "eager"))
-        check_option("tool_content", self.tool_content, ("string", "json_object"))
-        check_option("variant", self.variant, ("small", "large", "diffusion"))
-        check_option("revision", self.revision, ("2026-07-09",))
-        check_option("longest_string", self.longest_string, STRING_LENGTHS)
+    @property
+    def _declare(self) -> Declare:
+        return _IN_FULL if self.declarations == "full" else _AS_TEMPLATE[self.exact]
 
-    def render(
-        self,
-        messages: Sequence[RawMessage],
-        tools: Sequence[RawTool] | None = None,
-        *,
-        tool_choice: ToolChoice = "auto",
-        add_generation_prompt: bool = True,
-        enable_thinking: bool = False,
-        preserve_thinking: bool = False,
-    ) -> Prompt:
-        """See `Format.render`."""
-        conversation, declared, choice = validate(messages, tools, tool_choice)
-        if choice.mode == "none":
-            declared = ()
-        losses: list[str] = []
-        media: list[Part] = []
-        out = ["<bos>"]
-        first = conversation[0]
-        start = int(first.role in ("system", "developer"))
-        if enable_thinking or declared or start:
-            out.append("<|turn>system\n<|think|>\n" if enable_thinking else "<|turn>system\n")
-            if start:
-                # The template writes a space behind each part of a list, and here only.
-                parts = first.content if isinstance(first.content, tuple) else ()
-                out += [self._part(part, False, media) + " " for part in parts] or [self._body(first.content, False, media)]
-            texts, lost = declare_all(declared, _declared, _declare, self.exact)
-            losses += lost
-            out += [f"<|tool>{text}<tool|>" for text in texts]
-            out.append("<turn|>\n")
-        end = self._turns(conversation, start, preserve_thinking, add_generation_prompt, out, losses, media)
-        opens: Opens = "content"
-        if add_generation_prompt:
-            if not end:
-                out.append("<|turn>model\n")
-                if self.variant == "large" and not enable_thinking:
-                    out.append("<|channel>thought\n<channel|>")
-            elif end == "results" and enable_thinking:
-                out.append("<|channel>thought\n")
-                opens = "reasoning"
-        return Prompt("".join(out), self.controls, opens=opens, stop=self.stop, losses=tuple(losses), media=tuple(media))
+    def _render(self, request: Request, draft: Draft) -> Opens:
+        thinking, lead, out = request.enable_thinking, request.lead, draft.out
+        writer = _Turns(self, draft, thoughts_from=_after_last_user(request.messages), preserved=request.preserve_thinking)
+        out.append("<bos>")
+        if thinking or request.tools or lead:
+            out.append("<|turn>system\n<|think|>\n" if thinking else "<|turn>system\n")
+            out += writer.system(lead) if lead else ()
+            out += (*self._declarations(request.tools, draft), "<turn|>\n")
+        end = writer.write(_group(request.messages, int(lead is not None)), request.add_generation_prompt)
+        if not request.add_generation_prompt:
+            return "content"
+        if not end:
+            out.append(_HEADERS["assistant"])
+            if self.variant == "large" and not thinking:
+                out.append("<|channel>thought\n<channel|>")
+        elif end == "results" and thinking:
+            out.append("<|channel>thought\n")
+            return "reasoning"
+        return "content"
 
-    def _turns(
-        self,
-        messages: tuple[Message, ...],
-        start: int,
-        preserve_thinking: bool,
-        add_generation_prompt: bool,
-        out: list[str],
-        losses: list[str],
-        media: list[Part],
-    ) -> str:
-        """Write the turns; what the last one, still open, ends with: "calls", "results", or nothing when it is closed."""
-        exact = self.exact
-        last_user = len(messages) - 1
-        while last_user >= 0 and messages[last_user].role != "user":
-            last_user -= 1
-        previous, end, at = "", "", start
-        while at < len(messages):
-            message, index = messages[at], at
-            role, content, calls, _, name, _, reasoning, responses = message
-            at += role != "tool"
-            results = at
-            if role == "tool" or (calls and not (exact and responses)):
-                while at < len(messages) and messages[at].role == "tool":
-                    at += 1
-            answers = at > results or bool(responses)
-            if role == "tool":
-                losses.append(f"messages[{index}] follows no call{' and is dropped' if exact else ''}")
-                if exact:
-                    previous = "tool" if self.variant == "diffusion" else previous
-                    continue
-                role, content, name = "assistant", None, None
-            if role != "assistant" or previous != "assistant":
-                out.append(_HEADERS[role])
-            previous = role
-            if name is not None:
-                losses.append(f"messages[{index}].name: turns carry no speaker's name")
-            if role != "assistant":
-                out += (self._body(content, False, media), "<turn|>\n")
+    def _turn(self, messages: tuple[Message, ...], draft: Draft) -> None:
+        _Turns(self, draft).write(_group(messages), False)
+
+    def _value(self, value: object) -> str:
+        return unquote(_NOTATION.value(value))
+
+
+_Turn: TypeAlias = tuple[int, Message | None, tuple[Message, ...]]
+"""A message with the tool results that belong to it, and where it begins in the request's messages.
+
+Results that follow no call stand alone: they have no message.
+"""
+
+
+def _group(messages: tuple[Message, ...], start: int = 0) -> list[_Turn]:
+    """The messages from `start` on: calls with the results that follow them, and every other message on its own."""
+    turns: list[_Turn] = []
+    place, end = start, len(messages)
+    while place < end:
+        message, after = messages[place], place + 1
+        alone = message.role == "tool"
+        if alone or message.tool_calls:
+            while after < end and messages[after].role == "tool":
+                after += 1
+            turns.append((place, None, messages[place:after]) if alone else (place, message, messages[place + 1 : after]))
+        else:
+            turns.append((place, message, ()))
+        place = after
+    return turns
+
+
+def _after_last_user(messages: tuple[Message, ...]) -> int:
+    """The place after the last user message."""
+    at = len(messages)
+    while at and messages[at - 1].role != "user":
+        at -= 1
+    return at
+
+
+class _Turns:
+    """Writes turns. What the model and its tools say in a row is one turn, which stays open as long as results may follow.
+
+    Past thoughts are written for messages from `thoughts_from` on, and with `preserved` for all that have calls.
+    """
+
+    def __init__(self, form: Gemma4Format, draft: Draft, *, thoughts_from: int = 0, preserved: bool = False) -> None:
+        self._exact = form.exact
+        self._mode = form.tool_content
+        self._header_after_results = form.variant == "diffusion"
+        self._draft = draft
+        self._out = draft.out
+        self._thoughts_from = thoughts_from
+        self._preserved = preserved
+        self._previous = ""
+        """The role of the last turn; "tool" where the model's header is to be written again."""
+
+    def system(self, message: Message) -> list[str]:
+        """The system text. The template writes a space after each part of a list, and here only."""
+        content = message.content
+        return [self._part(part) + " " for part in content] if isinstance(content, tuple) else [self._body(content)]
+
+    def write(self, turns: list[_Turn], go_on: bool) -> str:
+        """Write turns; what the last one, still open, ends with: "calls", "results", or nothing when it is closed."""
+        end = ""
+        for number, (place, message, results) in enumerate(turns, 1):
+            dropped = self._exact and results and (message is None or message.tool_responses)
+            if message is not None and message.role != "assistant":
+                self._other(place, message)
                 end = ""
-                continue
-            if reasoning and (index > last_user or (preserve_thinking and calls)):
-                out.append(f"<|channel>thought\n{quote(reasoning)}\n<channel|>")
-            text = self._body(content, True, media)
-            if _OPENER_AS_TEXT in text:
-                losses.append(f"messages[{index}]: what follows an unclosed thought stays text, where the template drops it")
-            # In Gemma's own shape, calls and their tool_responses in one message, the text is what the model said after them.
-            text_last = bool(responses) or (exact and bool(calls))
-            if not text_last:
-                out.append(text)
-                if text and calls:
-                    losses.append(
-                        f"messages[{index}]: its text stands before its calls, where the template writes it behind results"
-                    )
-            if calls:
-                write_calls(_NOTATION, message, index, out, losses)
-            for response in responses:
-                out.append(_NOTATION.write_response(response.name or "unknown", response.response))
-            for place in range(results, at):
-                self._result(message, messages[place], place, out, losses, media)
-                previous = "tool" if self.variant == "diffusion" else previous
-            if text_last:
-                out.append(text)
-            missing = len(calls) - len(responses) - (at - results)
-            if missing > 0:
-                losses.append(f"messages[{index}]: calls without a result: {missing}")
-            following = self._following(messages, at)
-            end = "results" if answers else "calls" if calls else ""
-            if end == "calls" and (exact or not (following or add_generation_prompt)):
-                out.append("<|tool_response>")
-            elif following != "assistant" and (following or not end or (text_last and text.strip())):
-                out.append("<turn|>\n")
-                end = end if exact else ""
+            elif message is not None or not dropped:
+                end = self._model(place, message, () if dropped else results, self._following(turns, number), go_on)
+            if dropped:  # the template drops results that follow no call, or calls with `tool_responses`
+                self._draft.losses.append(f"messages[{place + (message is not None)}] follows no call and is dropped")
+            if results and self._header_after_results:
+                self._previous = "tool"
         return end
 
-    def _following(self, messages: tuple[Message, ...], at: int) -> str:
-        """The role of the turn that follows; results that follow no call make a turn, unless they are dropped."""
-        while at < len(messages):
-            role = messages[at].role
-            if role != "tool":
-                return role
-            if not self.exact:
-                return "assistant"
-            at += 1
-        return ""
+    def _following(self, turns: list[_Turn], number: int) -> str:
+        """Whose turn is `turns[number]`, if any. Results that follow no call make a turn of the model, or are dropped."""
+        if number == len(turns):
+            return ""
+        message = turns[number][1]
+        if message is not None:
+            return message.role
+        return self._following(turns, number + 1) if self._exact else "assistant"
 
-    def _result(
-        self, message: Message, result: Message, index: int, out: list[str], losses: list[str], media: list[Part]
-    ) -> None:
-        """Write a result, and placeholders for its media behind it."""
-        name = result.called or result.name
-        if self.exact:  # the template compares ids, absent ones too, and the last call that matches gives the name
-            name = next((call.name for call in reversed(message.tool_calls) if call.id == result.tool_call_id), result.name)
-        if result.called is None and message.tool_calls:
-            losses.append(f"messages[{index}] answers no call before it")
-        out.append(write_result(_NOTATION, name or "unknown", result.content, self.tool_content))
-        if isinstance(result.content, tuple):
-            out += [self._part(part, False, media) for part in result.content if part["type"] != "text"]
+    def _other(self, index: int, message: Message) -> None:
+        """Write what is not the model's."""
+        if message.name is not None:
+            self._draft.lose_name(index)
+        self._out.append(f"{_HEADERS[message.role]}{self._body(message.content)}<turn|>\n")
+        self._previous = message.role
 
-    def _body(self, content: Content, model: bool, media: list[Part]) -> str:
+    def _model(self, place: int, said: Message | None, results: tuple[Message, ...], following: str, go_on: bool) -> str:
+        """Write what the model says, its calls and their results; what its turn, still open, ends with."""
+        out = self._out
+        if self._previous != "assistant":
+            out.append(_HEADERS["assistant"])
+        self._previous = "assistant"
+        message = _NOTHING if said is None else said
+        calls, responses, reasoning = message.tool_calls, message.tool_responses, message.reasoning
+        if said is None:
+            self._draft.losses.append(f"messages[{place}] follows no call")
+        elif message.name is not None:
+            self._draft.lose_name(place)
+        if reasoning and (place >= self._thoughts_from or (self._preserved and calls)):
+            out.append(f"<|channel>thought\n{quote(reasoning)}\n<channel|>")
+        text = "" if message.content is None else self._said(place, message.content)
+        # In Gemma's own shape, `tool_responses`, the text is what the model said after them; the template writes it always so.
+        last = bool(responses or (self._exact and calls))
+        if not last:
+            out.append(text)
+            if text and calls:
+                self._lose_order(place)
+        if calls:
+            self._draft.calls(_NOTATION, message, place)
+        for response in responses:
+            out.append(_NOTATION.write_response(response.name or "unknown", response.response))
+        if results:
+            self._results(message, results, place + (said is not None))
+        if len(calls) > len(responses) + len(results):
+            missing = len(calls) - len(responses) - len(results)
+            self._draft.losses.append(f"messages[{place}]: calls without a result: {missing}")
+        if last:
+            out.append(text)
+        end = "results" if results or responses else "calls" if calls else ""
+        return self._close(end, following, go_on, answered=last and bool(text.strip()))
+
+    def _said(self, index: int, content: Content) -> str:
+        text = self._body(content, model=True)
+        if _OPENER_AS_TEXT in text:
+            self._draft.losses.append(
+                f"messages[{index}]: what follows an unclosed thought stays text, where the template drops it"
+            )
+        return text
+
+    def _lose_order(self, index: int) -> None:
+        self._draft.losses.append(
+            f"messages[{index}]: its text stands before its calls, where the template writes it behind results"
+        )
+
+    def _close(self, end: str, following: str, go_on: bool, *, answered: bool) -> str:
+        """End a turn of the model, unless it goes on: then what it ends with."""
+        if end == "calls" and (self._exact or not (following or go_on)):
+            self._out.append(_NOTATION.response[0])
+        elif following != "assistant" and (following or not end or answered):
+            self._out.append("<turn|>\n")
+            return end if self._exact else ""  # the template then forgets that the turn is closed
+        return end
+
+    def _results(self, message: Message, results: tuple[Message, ...], place: int) -> None:
+        """Write the results of a message's calls, and placeholders for their media after them."""
+        for index, result in enumerate(results, place):
+            content = result.content
+            name = _name_by_id(message, result) if self._exact else result.called or result.name
+            if result.called is None and message.tool_calls:
+                self._draft.lose_question(index)
+            self._out.append(write_result(_NOTATION, name or "unknown", content, self._mode))
+            if isinstance(content, tuple):
+                self._out += [self._part(part) for part in content if part["type"] != "text"]
+
+    def _body(self, content: Content, *, model: bool = False) -> str:
         """The content of a turn, quoted: texts trimmed one by one, media as placeholders, nothing between them."""
         if isinstance(content, str):
             return quote((self._without_thoughts(content) if model else content).strip())
-        return "".join([self._part(part, model, media) for part in content]) if isinstance(content, tuple) else ""
+        return "".join([self._part(part, model=model) for part in content]) if isinstance(content, tuple) else ""
 
-    def _part(self, part: Part, model: bool, media: list[Part]) -> str:
-        """A part of a content list: its text, or a placeholder for what then goes into `media`."""
+    def _part(self, part: Part, *, model: bool = False) -> str:
+        """A part of a content list: its text, or a placeholder for what then goes into the draft's media."""
         if part["type"] == "text":
             return quote((self._without_thoughts(part["text"]) if model else part["text"]).strip())
-        media.append(part)
+        self._draft.media.append(part)
         return f"<|{MEDIA_PARTS[part['type']]}|>"
 
     def _without_thoughts(self, text: str) -> str:
@@ -252,24 +284,15 @@ class Gemma4Format(BraceFormat):
             return text
         *spans, rest = text.split(closer)
         kept = [span.split(opener, 1)[0] for span in spans]
-        return "".join([*kept, rest.split(opener, 1)[0] if self.exact else rest])
+        return "".join([*kept, rest.split(opener, 1)[0] if self._exact else rest])
 
-    def declaration(self, tool: RawTool) -> str:
-        """One tool as the system turn declares it, control tokens around it included."""
-        texts, _ = declare_all(validate_tools([tool]), _declared, _declare, self.exact)
-        return unquote(f"{_DECLARE[0]}{texts[0]}{_DECLARE[1]}")
 
-    def turn(self, message: RawMessage) -> str:
-        """One message as a turn of its own; a call is left open for its result."""
-        conversation, _, _ = validate([message])
-        out: list[str] = []
-        self._turns(conversation, 0, False, False, out, [], [])
-        return unquote("".join(out))
+_NOTHING: Final = Message("assistant")
 
-    def value(self, value: object) -> str:
-        """A JSON value as calls and results write it."""
-        check_json(value, "value")
-        return unquote(_NOTATION.value(value))
+
+def _name_by_id(message: Message, result: Message) -> str | None:
+    """The template compares ids, absent ones too, and the last call that matches gives the name."""
+    return next((call.name for call in reversed(message.tool_calls) if call.id == result.tool_call_id), result.name)
 
 
 def _property(declaration: Declaration, schema: Schema, path: Path) -> list[Piece]:
@@ -306,14 +329,12 @@ def _object(declaration: Declaration, schema: Schema, path: Path) -> list[Piece]
     return ["properties:{", (properties, path), "}"]
 
 
-def _declare(tool: Tool, exact: bool) -> Declared:
+def _declare(exact: bool, tool: Tool) -> Declared:
     return Declaration(_NOTATION, _property, exact, response=True).write(tool)
 
 
-@lru_cache(maxsize=1024)
-def _declared(key: bytes, exact: bool) -> Declared:
-    return _declare(cached_tool(key), exact)
-
+_AS_TEMPLATE: Final[dict[bool, Declare]] = {exact: partial(_declare, exact) for exact in (False, True)}
+_IN_FULL: Final[Declare] = partial(declare_in_full, _NOTATION)
 
 _DIALECT: Final = Dialect(
     controls=Gemma4Format.controls,

@@ -1,51 +1,182 @@
-"""What the renderers of the two brace formats share: option checks, declarations, and what a result says."""
+"""What the renderers share: the way from a request to a prompt, and what a result says.
+
+A family's renderer writes its turns to a `Draft`, which also takes what the family's format has no place for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias
+from typing import ClassVar, Final, NamedTuple, TypeAlias
 
-from gemma_tools.errors import InvalidRequest
+from gemma_tools.formats.base import Format, Opens, ToolChoice
 from gemma_tools.formats.brace.writer import Notation
-from gemma_tools.jsontext import read_json
-from gemma_tools.request import Content, Message, Tool
+from gemma_tools.formats.options import ToolContent, check_options
+from gemma_tools.jsontext import check_json, read_json
+from gemma_tools.prompt import Prompt, unquote
+from gemma_tools.request import Content, Message, Part, RawMessage, RawTool, Tool
+from gemma_tools.validation import cached_tool, validate, validate_tools
 
-ToolContent: TypeAlias = Literal["string", "json_object"]
 Declared: TypeAlias = tuple[str, tuple[str, ...]]
 """A declaration, quoted, and what it leaves unsaid."""
+Declare: TypeAlias = Callable[[Tool], Declared]
+"""Writes a declaration. Equal only where it is the same object, so that what it wrote can be remembered."""
 
 
-STRING_LENGTHS: Final = range(1, 4097)
-"""Where a grammar may end a string to which the schema sets no end, in characters."""
+class Request(NamedTuple):
+    """What `Format.render` was asked for, validated. `tools` are those that are declared."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...]
+    add_generation_prompt: bool
+    enable_thinking: bool
+    preserve_thinking: bool
+
+    @property
+    def lead(self) -> Message | None:
+        """The first message, if it instructs the model."""
+        first = self.messages[0]
+        return first if first.role in ("system", "developer") else None
 
 
-def check_option(name: str, value: object, allowed: Collection[object]) -> None:
-    """Refuse a format option that is not one of `allowed`.
+class Draft:
+    """A prompt while it is written: its pieces, what the format cannot say, and the media in the order of placeholders."""
 
-    Raises:
-        InvalidRequest: with the option's name as `param`.
-    """
-    if value not in allowed:
-        choices = f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else ", ".join(map(repr, allowed))
-        raise InvalidRequest(f"{value!r} is not one of {choices}", param=name, code="invalid_option")
+    def __init__(self) -> None:
+        self.out: list[str] = []
+        self.losses: list[str] = []
+        self.media: list[Part] = []
+
+    @property
+    def text(self) -> str:
+        """What has been written, quoted."""
+        return "".join(self.out)
+
+    def prompt(self, form: Format, stop: tuple[str, ...], opens: Opens = "content") -> Prompt:
+        """The finished prompt."""
+        losses, media = tuple(self.losses), tuple(self.media)
+        return Prompt(self.text, form.controls, opens=opens, stop=stop, losses=losses, media=media)
+
+    def lose_name(self, index: int) -> None:
+        """Report that a message has a speaker's name."""
+        self.losses.append(f"messages[{index}].name: turns carry no speaker's name")
+
+    def lose_thought(self, index: int, family: str) -> None:
+        """Report that a message has a thought."""
+        self.losses.append(f"messages[{index}].reasoning: {family} has no thought channel")
+
+    def lose_question(self, index: int) -> None:
+        """Report that a result has no call."""
+        self.losses.append(f"messages[{index}] answers no call before it")
+
+    def calls(self, notation: Notation, message: Message, index: int) -> None:
+        """Write the calls of a message, and report what of them the notation cannot say."""
+        for i, call in enumerate(message.tool_calls):
+            text, unreadable_key = notation.write_call(call.name, call.arguments)
+            self.out.append(text)
+            if not call.readable:
+                self.lose_arguments(index, i)
+            elif unreadable_key is not None:
+                self.lose_key(index, i, unreadable_key)
+
+    def lose_arguments(self, index: int, call: int) -> None:
+        """Report that a call's arguments are text that is not a JSON object."""
+        self.losses.append(f"{_place(index, call)} is no JSON object, and is written as one argument named 'arguments'")
+
+    def lose_key(self, index: int, call: int, key: str) -> None:
+        """Report that a call's arguments have a key that the notation cannot say."""
+        self.losses.append(f"{_place(index, call)} has the key {key!r}, which cannot be read back")
 
 
-def declare_all(
-    tools: Collection[Tool], cached: Callable[[bytes, bool], Declared], fresh: Callable[[Tool, bool], Declared], exact: bool
-) -> tuple[list[str], list[str]]:
-    """The declarations of `tools` and their losses; `cached` takes a tool's key, `fresh` a tool that has none."""
-    texts: list[str] = []
-    losses: list[str] = []
-    for tool in tools:
-        text, lost = cached(tool.key, exact) if tool.key is not None else fresh(tool, exact)
-        texts.append(text)
-        if lost:
-            losses += lost
-    return texts, losses
+def _place(index: int, call: int) -> str:
+    return f"messages[{index}].tool_calls[{call}].function.arguments"
 
 
-def result_of(content: Content, mode: ToolContent) -> object:
+class GemmaFormat(Format):
+    """What the formats of all families share: options that are checked, and rendering but for what is the family's own."""
+
+    stop: ClassVar[tuple[str, ...]]
+    """The control tokens that end the model's turn."""
+    declares: ClassVar[tuple[str, str]] = ("", "")
+    """What stands around a declaration."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def render(
+        self,
+        messages: Sequence[RawMessage],
+        tools: Sequence[RawTool] | None = None,
+        *,
+        tool_choice: ToolChoice = "auto",
+        add_generation_prompt: bool = True,
+        enable_thinking: bool = False,
+        preserve_thinking: bool = False,
+    ) -> Prompt:
+        """See `Format.render`.
+
+        Raises:
+            InvalidRequest: the request is not OpenAI's, or holds a part that the model cannot read.
+        """
+        conversation, declared, choice = validate(messages, tools, tool_choice)
+        if choice.mode == "none":
+            declared = ()
+        draft = Draft()
+        request = Request(conversation, declared, add_generation_prompt, enable_thinking, preserve_thinking)
+        return draft.prompt(self, self.stop, self._render(request, draft))
+
+    def declaration(self, tool: RawTool) -> str:
+        """See `Format.declaration`. Control tokens around it are included."""
+        [text] = self._declarations(validate_tools([tool]), Draft())
+        return unquote(text)
+
+    def turn(self, message: RawMessage) -> str:
+        """See `Format.turn`. A call is left open for its result."""
+        draft = Draft()
+        self._turn(validate([message]).messages, draft)
+        return unquote(draft.text)
+
+    def value(self, value: object) -> str:
+        """See `Format.value`."""
+        check_json(value, "value")
+        return self._value(value)
+
+    def _declarations(self, tools: Sequence[Tool], draft: Draft) -> list[str]:
+        """The declarations of `tools`, quoted, each with what stands around it."""
+        opened, closed = self.declares
+        declare = self._declare
+        texts: list[str] = []
+        for tool in tools:
+            text, losses = declare(tool) if tool.key is None else _remembered_declaration(declare, tool.key)
+            texts.append(f"{opened}{text}{closed}")
+            draft.losses += losses
+        return texts
+
+    @property
+    @abstractmethod
+    def _declare(self) -> Declare:
+        """Writes a declaration as the options ask for it; one object for equal options."""
+
+    @abstractmethod
+    def _render(self, request: Request, draft: Draft) -> Opens:
+        """Write the whole prompt, and return what the model's first character belongs to."""
+
+    @abstractmethod
+    def _turn(self, messages: tuple[Message, ...], draft: Draft) -> None:
+        """Write messages, without what begins or ends a prompt."""
+
+    @abstractmethod
+    def _value(self, value: object) -> str:
+        """A JSON value in the notation of calls."""
+
+
+@lru_cache(maxsize=2048)
+def _remembered_declaration(declare: Declare, key: bytes) -> Declared:
+    return declare(cached_tool(key))
+
+
+def result_of(content: object, mode: ToolContent) -> object:
     """What a tool result says: its text (parts joined as they are), or an object.
 
     In mode "json_object" a text that is a JSON object is read as one; any other text stays text.
@@ -63,9 +194,9 @@ def result_of(content: Content, mode: ToolContent) -> object:
 
 def write_result(notation: Notation, name: str, content: Content, mode: ToolContent) -> str:
     """A tool result with its control tokens. Histories are rendered again and again, so small results are remembered."""
-    if mode == "json_object" and isinstance(content, str) and len(content) <= _LARGEST_RESULT:
-        return _remembered_result(notation, name, content)
-    return notation.write_response(name, result_of(content, mode))
+    if content.__class__ is not str or len(content) > _LARGEST_RESULT:
+        return notation.write_response(name, result_of(content, mode))
+    return _remembered_result(notation, name, content, mode)
 
 
 _LARGEST_RESULT: Final = 2048
@@ -73,18 +204,5 @@ _LARGEST_RESULT: Final = 2048
 
 
 @lru_cache(maxsize=2048)
-def _remembered_result(notation: Notation, name: str, content: str) -> str:
-    return notation.write_response(name, result_of(content, "json_object"))
-
-
-def write_calls(notation: Notation, message: Message, index: int, out: list[str], losses: list[str]) -> None:
-    """Write the calls of a message, and report what of them the notation cannot say."""
-    for i, call in enumerate(message.tool_calls):
-        text, unreadable_key = notation.write_call(call.name, call.arguments)
-        out.append(text)
-        if unreadable_key is not None or not call.readable:
-            place = f"messages[{index}].tool_calls[{i}].function.arguments"
-            if call.readable:
-                losses.append(f"{place} has the key {unreadable_key!r}, which cannot be read back")
-            else:
-                losses.append(f"{place} is no JSON object, and is written as one argument named 'arguments'")
+def _remembered_result(notation: Notation, name: str, content: str, mode: ToolContent) -> str:
+    return notation.write_response(name, result_of(content, mode))

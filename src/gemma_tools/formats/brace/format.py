@@ -7,18 +7,19 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gemma_tools.formats.base import MOST_CALLS, Format, Opens, Recovery, ReplyParser, ToolChoice, check_max_calls
+from gemma_tools.formats.base import MOST_CALLS, Opens, Recovery, ReplyParser, ToolChoice, check_max_calls
 from gemma_tools.formats.brace.text import BraceParser
 from gemma_tools.formats.brace.tokens import Dialect
 from gemma_tools.formats.eager import EagerParser
 from gemma_tools.formats.reading import declared_tools
+from gemma_tools.formats.rendering import GemmaFormat
 from gemma_tools.request import RawTool
 
 if TYPE_CHECKING:
     from gemma_tools.grammar import Grammar
 
 
-class BraceFormat(Format):
+class BraceFormat(GemmaFormat):
     """A family that writes calls in the brace notation."""
 
     recovery: Recovery
