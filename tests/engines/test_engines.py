@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import aclosing
 from pathlib import Path
 from threading import Event, current_thread, main_thread
@@ -19,6 +21,7 @@ from gemma_tools.engines import (
     Capabilities,
     Constraint,
     Engine,
+    Generation,
     GenerationRequest,
     Sampling,
     create_engine,
@@ -34,7 +37,7 @@ from gemma_tools.errors import EngineError, EngineUnavailable, InvalidRequest, U
 from gemma_tools.prompt import Prompt
 from gemma_tools.testing import Script, ScriptedEngine
 from support.servers.llama import TINY_CONTROL, llama_server
-from support.servers.loopback import Faulty, chunked
+from support.servers.loopback import HANG, Faulty, chunked
 from support.servers.ollama import ollama_server
 from support.tiny import GREEDY, PARIS, endless, play, small_talk, weather, written
 
@@ -162,6 +165,30 @@ class TestOpenAI:
         ):
             assert written(engine, weather(), GREEDY).startswith(PARIS)
         assert [record for record in caplog.records if record.name == "gemma_tools"] == []
+
+    def test_a_question_that_hangs_holds_up_nobody_else_and_is_asked_until_it_is_answered(self) -> None:
+        def answer(text: str, prompt_tokens: int) -> list[bytes | str]:
+            choice = {"index": 0, "text": text, "finish_reason": "stop"}
+            usage = {"prompt_tokens": prompt_tokens, "completion_tokens": 1, "total_tokens": prompt_tokens + 1}
+            return [chunked(b"data: %b\n\ndata: [DONE]\n\n" % json.dumps({"choices": [choice], "usage": usage}).encode())]
+
+        cancel = Cancellation()
+        with (
+            Faulty([HANG], answer("", 9), answer("two", 20), answer("three", 20)) as server,
+            create_engine("vllm", model="m", url=f"{server.url}/v1") as engine,
+            ThreadPoolExecutor() as pool,
+        ):
+            first = pool.submit(play, engine.generate(GenerationRequest(small_talk(), GREEDY), cancel=cancel))
+            while not server.requests:
+                wait([first], timeout=0.01)
+            assert written(engine, small_talk()) == "two"
+            cancel.cancel()
+            assert first.result() == ([], Generation())
+            assert written(engine, small_talk()) == "three"
+        prompts = [json.loads(sent)["prompt"] for request in server.requests if (sent := request.partition(b"\r\n\r\n")[2])]
+        questions = [prompt for prompt in prompts if "weather" not in prompt]
+        assert questions == prompts[:2] == ["<start_of_turn>" * 8] * 2
+        assert {prompt.startswith("<bos>") for prompt in prompts[2:]} == {False}  # 8 tokens counted as 9: it adds its own
 
     def test_an_unknown_profile_lists_the_known(self) -> None:
         with pytest.raises(InvalidRequest, match=", ".join(PROFILES)):
