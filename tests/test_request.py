@@ -457,6 +457,39 @@ def test_accepted_fields_change_nothing(name: str) -> None:
     assert parse_request({"messages": [USER], name: "x"}) == parse_request({"messages": [USER]})
 
 
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"temperature": "0.5"}, "temperature: must be a number, got '0.5'"),
+        ({"temperature": 2.5}, "temperature: must be from 0 to 2, got 2.5"),
+        ({"max_tokens": 1.5}, "max_tokens: must be an integer, got 1.5"),
+        ({"n": True}, "n: must be an integer, got true"),
+        ({"top_k": 10**5000}, "top_k: must be from 0 to 2147483647, got a very large integer"),
+        ({"stream": "yes"}, "stream: must be a boolean, got 'yes'"),
+        ({"model": ["a"]}, "model: must be a string, got an array"),
+        ({"user_name": "me"}, "user_name: unrecognized request argument"),
+        ({"top_logprobs": 3}, "top_logprobs: requires logprobs=true"),
+        ({"logit_bias": {"5": None}}, "logit_bias.5: must be a number, got null"),
+        ({"response_format": "json"}, "response_format: must be an object, got 'json'"),
+        ({"tools": {"a": 1}}, "tools: must be an array, got an object"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content: must be a string or an array of parts, got 5"),
+        ({"messages": [USER, "x" * 100]}, f"messages[1]: must be an object, got '{'x' * 80}'..."),
+        ({"messages": [USER, {"role": "user", "content": [{1, 2}]}]}, "messages[1].content[0]: must be an object, got set"),
+        ({"messages": [{"role": "user", "name": 5}]}, "messages[0].name: must be a string, got 5"),
+        (
+            {"messages": [{"role": 10**5000}]},
+            "messages[0].role: a very large integer is not a role; roles are system, developer,",
+        ),
+        ({"messages": [assistant(call(name=5))]}, "messages[0].tool_calls[0].function.name: must be a string, got 5"),
+    ],
+)
+def test_errors_say_what_a_field_must_be(fields: dict[str, Any], error: str) -> None:
+    with pytest.raises(InvalidRequest) as wrong:
+        parse_request({"messages": [USER], **fields})
+    assert str(wrong.value).startswith(error)
+    assert str(wrong.value) == error or error.endswith(",")
+
+
 def test_a_body_that_is_no_object() -> None:
     assert refused([1]) == (None, "invalid_type")
     assert refused({}) == ("messages", "empty_array")

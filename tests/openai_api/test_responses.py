@@ -197,7 +197,7 @@ def test_a_conversation_becomes_chat_messages() -> None:
         ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "x"}]}]}, "input"),
         ({"input": [{"role": "wizard", "content": "Hi"}]}, "input"),
         ({"input": [{"type": "function_call", "call_id": "c", "arguments": "{}"}]}, "input"),
-        ({"input": [{"type": "reasoning", "summary": [{}]}]}, "input[0]"),
+        ({"input": [{"type": "reasoning", "summary": [{}]}]}, "input[0].summary[0].text"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"tools": [{"type": "function", "name": "a b"}]}, "tools[0].name"),
         ({"tools": "all"}, "tools"),

@@ -111,7 +111,7 @@ def _chat_request() -> type[BaseModel]:
 def _responses_request() -> type[BaseModel]:
     shared = {name: _field(name) for name in sorted((HONOURED | ACCEPTED) & FIELD_POLICY.keys())}
     own = {name: (kind, ... if name == "input" else None) for name, kind in _RESPONSES_ONLY.items()}
-    others: dict[str, Any] = {name: (Any, None) for name in sorted(ACCEPTED - FIELD_POLICY.keys())}
+    others: dict[str, Any] = dict.fromkeys(sorted(ACCEPTED - FIELD_POLICY.keys()), (Any, None))
     return create_model("ResponsesRequest", __config__=_CLOSED, **{**others, **shared, **own})
 
 

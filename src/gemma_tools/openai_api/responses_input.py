@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gemma_tools.errors import InvalidRequest
+from gemma_tools.validation.values import as_array, as_object, wrong_type
 
 Json = Mapping[str, Any]
 
@@ -86,7 +87,8 @@ def to_chat(body: Json) -> dict[str, Any]:
                 "responses are not stored; send the whole conversation in `input`", param=name, code="unsupported_parameter"
             )
         code = "unsupported_parameter" if name in REFUSED else "unknown_parameter"
-        raise InvalidRequest("this is not supported here", param=name, code=code)
+        message = "this is not supported" if name in REFUSED else "unrecognized request argument"
+        raise InvalidRequest(message, param=name, code=code)
     if "input" not in body:
         raise InvalidRequest("give the conversation", param="input", code="missing_required_parameter")
     chat = {name: value for name, value in body.items() if name in _SAME}
@@ -94,11 +96,11 @@ def to_chat(body: Json) -> dict[str, Any]:
     if "max_output_tokens" in body:
         chat["max_tokens"] = body["max_output_tokens"]
     if "tools" in body:
-        chat["tools"] = [_tool(tool, f"tools[{i}]") for i, tool in enumerate(_list(body["tools"], "tools"))]
-    text = _object(body.get("text", {}), "text")
+        chat["tools"] = [_tool(tool, f"tools[{i}]") for i, tool in enumerate(as_array(body["tools"], "tools"))]
+    text = as_object(body.get("text", {}), "text")
     if text.get("format") is not None:
-        chat["response_format"] = _response_format(_object(text["format"], "text.format"))
-    effort = _object(body.get("reasoning", {}), "reasoning").get("effort")
+        chat["response_format"] = _response_format(as_object(text["format"], "text.format"))
+    effort = as_object(body.get("reasoning", {}), "reasoning").get("effort")
     if effort is not None:
         chat["reasoning_effort"] = effort
     return chat
@@ -120,9 +122,9 @@ def _messages(given: Any, instructions: Any) -> list[dict[str, Any]]:
         messages.append({"role": "system", "content": instructions})
     if isinstance(given, str):
         return [*messages, {"role": "user", "content": given}]
-    for i, item in enumerate(_list(given, "input")):
+    for i, item in enumerate(as_array(given, "input")):
         param = f"input[{i}]"
-        item = _object(item, param)
+        item = as_object(item, param)
         kind = item.get("type") or "message"
         add = _ITEMS.get(kind) if isinstance(kind, str) else None
         if add is None:
@@ -140,8 +142,9 @@ def _add_message(messages: list[dict[str, Any]], item: Json, param: str) -> None
 
 
 def _add_reasoning(messages: list[dict[str, Any]], item: Json, param: str) -> None:
-    parts = item.get("content") or item.get("summary") or []
-    text = "".join(_text(part, param) for part in _list(parts, param))
+    where = f"{param}.content" if item.get("content") else f"{param}.summary"
+    parts = as_array(item.get("content") or item.get("summary") or [], where)
+    text = "".join(_text(part, f"{where}[{i}]") for i, part in enumerate(parts))
     if text:
         _assistant(messages, after=("reasoning_content", "content", "tool_calls"))["reasoning_content"] = text
 
@@ -178,7 +181,7 @@ def _content(content: Any, param: str) -> Any:
     """Content as chat has it: text parts pass under their own names, images and unknown parts do not."""
     if not isinstance(content, list):
         return content
-    parts = [_object(part, f"{param}[{i}]") for i, part in enumerate(content)]
+    parts = [as_object(part, f"{param}[{i}]") for i, part in enumerate(content)]
     return [_image(part) if part.get("type") == "input_image" else part for part in parts]
 
 
@@ -187,7 +190,7 @@ def _image(part: Json) -> Json:
 
 
 def _tool(tool: Any, param: str) -> dict[str, Any]:
-    tool = _object(tool, param)
+    tool = as_object(tool, param)
     if tool.get("type") != "function":
         raise _unsupported(f"a tool of type {tool.get('type')!r}", f"{param}.type")
     function = {key: tool[key] for key in ("name", "description", "parameters", "strict") if tool.get(key) is not None}
@@ -201,22 +204,10 @@ def _response_format(wanted: Json) -> dict[str, Any]:
 
 
 def _text(part: Any, param: str) -> str:
-    text = _object(part, param).get("text")
+    text = as_object(part, param).get("text")
     if not isinstance(text, str):
-        raise InvalidRequest("each part needs a `text`", param=param, code="invalid_type")
+        raise wrong_type("a string", text, f"{param}.text")
     return text
-
-
-def _object(value: Any, param: str) -> Json:
-    if not isinstance(value, Mapping):
-        raise InvalidRequest("this must be an object", param=param, code="invalid_type")
-    return value
-
-
-def _list(value: Any, param: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise InvalidRequest("this must be an array", param=param, code="invalid_type")
-    return value
 
 
 def _unsupported(what: str, param: str) -> InvalidRequest:

@@ -19,6 +19,7 @@ from gemma_tools.validation.values import (
     check_number,
     check_object,
     check_text,
+    shown,
     wrong_type,
 )
 
@@ -150,7 +151,7 @@ def _response_format(value: object) -> ResponseFormat | None:
     if kind == "text" or kind == "json_object":
         return ResponseFormat(kind)
     if kind != "json_schema":
-        raise InvalidRequest(f"{kind!r} is not one of text, json_object, json_schema", param="response_format.type")
+        raise InvalidRequest(f"{shown(kind)} is not one of text, json_object, json_schema", param="response_format.type")
     where = "response_format.json_schema"
     wrapper = check_object(given.get("json_schema"), where) or {}
     schema = check_object(wrapper.get("schema"), f"{where}.schema")

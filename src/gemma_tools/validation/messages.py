@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.jsontext import check_json, is_mapping, read_json
 from gemma_tools.request import MEDIA_PARTS, Call, Content, Message, Part, RawMessage, ToolResponse
-from gemma_tools.validation.values import as_array, as_object, check_name, check_text, within, wrong_type
+from gemma_tools.validation.values import as_array, as_object, check_name, check_text, shown, within, wrong_type
 
 _new: Final = tuple.__new__
 """Makes a named tuple of all its fields, in half the time of a call of its class."""
@@ -82,7 +82,7 @@ class _Ledger:
 
 
 def _unknown_role(role: object) -> InvalidRequest:
-    message = f"{role!r} is not a role; roles are system, developer, user, assistant and tool"
+    message = f"{shown(role)} is not a role; roles are system, developer, user, assistant and tool"
     return InvalidRequest(message, param=".role", code="missing" if role is None else "invalid_value")
 
 
@@ -221,7 +221,7 @@ def _part(raw: object, where: str) -> Part:
         return part
     if not isinstance(kind, str) or kind not in _TEXT_PARTS:
         raise InvalidRequest(
-            f"{kind!r} is not a kind of part that Gemma reads; text, image_url and input_audio are",
+            f"{shown(kind)} is not a kind of part that Gemma reads; text, image_url and input_audio are",
             param=f"{where}.type",
             code="missing" if kind is None else "unsupported_content",
         )

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, cast
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.jsontext import check_json
 from gemma_tools.request import RawChoice, RawTool, Tool, ToolChoice
-from gemma_tools.validation.values import as_array, as_object, check_name, check_text, within, wrong_type
+from gemma_tools.validation.values import as_array, as_object, check_name, check_text, shown, within, wrong_type
 
 _LARGEST_KEY: Final = 1 << 16
 """In bytes. Larger tools are not cached, so that the cache stays within 64 MiB."""
@@ -57,7 +57,7 @@ def cached_tool(key: bytes) -> Tool:
 def _checked_tool(raw: Mapping[str, Any], key: bytes | None) -> Tool:
     check_json(raw, "")
     if raw.get("type", "function") != "function":
-        message = f"tools of type {raw['type']!r} are not supported, only functions"
+        message = f"tools of type {shown(raw['type'])} are not supported, only functions"
         raise InvalidRequest(message, param=".type", code="unsupported_tool")
     function = raw.get("function")
     if function is None:
@@ -105,12 +105,12 @@ def _choice(choice: str | Mapping[str, Any]) -> ToolChoice:
     if choice == "required":
         return ToolChoice("required")
     if not isinstance(choice, Mapping):
-        raise InvalidRequest(f"{choice!r} is not none, auto, required or an object that names tools", param="tool_choice")
+        raise InvalidRequest(f"{shown(choice)} is not none, auto, required or an object that names tools", param="tool_choice")
     kind = choice.get("type")
     if kind == "function":
         return ToolChoice("required", frozenset((_chosen(choice, "tool_choice.function.name"),)))
     if kind != "allowed_tools":
-        raise InvalidRequest(f"{kind!r} is not a kind of choice; function and allowed_tools are", param="tool_choice.type")
+        raise InvalidRequest(f"{shown(kind)} is not a kind of choice; function and allowed_tools are", param="tool_choice.type")
     allowed = choice.get("allowed_tools", choice)
     mode, tools = (allowed.get("mode"), allowed.get("tools")) if isinstance(allowed, Mapping) else (None, None)
     if mode not in ("auto", "required") or not isinstance(tools, (list, tuple)) or not tools:

@@ -90,7 +90,7 @@ def as_array(value: object, param: str) -> list[Any] | tuple[Any, ...]:
 
 def wrong_type(expected: str, value: object, param: str) -> InvalidRequest:
     """The error that `value` is not what is `expected`."""
-    return InvalidRequest(f"must be {expected}, got {_shown(value)}", param=param, code="invalid_type")
+    return InvalidRequest(f"must be {expected}, got {shown(value)}", param=param, code="invalid_type")
 
 
 def within(wrong: InvalidRequest, where: str) -> InvalidRequest:
@@ -100,11 +100,11 @@ def within(wrong: InvalidRequest, where: str) -> InvalidRequest:
 
 def _bounded(value: Number, param: str, low: float, high: float) -> Number:
     if not low <= value <= high:
-        raise InvalidRequest(f"must be from {low} to {high}, got {_shown(value)}", param=param, code="out_of_range")
+        raise InvalidRequest(f"must be from {low} to {high}, got {shown(value)}", param=param, code="out_of_range")
     return value
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A value in an error: what JSON calls it, or itself if that is short."""
     if isinstance(value, Mapping):
         return "an object"
