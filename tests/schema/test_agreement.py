@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+from random import Random
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gemma_tools.formats import get_format
-from support.grammar_tools import ALL, properties, tool
+from gemma_tools.schema.check import value_fault
+from gemma_tools.schema.shape import shape_of
+from gemma_tools.schema.types import types_of
+from support.grammar_tools import ALL, BRACES, properties, random_text, tool
 
 DEFINITIONS = {
     "$defs": {"Code": {"type": "string"}, "Count": {"type": "integer"}},
@@ -76,3 +85,123 @@ def test_digits_stay_text_where_text_is_declared(notation: str, shape: str) -> N
 @pytest.mark.parametrize("shape", COUNTS)
 def test_text_becomes_a_number_where_a_number_is_declared(notation: str, shape: str) -> None:
     assert read(notation, quoted(notation, "31"), COUNTS[shape]) == 31
+
+
+TYPES = st.one_of(
+    st.sampled_from(["string", "STRING", "integer", "Integer", "number", "NUMBER", "boolean", "BOOLEAN"]).map(
+        lambda kind: {"type": kind}
+    ),
+    st.lists(
+        st.sampled_from(["string", "integer", "number", "BOOLEAN", "null", "NULL"]), min_size=1, max_size=3, unique_by=str.lower
+    ).map(lambda kinds: {"type": kinds}),
+)
+SCALARS = st.one_of(
+    TYPES,
+    # Which type a bare value has is told by the types alone: so no union here has texts, and numbers with limits of their own.
+    st.builds(lambda schema, other: {"anyOf": [schema, other]}, TYPES, TYPES),
+    st.sampled_from(
+        [
+            {"enum": ["02134", "Paris"]},
+            {"enum": [7, 42]},
+            {"enum": ["Paris", None]},
+            {"enum": [True, 42, "Paris"]},
+            {"type": "STRING", "enum": ["42", "true", "Paris"]},
+            {"type": ["string", "integer"], "enum": [42]},
+            {"const": "42"},
+            {"const": 42},
+            {"type": "string", "maxLength": 4},
+            {"type": "integer", "minimum": 10},
+            {"minLength": 2},
+            {"pattern": "^[0-9]+$"},
+            {"maximum": 50},
+            {"multipleOf": 0.5},
+        ]
+    ),
+)
+CONTAINERS = st.sampled_from(
+    [
+        {"type": "ARRAY", "items": {"type": "STRING"}},
+        {"items": {"type": "integer"}},
+        {"type": "object", "properties": {"a": {"type": "INTEGER"}}, "required": ["a"]},
+        {"properties": {"a": {"type": "string"}}, "additionalProperties": False},
+    ]
+)
+
+
+@st.composite
+def parameters(draw: st.DrawFn, leaves: st.SearchStrategy[dict[str, Any]]) -> dict[str, Any]:
+    """Parameters whose property `value` says what it is in some roundabout way."""
+    root: dict[str, Any] = properties("value", value={}) | {"$defs": {}}
+
+    def referred(schema: dict[str, Any]) -> dict[str, Any]:
+        name = f"T<{len(root['$defs'])}> a/b%"
+        pointer = draw(st.sampled_from(["named", "inside a list", "at an anchor"]))
+        if pointer == "at an anchor":
+            root["$defs"][name] = {**schema, "$anchor": f"t{len(root['$defs'])}"}
+            return {"$ref": "#" + root["$defs"][name]["$anchor"]}
+        root["$defs"][name] = schema if pointer == "named" else {"anyOf": [{"type": "null"}, schema]}
+        path = quote(name.replace("~", "~0").replace("/", "~1"))
+        return {"$ref": f"#/$defs/{path}" + ("" if pointer == "named" else "/anyOf/1")}
+
+    wrappers = [
+        referred,
+        lambda schema: {"allOf": [schema], "description": "wrapped"},
+        lambda schema: {"allOf": [{"title": "first"}, {"allOf": [schema]}]},
+        lambda schema: {"anyOf": [schema]},
+        lambda schema: {"oneOf": [schema], "nullable": True},
+        lambda schema: {"anyOf": [{"anyOf": [schema]}, {"type": "NULL"}]},
+        lambda schema: {"allOf": [schema], "nullable": True},
+        lambda schema: {**schema, "nullable": True},
+    ]
+    schema = draw(leaves)
+    for wrap in draw(st.lists(st.sampled_from(wrappers), max_size=3)):
+        schema = wrap(schema)
+    root["properties"]["value"] = schema
+    return root
+
+
+LEXEMES = ("02134", "42", "true", "null", "Paris", "1.5", "7", "auto")
+
+
+def readings(lexeme: str) -> list[Any]:
+    """What a value that was written without any marks may mean. That `null` is text is never meant."""
+    found: list[Any] = [{"true": True, "null": None}.get(lexeme, lexeme)]
+    if lexeme[0].isdigit():
+        found.append(float(lexeme) if "." in lexeme else int(lexeme))
+    return [*found, lexeme] if lexeme == "true" else found
+
+
+@settings(max_examples=150, deadline=None)
+@given(schema=parameters(SCALARS))
+def test_a_bare_value_is_read_as_something_that_the_schema_accepts_if_it_can_be(schema: dict[str, Any]) -> None:
+    types = shape_of(schema).member("value").types
+    for lexeme in LEXEMES:
+        meant = [value for value in readings(lexeme) if types is None or not types.isdisjoint(types_of(value))]
+        accepted = [value for value in meant if value_fault(json.dumps({"value": value}), schema) is None]
+        for notation, (family, options) in ALL.items():
+            (call,) = get_format(family, **options).parse(written(notation, lexeme), [tool("send", schema)]).tool_calls
+            if accepted:
+                assert value_fault(call.arguments_json, schema) is None, (notation, lexeme, call.arguments, accepted)
+
+
+@settings(max_examples=150, deadline=None)
+@given(schema=parameters(SCALARS | CONTAINERS))
+def test_the_declared_type_is_one_that_the_parser_reads(schema: dict[str, Any]) -> None:
+    types = shape_of(schema).member("value").types
+    for family in BRACES:
+        declaration = get_format(family).declaration(tool("send", schema))
+        # The type of a property is written last: it stands before the two brackets that close it and the properties.
+        *_, declared = re.findall(r'type:(?:<escape>|<\|"\|>)([A-Z]+)(?:<escape>|<\|"\|>)\}\},required', declaration)
+        assert types is None or declared.lower() in types, (declaration, types)
+
+
+@pytest.mark.parametrize("notation", ALL)
+@settings(max_examples=60, deadline=None)
+@given(schema=parameters(SCALARS | CONTAINERS), seed=st.integers(0, 2**32))
+def test_what_the_grammar_lets_through_is_what_the_check_accepts(notation: str, schema: dict[str, Any], seed: int) -> None:
+    format, tools = get_format(ALL[notation][0], **ALL[notation][1]), [tool("send", schema)]
+    grammar = format.grammar(tools, tool_choice="required", parallel=False)
+    text = random_text(grammar, Random(seed))
+    (call,) = format.parse(text, tools).tool_calls
+    if not grammar.losses:
+        assert value_fault(call.arguments_json, schema) is None, text

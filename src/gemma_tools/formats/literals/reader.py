@@ -149,7 +149,11 @@ class ArgumentReader:
                 kinds = _TYPE_OF_WORD[value]
                 if (value is word) is python:
                     return i
-            if kinds and shape.types is not None and shape.types.isdisjoint(kinds):
+            if (
+                kinds
+                and shape.types is not None
+                and (shape.types.isdisjoint(kinds) or (digits is not None and shape.textual and not digits.isdecimal()))
+            ):
                 return i
             separator = ", " if frame.filled else ""
             if frame.entry is ELEMENT:
