@@ -131,6 +131,7 @@ class FormatOptions(TypedDict, total=False):
     default_instruction: bool
     tool_style: Literal["pythonic", "json"]
     variant: Literal["small", "large", "diffusion", "3", "3n"]
+    declarations: Literal["template", "full"]
     revision: str
 
 
