@@ -98,6 +98,11 @@ AROUND = {
     "thought_open",
     "thought_opened_again",
     "label",
+    "thought_opener_missing",
+    "thought_only",
+    "channel_token",
+    "call_limit",
+    "repeated_call",
 }
 """What is reported of the text around calls at every level, because no call depends on it."""
 NO_CALL = {"undeclared", "unreadable", "cut"}

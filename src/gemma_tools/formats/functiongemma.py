@@ -271,4 +271,5 @@ _DIALECT: Final = Dialect(
     turn_start="<start_of_turn>",
     stop=FunctionGemmaFormat.stop,
     literal_delimiter=_NOTATION.delimiter,
+    declaration=("<start_function_declaration>", "<end_function_declaration>"),
 )

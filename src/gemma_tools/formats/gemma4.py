@@ -344,5 +344,7 @@ _DIALECT: Final = Dialect(
     turn_start="<|turn>",
     stop=Gemma4Format.stop,
     literal_delimiter='"',
+    declaration=("<|tool>", "<tool|>"),
     channel=_CHANNEL,
+    either="<|channel|>",
 )

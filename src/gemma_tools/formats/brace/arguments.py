@@ -1,302 +1,349 @@
 """Read the arguments of one call in the brace notation, driven by the tool's schema while it reads.
 
-What comes out is JSON text, piece by piece.
+    key:<escape>text<escape>,n:1,l:[true]}
+
+What comes out is JSON text, piece by piece. Nothing here calls itself, however deep the text is nested.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping
-from typing import Any, Final
+from typing import Final
 
+from gemma_tools.formats.brace.bare import STRING, read_bare
+from gemma_tools.formats.brace.escapes import has_raw_backslash, unescape
+from gemma_tools.formats.brace.frames import CLOSER_OF, QUOTES, Frame, closes, declared_key_ahead
+from gemma_tools.formats.brace.source import Call, Cut, Source, Unreadable, end_of
+from gemma_tools.formats.brace.strings import String
 from gemma_tools.formats.brace.tokens import WORD
-from gemma_tools.formats.brace.values import QUOTES, STRING, Position, Unreadable, ValueReader, find, unescape
+from gemma_tools.formats.reading import Reading
 from gemma_tools.schema import coerce
+from gemma_tools.schema.coerce import quote_json
+from gemma_tools.schema.shape import Shape, Types
 
 _KEY: Final = re.compile(rf"({WORD}):")
 _KEY_END: Final = re.compile(r"[:={}\[\],\"'`<]")
 _COLON_OR_OTHER: Final = re.compile(r"[:{}\[\],\"'`<)]")
-_CLOSER_OF: Final = {"{": "}", "[": "]", "(": ")"}
-_COMMA: Final = ", "
+_COMMAS: Final = re.compile(r"[,\s]*+")
 
 
-class BodyReader(ValueReader):
-    """The reader of one call's arguments; a subclass reads what is around calls."""
+class Arguments:
+    """The arguments of `call`; a frame is open for every bracket."""
 
-    def _body(self, pos: int, bracket: str, schema: Mapping[str, Any]) -> Position:
-        """Read the arguments from behind the opening `bracket`; return the position behind the one that closes them.
+    def __init__(self, source: Source, call: Call, shape: Shape) -> None:
+        self._source = source
+        self._buffer = source.buffer
+        self._call = call
+        self._shape = shape
+        self._frames: list[Frame] = []
+        self._wrapped = False
+
+    def read(self, pos: int, bracket: str) -> Reading[int]:
+        """Read from after the opening `bracket`; return the position after the one that closes it.
 
         Raises:
             Cut: the text ended before.
-            Unreadable: it is no call.
+            Unreadable: it is not a call.
         """
-        end_tag = self._dialect.end
-        out, quote_json = self._out, coerce.quote_json
-        plain_pair, plain_item = self._dialect.plain_pair, self._dialect.plain_item
         if bracket == "(":
-            self._repair("round_brackets", "round brackets around the arguments", pos)
-        self._root = root = schema
-        node = child = coerce.resolve(schema, root)
-        closer = _CLOSER_OF[bracket]
-        self._brackets = brackets = [closer]
-        frames: list[tuple[coerce.Schema | None, set[str]]] = []
-        wrapped = False
-        keys: set[str] = set()
-        in_array = False
-        first = True
-        expect_value = False
-        out.append("{")
-        while True:
-            text = self._text
-            if not expect_value:
-                # Most of what models write is plain pairs; what is not is read step by step below.
-                complete = False
-                while pair := plain_pair.match(text, pos):
-                    key, value, lexeme = pair.groups()
-                    types = coerce.types_of(coerce.member(node, key, root), root)
-                    textual = types is None or "string" in types
-                    if key in keys or (types == STRING if value is None else not textual):
-                        break
-                    json_value = quote_json(value) if value is not None else coerce.bare(lexeme, types) or quote_json(lexeme)
-                    out.append(f"{'' if first else _COMMA}{quote_json(key)}: {json_value}")
-                    keys.add(key)
-                    first = False
-                    pos = pair.end()
-                    complete = text[pos - 1] != ","
-                if not complete:
-                    plain = _KEY.match(text, pos)
-                    if plain:
-                        key, pos = plain[1], plain.end()
-                    else:
-                        text, pair = "", None
-                        pos, ahead = yield from self._ahead(pos)
-                        if ahead in "{(" and first and not frames and not wrapped:
-                            self._repair("brackets_twice", "the arguments stand in two pairs of brackets", pos)
-                            wrapped = True
-                            closer = brackets[0] = _CLOSER_OF[ahead]
-                            pos += 1
-                            continue
-                        if ahead == ",":
-                            self._repair("comma_surplus", "a comma with nothing behind it", pos)
-                            pos += 1
-                            continue
-                        if ahead in "}])" or ahead == end_tag:
-                            if not first:
-                                self._repair("comma_surplus", "a comma with nothing behind it", pos)
-                            key = None
-                        else:
-                            self._node = node
-                            pos, key = yield from self._key(pos, ahead)
-                        text = self._text
-                    if key is not None:
-                        if self._guarded:
-                            key = self._unbreak(key)
-                        if key in keys:
-                            self._repair("key_twice", "a key was written twice; the last value counts", pos)
-                        keys.add(key)
-                        out.append(f"{'' if first else _COMMA}{quote_json(key)}: ")
-                        child = coerce.member(node, key, root)
-                        expect_value = True
-            if expect_value and in_array:
-                types = coerce.types_of(child, root)
-                textual = types is None or "string" in types
-                while item := plain_item.match(text, pos):
-                    value, lexeme = item.groups()
-                    if types == STRING if value is None else not textual:
-                        break
-                    json_value = quote_json(value) if value is not None else coerce.bare(lexeme, types) or quote_json(lexeme)
-                    out.append(json_value if first else _COMMA + json_value)
-                    first = False
-                    pos = item.end()
-                    if text[pos - 1] != ",":
-                        expect_value = False
-            if expect_value:
-                expect_value = False
-                types = coerce.types_of(child, root)
-                if in_array and not first:
-                    out.append(_COMMA)
-                first = False
-                plain = pair = item = None
-                text = ""
-                pos, ahead = yield from self._ahead(pos)
-                if ahead in "{[":
-                    out.append(ahead)
-                    pos += 1
-                    frames.append((node, keys))
-                    closer = _CLOSER_OF[ahead]
-                    brackets.append(closer)
-                    in_array = ahead == "["
-                    node, keys, first = child, set(), True
-                    if not in_array:
-                        continue
-                    child = coerce.element(node, root)
-                    if not plain_item.match(self._text, pos):
-                        pos, ahead = yield from self._ahead(pos)
-                    if ahead not in "}])" and ahead != end_tag:
-                        expect_value = True
-                        continue
-                else:
-                    self._node = node
-                    pos = yield from self._leaf(pos, ahead, types)
-                text = self._text
-            # Behind a value, or at a closing bracket.
-            while True:
-                ahead = text[pos : pos + 1]
-                if ahead == ",":
-                    pos += 1
-                    if in_array:
-                        text = ""
-                        pos, ahead = yield from self._ahead(pos)
-                        if ahead in "}])" or ahead == end_tag:
-                            self._repair("comma_surplus", "a comma with nothing behind it", pos)
-                            text = self._text
-                            continue
-                        expect_value = True
-                    break
-                if ahead != closer:
-                    text = ""
-                    pos, ahead = yield from self._ahead(pos)
-                    text = self._text
-                    if ahead == ",":
-                        continue
-                    if ahead == end_tag:
-                        self._repair("bracket_missing", "closing brackets are missing before the end tag", pos)
-                        out.extend("]" if c == "]" else "}" for c in reversed(brackets))
-                        return pos
-                    if ahead not in "}])":
-                        text = ""
-                        self._node = node
-                        pos, separate = yield from self._missing_comma(pos, ahead)
-                        text = self._text
-                        if not separate:
-                            continue
-                        expect_value = in_array
-                        break
-                    if ahead != closer:
-                        if ahead in brackets:
-                            self._repair("bracket_missing", "a closing bracket is missing", pos)
-                            while closer != ahead:
-                                out.append("]" if closer == "]" else "}")
-                                brackets.pop()
-                                node, keys = frames.pop()
-                                closer = brackets[-1]
-                        elif ahead in "})" and closer in "})":
-                            self._repair("bracket_kind", "a bracket closed by one of another kind", pos)
-                        else:
-                            self._repair("bracket_surplus", "a closing bracket that closes nothing", pos)
-                            pos += 1
-                            continue
-                pos += 1
-                out.append("]" if closer == "]" else "}")
-                brackets.pop()
-                if not brackets:
-                    text = ""
-                    if wrapped:
-                        pos = yield from self._unwrap(pos)
-                    return pos
-                node, keys = frames.pop()
-                closer = brackets[-1]
-                in_array, first = closer == "]", False
-                if in_array:
-                    child = coerce.element(node, root)
+            self._call.repair("round_brackets", "round brackets around the arguments", pos - 1, pos)
+        frames = self._frames
+        frames.append(Frame(CLOSER_OF[bracket], self._shape))
+        self._call.out.append("{")
+        while frames:
+            pos = self._plain(pos)
+            if not frames:
+                break
+            pos, ahead = yield from self._ahead(pos)
+            if ahead == self._source.dialect.end:
+                self._call.repair("bracket_missing", "closing brackets are missing before the end tag", pos, pos)
+                self._close_down(0)
+                return pos
+            frame = frames[-1]
+            if ahead == "," and not (frame.in_array and frame.separated):
+                pos = self._comma(pos)
+            elif ahead in "}])":
+                pos = self._close(pos, ahead)
+            elif frame.separated:
+                pos = yield from self._entry(pos, ahead)
+            else:
+                pos = yield from self._unseparated(pos, ahead)
+        return (yield from self._unwrap(pos)) if self._wrapped else pos
 
-    def _unwrap(self, pos: int) -> Position:
+    def _ahead(self, pos: int) -> Reading[tuple[int, str]]:
+        """Pass over white space; return what stands there."""
+        at, ahead = self._source.look(pos)
+        if ahead is None:
+            at, ahead = yield from self._source.ahead(at)
+        if not ahead:
+            raise Cut
+        if at > pos:
+            self._call.repair("white_space", "white space between the tokens", pos, at)
+        return at, ahead
+
+    # Brackets and commas
+
+    def _comma(self, pos: int) -> int:
+        frame = self._frames[-1]
+        if frame.separated:
+            end = end_of(_COMMAS, self._buffer.text, pos)
+            self._call.repair("comma_surplus", "a comma with nothing before it", pos, pos + 1)
+            return end
+        frame.comma = True
+        return pos + 1
+
+    def _close(self, pos: int, bracket: str) -> int:
+        """Act on the closing `bracket` at `pos`."""
+        frames = self._frames
+        if frames[-1].comma:
+            self._call.repair("comma_surplus", "a comma with nothing after it", pos, pos)
+        if bracket != frames[-1].closer:
+            level = len(frames) - 1
+            while level >= 0 and frames[level].closer != bracket:
+                level -= 1
+            if level >= 0:
+                self._call.repair("bracket_missing", "a closing bracket is missing", pos, pos)
+                self._close_down(level + 1)
+            elif bracket in "})" and frames[-1].closer in "})":
+                self._call.repair("bracket_kind", "a bracket closed by one of another kind", pos, pos + 1)
+            else:
+                self._call.repair("bracket_surplus", "a closing bracket that closes nothing", pos, pos + 1)
+                frames[-1].comma = False
+                return pos + 1
+        self._close_down(len(frames) - 1)
+        return pos + 1
+
+    def _close_down(self, level: int) -> None:
+        """Close what is open until `level` frames are left."""
+        frames = self._frames
+        while len(frames) > level:
+            self._call.out.append("]" if frames.pop().in_array else "}")
+            if frames:
+                frames[-1].filled, frames[-1].comma = True, False
+
+    def _unwrap(self, pos: int) -> Reading[int]:
         """Pass over the bracket that closes those around the arguments."""
         pos, ahead = yield from self._ahead(pos)
         if ahead in "})":
             return pos + 1
-        if ahead == self._dialect.end:
-            self._repair("bracket_missing", "closing brackets are missing before the end tag", pos)
+        if ahead == self._source.dialect.end:
+            self._call.repair("bracket_missing", "closing brackets are missing before the end tag", pos, pos)
             return pos
         raise Unreadable(pos, "a closing bracket is missing")
 
-    def _key(self, pos: int, ahead: str) -> Generator[None, None, tuple[int, str]]:
-        """Read a key that is not a plain word, and the colon behind it."""
-        if ahead == self._dialect.delimiter or ahead in QUOTES:
+    # Entries
+
+    def _plain(self, pos: int) -> int:
+        """Take the entries at `pos` that need no second look, and the brackets and commas between them."""
+        text, frames = self._buffer.text, self._frames
+        while frames:
+            frame = frames[-1]
+            if frame.separated:
+                pos = self._plain_items(pos, frame) if frame.in_array else self._plain_pairs(pos, frame)
+            mark = text[pos : pos + 1]
+            if mark == frame.closer and not frame.comma:
+                self._close_down(len(frames) - 1)
+            elif mark == "," and not frame.separated:
+                frame.comma = True
+            else:
+                return pos
+            pos += 1
+        return pos
+
+    def _plain_pairs(self, pos: int, frame: Frame) -> int:
+        text, put, plain = self._buffer.text, self._call.out.append, self._source.dialect.plain_pair
+        while pair := plain.match(text, pos):
+            key, value, lexeme = pair.groups()
+            types = frame.shape.member(key).types
+            textual = types is None or "string" in types
+            if key in frame.keys or (types == STRING if value is None else not textual):
+                break
+            written = quote_json(value) if value is not None else coerce.bare(lexeme, types) or quote_json(lexeme)
+            put(f'{", " if frame.filled else ""}"{key}": {written}')
+            frame.keys.add(key)
+            frame.filled = True
+            pos = pair.end()
+            frame.comma = text[pos - 1] == ","
+            if not frame.comma:
+                break
+        return pos
+
+    def _plain_items(self, pos: int, frame: Frame) -> int:
+        text, put, plain = self._buffer.text, self._call.out.append, self._source.dialect.plain_item
+        types = frame.child.types
+        textual = types is None or "string" in types
+        while item := plain.match(text, pos):
+            value, lexeme = item.groups()
+            if types == STRING if value is None else not textual:
+                break
+            written = quote_json(value) if value is not None else coerce.bare(lexeme, types) or quote_json(lexeme)
+            put(f", {written}" if frame.filled else written)
+            frame.filled = True
+            pos = item.end()
+            frame.comma = text[pos - 1] == ","
+            if not frame.comma:
+                break
+        return pos
+
+    def _entry(self, pos: int, ahead: str) -> Reading[int]:
+        """Read the entry at `pos`; of a container only its opening bracket."""
+        frames, put = self._frames, self._call.out.append
+        frame = frames[-1]
+        if frame.in_array:
+            if frame.filled:
+                put(", ")
+            return (yield from self._value(pos, ahead))
+        if ahead in "{(" and len(frames) == 1 and not frame.filled and not self._wrapped:
+            self._call.repair("brackets_twice", "the arguments stand in two pairs of brackets", pos, pos + 1)
+            self._wrapped = True
+            frame.closer = CLOSER_OF[ahead]
+            return pos + 1
+        start = pos
+        plain = _KEY.match(self._buffer.text, pos)
+        if plain:
+            key, pos = plain[1], plain.end()
+            plain = None
+        else:
+            pos, key = yield from self._key(pos, ahead)
+        key = self._source.unbreak(key)
+        if key in frame.keys:
+            self._call.repair("key_twice", "a key was written twice; the last value counts", start, pos)
+        frame.keys.add(key)
+        put(f"{', ' if frame.filled else ''}{quote_json(key)}: ")
+        frame.child = frame.shape.member(key)
+        pos, ahead = yield from self._ahead(pos)
+        return (yield from self._value(pos, ahead))
+
+    def _unseparated(self, pos: int, ahead: str) -> Reading[int]:
+        """After a value where a comma belongs: pass over a stray delimiter, or see that an entry follows all the same."""
+        delimiter, frame = self._source.dialect.delimiter, self._frames[-1]
+        after = pos + len(delimiter)
+        if ahead == delimiter and (yield from closes(self._source, self._frames, after, delimiter)):
+            self._call.repair("delimiter_stray", "a delimiter that belongs to no string", pos, after)
+            return after
+        if frame.in_array:
+            follows = ahead == delimiter or ahead in "\"'`{["
+        else:
+            follows = yield from declared_key_ahead(self._source, frame, pos, ahead)
+        if not follows:
+            raise Unreadable(pos, "neither a comma nor a closing bracket after a value")
+        self._call.repair("comma_missing", "no comma between two values", pos, pos)
+        frame.comma = True
+        return pos
+
+    # Keys
+
+    def _key(self, pos: int, ahead: str) -> Reading[tuple[int, str]]:
+        """Read a key that is not a plain word, and the colon after it."""
+        if ahead == self._source.dialect.delimiter or ahead in QUOTES:
             return (yield from self._quoted_key(pos, ahead))
         scan = pos
         while True:
-            found = find(_KEY_END, self._text, scan)
-            if found is None:
-                scan = len(self._text)
-                yield from self._more()
-                continue
-            at, mark = found
-            if mark == ":":
+            at, mark = self._find(_KEY_END, scan)
+            if not mark:
+                scan = at
+                yield
+            elif mark == ":":
                 break
-            if mark == "=":
-                if not self._strict and not (yield from self._declared_with_equals(pos, at + 1)):
-                    self._repair("equals", "an equals sign instead of a colon", at)
+            elif mark == "=":
+                if not self._source.strict and not (yield from self._declared_with_equals(pos, at + 1)):
+                    self._call.repair("equals", "an equals sign instead of a colon", at, at + 1)
                     break
                 scan = at + 1
-            elif mark == "<" and not self._dialect.token.match(self._text, at):
+            elif mark == "<" and not self._source.dialect.token.match(self._buffer.text, at):
                 scan = at + 1
-                if not self._ended and self._dialect.is_begun(self._text, at):
+                if not self._buffer.ended and self._source.dialect.is_begun(self._buffer.text, at):
                     scan = at
-                    yield from self._more()
+                    yield
             else:
-                raise Unreadable(at, "no colon behind a key")
-        key = self._text[pos:at]
+                raise Unreadable(at, "no colon after a key")
+        key = self._buffer.text[pos:at]
         if key[-1:].isspace():
-            self._repair("white_space", "white space between the tokens", at)
             key = key.rstrip()
+            self._call.repair("white_space", "white space between the tokens", pos + len(key), at)
         return at + 1, key
 
-    def _quoted_key(self, pos: int, quote: str) -> Generator[None, None, tuple[int, str]]:
-        self._repair("key_quoted", "a key in quotes or delimiters", pos)
+    def _find(self, pattern: re.Pattern[str], scan: int) -> tuple[int, str]:
+        """Where `pattern` is found next, and what; or "", and where to go on.
+
+        Raises:
+            Cut: the text has ended.
+        """
+        text = self._buffer.text
+        found = pattern.search(text, scan)
+        if found is None and self._buffer.ended:
+            raise Cut
+        return (found.start(), found[0]) if found else (len(text), "")
+
+    def _quoted_key(self, pos: int, quote: str) -> Reading[tuple[int, str]]:
+        self._call.repair("key_quoted", "a key in quotes or delimiters", pos, pos + len(quote))
         start = scan = pos + len(quote)
         while True:
-            end = self._text.find(quote, scan)
-            tag = self._text.find(self._dialect.end, scan, end if end >= 0 else len(self._text))
+            end = self._buffer.text.find(quote, scan)
+            tag = self._buffer.text.find(self._source.dialect.end, scan, end if end >= 0 else len(self._buffer.text))
             if tag >= 0:
                 raise Unreadable(tag, "a key that is not closed")
             if end >= 0:
                 break
-            scan = max(start, len(self._text) - self._dialect.longest)
-            yield from self._more()
+            if self._buffer.ended:
+                raise Cut
+            scan = max(start, len(self._buffer.text) - self._source.dialect.longest)
+            yield
         at, ahead = yield from self._ahead(end + len(quote))
         if ahead == "=":
-            self._repair("equals", "an equals sign instead of a colon", at)
+            self._call.repair("equals", "an equals sign instead of a colon", at, at + 1)
         elif ahead != ":":
-            raise Unreadable(at, "no colon behind a key")
-        key = self._text[start:end]
-        return at + 1, unescape(key) if quote in QUOTES else key
+            raise Unreadable(at, "no colon after a key")
+        key = self._buffer.text[start:end]
+        return at + 1, unescape(key) if quote in QUOTES and not has_raw_backslash(key) else key
 
-    def _declared_with_equals(self, pos: int, scan: int) -> Generator[None, None, bool]:
+    def _declared_with_equals(self, pos: int, scan: int) -> Reading[bool]:
         """Whether what stands before the next colon, equals sign included, is a declared key."""
-        if self._node is None or not self._node.get("properties"):
+        shape = self._frames[-1].shape
+        if not shape.properties:
             return False
         while True:
-            found = find(_COLON_OR_OTHER, self._text, scan)
-            if found:
-                key = self._text[pos : found[0]].strip()
-                return found[1] == ":" and coerce.declares(self._node, key, self._root)
-            if self._ended:
+            try:
+                at, mark = self._find(_COLON_OR_OTHER, scan)
+            except Cut:
                 return False
-            scan = len(self._text)
-            yield from self._more()
+            if mark:
+                return mark == ":" and shape.declares(self._buffer.text[pos:at].strip())
+            scan = at
+            yield
 
-    def _missing_comma(self, pos: int, ahead: str) -> Generator[None, None, tuple[int, bool]]:
-        """What stands behind a value where a comma belongs: pass over a stray delimiter, or say that a value follows."""
-        delimiter = self._dialect.delimiter
-        in_array = self._brackets[-1] == "]"
-        if ahead == delimiter and (yield from self._closes(pos + len(delimiter), delimiter)):
-            self._repair("delimiter_stray", "a delimiter that belongs to no string", pos)
-            return pos + len(delimiter), False
-        if in_array:
-            separate = ahead == delimiter or ahead in "\"'`{["
+    # Values
+
+    def _value(self, pos: int, ahead: str) -> Reading[int]:
+        """Read the value at `pos`; of a container only its opening bracket."""
+        frame, delimiter = self._frames[-1], self._source.dialect.delimiter
+        types = frame.child.types
+        if ahead == delimiter and (yield from self._holds_container(pos + len(delimiter), types)):
+            self._call.repair("delimiter_stray", "a delimiter that belongs to no string", pos, pos + len(delimiter))
+            pos, ahead = yield from self._ahead(pos + len(delimiter))
+        if ahead in "{[":
+            frame.filled, frame.comma = True, False
+            self._call.out.append(ahead)
+            self._frames.append(Frame(CLOSER_OF[ahead], frame.child))
+            return pos + 1
+        quote = ahead if ahead == delimiter or ahead in QUOTES else ""
+        if ahead == "<":
+            quote = yield from self._source.spelling(pos, self._source.dialect.foreign)
+        if quote and quote != delimiter:
+            self._call.repair("quotes", "a string in quotes instead of delimiters", pos, pos + len(quote))
+        if quote:
+            string = String(self._source, self._call, self._frames, quote, types, pos + len(quote))
+            pos = yield from string.read()
         else:
-            separate = yield from self._key_follows(pos, ahead, declared=True)
-        if not separate:
-            raise Unreadable(pos, "neither a comma nor a closing bracket behind a value")
-        self._repair("comma_missing", "no comma between two values", pos)
-        return pos, True
+            pos = yield from read_bare(self._source, self._call, self._frames, pos, types)
+        frame.filled, frame.comma = True, False
+        return pos
 
-    def _leaf(self, pos: int, ahead: str, types: frozenset[str] | None) -> Position:
-        """Read a value that is no container."""
-        if ahead == self._dialect.delimiter:
-            return (yield from self._string(pos + len(ahead), ahead, types))
-        if ahead in QUOTES:
-            self._repair("quotes", "a string in quotes instead of delimiters", pos)
-            return (yield from self._string(pos + 1, ahead, types))
-        return (yield from self._bare(pos, types))
+    def _holds_container(self, pos: int, types: Types) -> Reading[bool]:
+        """Whether what was delimited, from `pos` on, is an object or a list where the schema wants one, and no string."""
+        if types is None or "string" in types:
+            return False
+        at, bracket = yield from self._source.ahead(pos)
+        if bracket not in ("{", "[") or ("object" if bracket == "{" else "array") not in types:
+            return False
+        return (yield from self._source.ahead(at + 1))[1] != "\\"

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gemma_tools.formats.base import MOST_CALLS, Opens, Recovery, ReplyParser, ToolChoice, check_max_calls
-from gemma_tools.formats.brace.text import BraceParser
+from gemma_tools.formats.brace.text import brace_parser
 from gemma_tools.formats.brace.tokens import Dialect
 from gemma_tools.formats.eager import EagerParser
 from gemma_tools.formats.reading import declared_tools
@@ -47,10 +47,11 @@ class BraceFormat(GemmaFormat):
         if max_calls is not None:
             check_max_calls(max_calls)
 
-        parser = BraceParser(self.dialect, tools, opens=opens, guarded=guarded, strict=self.recovery == "strict")
+        strict = self.recovery == "strict"
+        parser = brace_parser(self.dialect, tools, opens=opens, guarded=guarded, strict=strict, max_calls=max_calls)
         if self.recovery != "eager":
             return parser
-        return EagerParser(parser, declared_tools(tools), partial(BraceParser, self.dialect, None), max_calls=max_calls)
+        return EagerParser(parser, declared_tools(tools), partial(brace_parser, self.dialect, None), max_calls=max_calls)
 
     def grammar(
         self,

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-WORD: Final = r"[A-Za-z_][A-Za-z0-9_]*"
+WORD: Final = r"[A-Za-z_][A-Za-z0-9_]*+"
 """A key that needs no second look."""
-NUMERAL: Final = r"-?(?:0|[1-9][0-9]{0,4000})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+NUMERAL: Final = r"-?(?:0|[1-9][0-9]{0,4000}+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
 """A number in JSON's spelling. Python reads integers of at most 4300 digits."""
+VALUE_STARTS: Final = "<{[\"'`-0123456789tfn"
+"""What a value in the exact notation, or in JSON, may begin with."""
+_DELIMITERS: Final = ("<escape>", '<|"|>', "<ctrl46>")
+"""The string delimiters of all the families that write the notation."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,12 @@ class Dialect:
     """What ends the model's turn: turn end, end of text, start of a tool's response."""
     literal_delimiter: str
     """What a delimiter inside a string that goes on stands for."""
+    declaration: tuple[str, str]
+    """What stands around a tool's declaration in the prompt, and now and then around a call."""
     channel: tuple[str, str] | None = None
     """Opener and closer of the thought channel."""
+    either: str = ""
+    """A spelling that models write for the opener and for the closer."""
     fillers: tuple[str, ...] = ("<pad>", "<bos>")
     """Tokens of the vocabulary that engines let through now and then and that mean nothing."""
 
@@ -47,16 +55,38 @@ class Dialect:
         return re.compile("|".join(map(re.escape, self.tokens)))
 
     @cached_property
+    def text_tokens(self) -> tuple[str, ...]:
+        """Every spelling that is a control token in running text."""
+        return (*self.tokens, self.either) if self.either else self.tokens
+
+    @cached_property
+    def text_token(self) -> re.Pattern[str]:
+        """Any of `text_tokens`."""
+        return re.compile("|".join(map(re.escape, self.text_tokens)))
+
+    @cached_property
+    def foreign(self) -> tuple[str, ...]:
+        """The string delimiters of other families."""
+        return tuple(spelling for spelling in _DELIMITERS if spelling != self.delimiter)
+
+    @cached_property
     def plain_pair(self) -> re.Pattern[str]:
-        """A plain key with a plain value, and the comma behind it if another plain key follows."""
+        """A plain key with a plain value, and the comma after it if another plain pair follows."""
         quote = re.escape(self.delimiter)
-        return re.compile(rf"({WORD}):(?:{quote}([^<]*){quote}|({NUMERAL}|true|false|null))(?:,(?={WORD}:)|(?=\}}))")
+        value = rf"{quote}([^<]*+){quote}|({NUMERAL}|true|false|null)"
+        starts = re.escape(VALUE_STARTS)
+        return re.compile(rf"({WORD}):(?:{value})(?:,(?={WORD}:[{starts}])|{self._closed('}')})")
 
     @cached_property
     def plain_item(self) -> re.Pattern[str]:
-        """A plain value in a list, and the comma behind it if another plain value follows."""
+        """A plain value in a list, and the comma after it if another plain value follows."""
         quote = re.escape(self.delimiter)
-        return re.compile(rf"(?:{quote}([^<]*){quote}|({NUMERAL}|true|false|null))(?:,(?={quote}|[-0-9tfn])|(?=\]))")
+        value = rf"{quote}([^<]*+){quote}|({NUMERAL}|true|false|null)"
+        return re.compile(rf"(?:{value})(?:,(?={quote}|[-0-9tfn])|{self._closed(']')})")
+
+    def _closed(self, bracket: str) -> str:
+        # A delimiter after the last bracket would show that the brackets are text.
+        return rf"(?=\{bracket}[}}\]]{{0,16}}+(?:,|{re.escape(self.end)}))"
 
     @cached_property
     def in_bare(self) -> re.Pattern[str]:
@@ -65,9 +95,14 @@ class Dialect:
 
     @cached_property
     def envelope_end(self) -> re.Pattern[str]:
-        """Where a call that cannot be read ends: behind its end tag, or before what comes instead."""
+        """Where a call that cannot be read ends: after its end tag, or before what comes instead."""
         others = sorted({self.start, *self.stop}, key=len, reverse=True)
         return re.compile(f"{re.escape(self.end)}|(?={'|'.join(map(re.escape, others))})")
+
+    @cached_property
+    def after_turn(self) -> re.Pattern[str]:
+        """What may follow the last call of a turn and says nothing."""
+        return re.compile(rf"(?:\s++|{'|'.join(map(re.escape, (self.end, *self.stop, *self.fillers)))})*+")
 
     def is_begun(self, text: str, pos: int) -> bool:
         """Whether what stands from `pos` to the end of `text` could become a token."""

@@ -1,0 +1,101 @@
+"""Read a value without delimiters: a number or constant in some spelling, or a string that lost them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from gemma_tools.formats.brace.frames import Frame, closes, declared_key_ahead, key_ahead
+from gemma_tools.formats.brace.source import Call, Cut, Source, Unreadable
+from gemma_tools.formats.brace.strings import typed
+from gemma_tools.formats.brace.tokens import NUMERAL
+from gemma_tools.formats.reading import Reading
+from gemma_tools.schema import coerce
+from gemma_tools.schema.shape import Types
+
+STRING: Final = frozenset(("string",))
+_SCALAR: Final = re.compile(rf"{NUMERAL}|true|false|null")
+
+
+def read_bare(source: Source, call: Call, frames: Sequence[Frame], pos: int, types: Types) -> Reading[int]:
+    """Read the value at `pos` and return the position after it.
+
+    It ends at the bracket that closes its container, at a delimiter that closes it, and at a comma; for a string that must
+    be the comma before the next declared key.
+    """
+    textual = types is None or "string" in types
+    end, scan, depth = -1, pos, 0
+    while end < 0:
+        at, mark = _find(source, scan)
+        if not mark:
+            if source.buffer.ended:
+                raise Cut
+            scan = at
+            yield
+            continue
+        scan = at + len(mark)
+        if mark == source.dialect.delimiter:
+            if (yield from closes(source, frames, scan, mark)):
+                call.repair("delimiter_missing", "a string that lost its opening delimiter", pos, scan)
+                text = source.buffer.text[pos:at].strip()
+                call.out.append(typed(source, call, text, types, pos, at))
+                return scan
+        elif mark in "([{":
+            depth += 1
+        elif types != STRING and not depth and mark in ",}])" and _SCALAR.fullmatch(source.buffer.text, pos, at):
+            end = at
+        elif mark in ")]}":
+            if depth:
+                depth -= 1
+            elif any(mark == frame.closer for frame in frames):
+                end = at
+        elif mark != "," or (
+            (not depth or not textual)
+            and (frames[-1].in_array or not textual or (yield from _ends_before(source, frames, scan)))
+        ):
+            end = at
+    _give(source, call, pos, end, types)
+    return end
+
+
+def _find(source: Source, scan: int) -> tuple[int, str]:
+    """Where the next comma, bracket or token stands; or "", and where to go on."""
+    text = source.buffer.text
+    found = source.dialect.in_bare.search(text, scan)
+    return (found.start(), found[0]) if found else (max(scan, len(text) - source.dialect.longest), "")
+
+
+def _ends_before(source: Source, frames: Sequence[Frame], pos: int) -> Reading[bool]:
+    """Whether a key, or a closing bracket, follows the comma before `pos`."""
+    at, ahead = yield from source.ahead(pos)
+    if ahead in "}])":
+        return True
+    if frames[-1].shape.properties:
+        return (yield from declared_key_ahead(source, frames[-1], at, ahead))
+    key, _ = yield from key_ahead(source, at, ahead)
+    return bool(key)
+
+
+def _give(source: Source, call: Call, start: int, end: int, types: Types) -> None:
+    """Put out the JSON text for what is written from `start` to `end`."""
+    textual = types is None or "string" in types
+    written = source.buffer.text[start:end]
+    text = written.strip()
+    if text != written:
+        call.repair("white_space", "white space between the tokens", start + len(text), end)
+    if textual and text.endswith('"') and text.count('"') == 1:
+        call.repair("delimiter_missing", "a string that lost its opening delimiter", start, end)
+        text = text[:-1]
+    value = coerce.bare(text, types)
+    if not text:
+        if not textual:
+            raise Unreadable(start, "a value is missing")
+        call.repair("value_missing", "a value is missing; an empty string was taken", start, end)
+        value = '""'
+    elif value is None or (value[0] == '"' and textual):
+        call.repair("string_bare", "a string without delimiters", start, end)
+        value = coerce.quote_json(source.unbreak(text)) if value is None else value
+    elif value != text:
+        call.repair("literal", "a number or constant not in JSON's spelling", start, end)
+    call.out.append(value)

@@ -1,0 +1,114 @@
+"""The brackets that are open in a call's arguments, and what the text after a value says about its end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from gemma_tools.formats.brace.source import Source
+from gemma_tools.formats.brace.tokens import VALUE_STARTS, WORD
+from gemma_tools.formats.reading import Reading
+from gemma_tools.schema.shape import Shape
+
+QUOTES: Final = "\"'`"
+CLOSER_OF: Final = {"{": "}", "[": "]", "(": ")"}
+_KEY: Final = re.compile(r"[^:=,{}\[\]()\"'`<]*+")
+_LONGEST_KEY: Final = 128
+_WORD: Final = re.compile(WORD)
+_CLOSERS: Final = re.compile(r"[\s}\])]*+")
+
+
+class Frame:
+    """An open bracket: what closes it, what the schema says, and how far its entries are read."""
+
+    __slots__ = ("child", "closer", "comma", "filled", "in_array", "keys", "shape")
+
+    def __init__(self, closer: str, shape: Shape) -> None:
+        self.closer = closer
+        self.shape = shape
+        self.in_array = closer == "]"
+        self.child = shape.element if self.in_array else shape
+        """What the next value is to be."""
+        self.keys: set[str] = set()
+        self.filled = False
+        self.comma = False
+        """Whether a comma was read since the last entry."""
+
+    @property
+    def separated(self) -> bool:
+        """Whether an entry may come next."""
+        return self.comma or not self.filled
+
+
+def key_ahead(source: Source, pos: int, mark: str) -> Reading[tuple[str, int]]:
+    """The key at `pos`, where `mark` stands, and the position after its colon; "" and -1 where there is none."""
+    quote = mark if mark == source.dialect.delimiter or mark in QUOTES else ""
+    start = pos + len(quote)
+    end = yield from source.run_up_to(start, _KEY, _LONGEST_KEY)
+    if end == start:
+        return "", -1
+    at, sign = yield from source.ahead(end)
+    if sign == quote and quote:
+        at, sign = yield from source.ahead(at + len(quote))
+    if sign not in (":", "="):
+        return "", -1
+    return source.buffer.text[start:end].strip(), at + 1
+
+
+def declared_key_ahead(source: Source, frame: Frame, pos: int, mark: str) -> Reading[bool]:
+    """Whether a declared key and its colon stand at `pos`."""
+    key, _ = yield from key_ahead(source, pos, mark)
+    return bool(key) and frame.shape.declares(key)
+
+
+def closes(
+    source: Source, frames: Sequence[Frame], pos: int, quote: str, *, quoting: bool = False, inside: bool = False
+) -> Reading[bool]:
+    """Whether what stands at `pos`, after a `quote` or delimiter, shows that it closed its string.
+
+    `quoting`: the string holds quotation marks of its own. `inside`: one of them is open, in brackets that the text itself
+    opened, so that a comma, a colon or a closing bracket is the text's own.
+    """
+    frame, delimiter = frames[-1], source.dialect.delimiter
+    at, ahead = yield from source.ahead(pos)
+    if ahead == delimiter and quote != delimiter:
+        quote = delimiter
+        at, ahead = yield from source.ahead(at + len(delimiter))
+    if inside:
+        return not ahead or (ahead in source.dialect.tokens and ahead != delimiter)
+    if ahead == ",":
+        return frame.in_array or (yield from _pair_follows(source, frame, at + 1, quote, quoting=quoting))
+    if ahead in "}])":
+        if ahead and ahead != "}" and all(ahead != open.closer for open in frames):
+            return False
+        return not ahead or (yield from _ends_here(source, frames, at, quote))
+    if ahead in source.dialect.tokens and ahead != delimiter:
+        return True
+    return not frame.in_array and (yield from declared_key_ahead(source, frame, at, ahead))
+
+
+def _pair_follows(source: Source, frame: Frame, pos: int, quote: str, *, quoting: bool) -> Reading[bool]:
+    """Whether a key comes after the comma before `pos`, or nothing but brackets.
+
+    Where the schema lists the properties, an undeclared key is one only if it and its value begin as they should.
+    """
+    at, ahead = yield from source.ahead(pos)
+    if ahead in ",}])" or ahead == source.dialect.end:
+        return True
+    key, after = yield from key_ahead(source, at, ahead)
+    if not key or not frame.shape.properties or frame.shape.declares(key):
+        return bool(key)
+    if quoting or not _WORD.fullmatch(key) or ahead == source.dialect.delimiter:
+        return False
+    value_at, value = yield from source.ahead(after)
+    return value[:1] != "" and value[:1] in VALUE_STARTS and (value_at == after or not value.isalpha() or ahead == quote)
+
+
+def _ends_here(source: Source, frames: Sequence[Frame], pos: int, quote: str) -> Reading[bool]:
+    """Whether the brackets at `pos` may close what is open: after the last one of a call no `quote` can follow."""
+    end = yield from source.run(pos, _CLOSERS)
+    if (yield from source.spelling(end, (quote,))) != quote:
+        return True
+    brackets = source.buffer.text[pos:end]
+    return sum(map(brackets.count, "}])")) < len(frames)

@@ -1,0 +1,173 @@
+"""Looks ahead in what a model wrote, however the text is cut.
+
+A look goes on where it ended when more text comes, and holds no text while it waits: see `formats.reading`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from functools import lru_cache
+from typing import Final
+
+from gemma_tools.formats.brace.tokens import Dialect
+from gemma_tools.formats.reading import Buffer, Reading, ReplyBuilder
+from gemma_tools.prompt import WORD_JOINER
+from gemma_tools.reply import ProblemKind
+
+SPACE: Final = re.compile(r"\s*+")
+
+
+class Cut(Exception):
+    """The text ended inside a call."""
+
+
+class Unreadable(Exception):
+    """What stands at `pos` cannot be read as part of a call."""
+
+    def __init__(self, pos: int, message: str) -> None:
+        super().__init__(message)
+        self.pos = pos
+
+
+@lru_cache(maxsize=64)
+def broken_spellings(guarded: frozenset[str]) -> tuple[str, ...]:
+    """The control spellings that were broken in the prompt, as the model saw them there."""
+    return tuple(spelling[0] + WORD_JOINER + spelling[1:] for spelling in sorted(guarded))
+
+
+@lru_cache(maxsize=64)
+def _any_of(spellings: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, spellings)))
+
+
+def end_of(run: re.Pattern[str], text: str, *span: int) -> int:
+    """Where the run at the beginning of `span` ends; `run` matches nothing, too."""
+    found = run.match(text, *span)
+    assert found is not None
+    return found.end()
+
+
+class Source:
+    """The model's output, and what is known of how it is to be read."""
+
+    __slots__ = ("broken", "buffer", "dialect", "strict")
+
+    def __init__(self, buffer: Buffer, dialect: Dialect, *, strict: bool, guarded: Collection[str] = ()) -> None:
+        self.buffer = buffer
+        self.dialect = dialect
+        self.strict = strict
+        self.broken = broken_spellings(frozenset(guarded)) if guarded else ()
+
+    def run(self, pos: int, pattern: re.Pattern[str]) -> Reading[int]:
+        """Where the run at `pos` ends, however long it is; `pattern` matches a part of a run, too."""
+        buffer = self.buffer
+        while True:
+            pos = end_of(pattern, buffer.text, pos)
+            if pos < len(buffer.text) or buffer.ended:
+                return pos
+            yield
+
+    def run_up_to(self, start: int, pattern: re.Pattern[str], limit: int) -> Reading[int]:
+        """Where the run at `start` ends, at most `limit` characters on."""
+        buffer = self.buffer
+        while True:
+            end = end_of(pattern, buffer.text, start, start + limit)
+            if end < len(buffer.text) or end - start == limit or buffer.ended:
+                return end
+            yield
+
+    def have(self, end: int) -> Reading[None]:
+        """Wait until the text reaches `end`, or has ended."""
+        while len(self.buffer.text) < end and not self.buffer.ended:
+            yield
+
+    def spelling(self, pos: int, spellings: Collection[str]) -> Reading[str]:
+        """Which of `spellings` stands at `pos`; none is ""."""
+        buffer = self.buffer
+        while True:
+            for spelling in spellings:
+                if buffer.text.startswith(spelling, pos):
+                    return spelling
+            tail = buffer.text[pos : pos + 64]
+            if buffer.ended or not any(spelling.startswith(tail) for spelling in spellings):
+                return ""
+            tail = ""
+            yield
+
+    def look(self, pos: int) -> tuple[int, str | None]:
+        """Where the white space at `pos` ends and what stands there: a control token or a character.
+
+        "" is the end of the text, None what more text will tell.
+        """
+        buffer = self.buffer
+        text = buffer.text
+        at = end_of(SPACE, text, pos)
+        if at == len(text):
+            return at, "" if buffer.ended else None
+        if text[at] != "<":
+            return at, text[at]
+        token = self.dialect.token.match(text, at)
+        if token:
+            return at, token[0]
+        return at, "<" if buffer.ended or not self.dialect.is_begun(text, at) else None
+
+    def ahead(self, pos: int) -> Reading[tuple[int, str]]:
+        """`look`, until it is known."""
+        while True:
+            pos, what = self.look(pos)
+            if what is not None:
+                return pos, what
+            yield
+
+    def unbreak(self, text: str) -> str:
+        """`text` with the broken control spellings in it made whole."""
+        if not self.broken or WORD_JOINER not in text:
+            return text
+        return _any_of(self.broken).sub(lambda m: m[0].replace(WORD_JOINER, "", 1), text)
+
+
+class Call:
+    """One call while it is read. A live one is given out as it is read; another is held back until it is finished.
+
+    JSON text for its arguments goes to `out`.
+    """
+
+    __slots__ = ("_builder", "_live", "_refused", "_repairs", "name", "out", "start")
+
+    def __init__(
+        self, builder: ReplyBuilder, name: str, start: int, *, live: bool, refused: Collection[str] | None = ()
+    ) -> None:
+        self.name = name
+        self.start = start
+        self.out: list[str] = []
+        self._builder = builder
+        self._live = live
+        self._refused = refused
+        self._repairs: dict[ProblemKind, tuple[str, int, int]] = {}
+        if live:
+            builder.start_call(name)
+            self.out = builder.pieces
+
+    def repair(self, kind: ProblemKind, message: str, start: int, end: int) -> None:
+        """Report a departure from the exact notation, once a call.
+
+        Raises:
+            Unreadable: this repair is refused (all are, where `refused` is None).
+        """
+        if self._refused is None or kind in self._refused:
+            raise Unreadable(start, message)
+        if kind not in self._repairs:
+            self._repairs[kind] = (message, start, end)
+            if self._live:
+                self._builder.problem(kind, message, start, end, index=self._builder.last_index)
+
+    def finish(self, end: int) -> bool:
+        """Complete the call, which ends at `end`; False where it is one repetition too many."""
+        builder = self._builder
+        if not self._live:
+            index = builder.start_call(self.name)
+            for kind, (message, start, stop) in self._repairs.items():
+                builder.problem(kind, message, start, stop, index=index)
+            builder.arguments("".join(self.out))
+        return builder.end_call(self.start, end)

@@ -1,0 +1,346 @@
+"""Read a string whose end may be in doubt: delimited, in quotes, or never closed.
+
+Nothing inside a delimited string is an escape. A quote or delimiter closes the string when what follows shows so, else it is
+text. An end tag inside a string that is closed later is text, too; a string that is never closed ends at its last end tag, or
+at the first that a new call follows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+from gemma_tools.formats.brace.escapes import has_raw_backslash, unescape
+from gemma_tools.formats.brace.frames import QUOTES, Frame, closes
+from gemma_tools.formats.brace.source import SPACE, Call, Cut, Source
+from gemma_tools.formats.reading import Reading
+from gemma_tools.schema import coerce
+from gemma_tools.schema.shape import Types
+
+_ESCAPING: Final = ('"', "'")
+"""Quotes in which a backslash is an escape."""
+_RUN: Final = " \t\r\n}])"
+_TAIL: Final = 256
+"""How far back is looked for what an unclosed string ran into, in characters: closing brackets, a comma and the next key."""
+_BRACKETS: Final = re.compile(r"([{}\[\]()])\1*+")
+_CLOSER_OF: Final = {"{": "}", "[": "]", "(": ")"}
+
+
+@lru_cache(maxsize=32)
+def _marks(quote: str, delimiter: str, end: str) -> re.Pattern[str]:
+    escaped = r"|\\(?s:.)" if quote in _ESCAPING else ""
+    return re.compile("|".join(map(re.escape, dict.fromkeys((quote, delimiter, end)))) + escaped)
+
+
+def typed(source: Source, call: Call, text: str, types: Types, start: int, end: int) -> str:
+    """JSON text for the `text` of a string."""
+    if types is not None and "string" not in types:
+        call.repair("type", "a string where the schema says otherwise", start, end)
+    return coerce.delimited(source.unbreak(text), types)
+
+
+class Brackets:
+    """How many brackets a text opened and did not close, by what closes them."""
+
+    __slots__ = ("_counted", "open")
+
+    def __init__(self, start: int) -> None:
+        self._counted = start
+        self.open = {"}": 0, "]": 0, ")": 0}
+
+    def count(self, text: str, end: int) -> None:
+        """Go on to `end`."""
+        for run in _BRACKETS.finditer(text, self._counted, end):
+            bracket, size = run[1], run.end() - run.start()
+            closer = _CLOSER_OF.get(bracket)
+            if closer:
+                self.open[closer] += size
+            else:
+                self.open[bracket] = max(0, self.open[bracket] - size)
+        self._counted = max(self._counted, end)
+
+
+class String:
+    """A string from after its opening `quote` on; `read` puts its JSON text out and returns the position after it."""
+
+    def __init__(self, source: Source, call: Call, frames: Sequence[Frame], quote: str, types: Types, pos: int) -> None:
+        self._source = source
+        self._buffer = source.buffer
+        self._call = call
+        self._frames = frames
+        self._quote = quote
+        self._types = types
+        self._escapes = quote in _ESCAPING
+        self._streams = quote == source.dialect.delimiter and (types is None or "string" in types)
+        self._marks = _marks(quote, source.dialect.delimiter, source.dialect.end)
+        self._start = self._said = self._scan = self._at = pos
+        self._pieces: list[str] = []
+        self._raw = False
+        self._quotations = 0
+        self._brackets = Brackets(pos)
+        self._last_tag = self._split = -1
+        self._holding = False
+        self._keys: tuple[str, ...] | None = None
+
+    def read(self) -> Reading[int]:
+        """Read on to the end of the string."""
+        if self._streams:
+            self._call.out.append('"')
+        closed = False
+        while not closed:
+            mark = self._next()
+            if mark is None:
+                if self._buffer.ended:
+                    return self._finish_open()
+                if self._streams and not self._holding:
+                    self._say_certain()
+                    self._buffer.lane = None if self._is_token_begun() else self._take
+                yield
+                self._buffer.lane = None
+            elif mark == self._source.dialect.end:
+                yield from self._note_tag()
+            elif mark[0] == "\\":
+                closed = yield from self._escape(mark)
+            else:
+                closed = yield from self._closes(mark)
+                if not closed:
+                    if self._split >= 0:
+                        return self._finish_open()
+                    lost = yield from self._lost_end(mark)
+                    if lost >= 0:
+                        return self._finish_open_at(lost)
+                    self._quote_mark(mark)
+        self._finish(self._at)
+        return self._scan
+
+    # Marks
+
+    def _next(self) -> str | None:
+        """The next quote, delimiter, end tag or escape, which then lies from `_at` to `_scan`; None if more text is needed."""
+        text, dialect = self._buffer.text, self._source.dialect
+        found = self._marks.search(text, self._scan)
+        if found is None:
+            self._scan = max(self._scan, len(text) - dialect.longest)
+            return None
+        mark = found[0]
+        at = found.start()
+        begun = at - max(0, dialect.delimiter.find(mark))
+        if begun < at and not self._buffer.ended and dialect.delimiter.startswith(text[begun : begun + len(dialect.delimiter)]):
+            # A quotation mark that may turn out to be the middle of a delimiter.
+            self._scan = begun
+            return None
+        self._at, self._scan = at, found.end()
+        return mark
+
+    def _note_tag(self) -> Reading[None]:
+        """An end tag: text, or the end of a string that is never closed. What follows is held back until that is known."""
+        self._holding = True
+        self._last_tag = self._at
+        if self._split >= 0:
+            return
+        at = yield from self._source.run(self._scan, SPACE)
+        if (yield from self._source.spelling(at, (self._source.dialect.start,))):
+            self._split = self._last_tag
+
+    def _escape(self, mark: str) -> Reading[bool]:
+        """A backslash and a character. Whether it closes the string: a quote may, after a backslash that is no escape."""
+        if mark[1] != self._quote:
+            self._raw = self._raw or mark[1] not in "\"'\\/bfnrtu"
+            return False
+        raw = self._raw or has_raw_backslash(self._buffer.text[max(self._start, self._at - _TAIL) : self._at])
+        if not raw or not (yield from closes(self._source, self._frames, self._scan, self._quote, quoting=True)):
+            return False
+        self._at += 1
+        return True
+
+    def _closes(self, mark: str) -> Reading[bool]:
+        inside = self._quotations % 2 == 1 and self._split < 0 and self._has_opened(self._at)
+        return closes(self._source, self._frames, self._scan, mark, quoting=self._quotations > 0, inside=inside)
+
+    def _quote_mark(self, mark: str) -> None:
+        """Take the mark for a quotation mark in the text."""
+        self._call.repair("delimiter_in_string", "a delimiter inside a string that goes on", self._at, self._scan)
+        self._say(self._at)
+        literal = self._source.dialect.literal_delimiter if mark == self._source.dialect.delimiter else mark
+        if self._streams:
+            self._call.out.append(coerce.quote_json(literal)[1:-1])
+        else:
+            self._pieces.append(literal)
+        self._said = self._scan
+        self._quotations += 1
+        self._holding = False
+
+    def _has_opened(self, end: int) -> bool:
+        """Whether the text before `end` has opened a bracket that is not closed there."""
+        self._brackets.count(self._buffer.text, end)
+        return any(self._brackets.open.values())
+
+    # What an unclosed string ran into
+
+    def _lost_end(self, mark: str) -> Reading[int]:
+        """Where the string ended if the mark ahead opens the text of the next key, or that key itself; else -1."""
+        if self._quotations and self._has_opened(self._at):
+            return -1
+        end = self._end_before_key(self._at, "")
+        if end >= 0:
+            return end
+        if not self._buffer.text[max(self._said, self._at - _TAIL) : self._at].rstrip().endswith((",", "{")):
+            return -1
+        spelled = yield from self._source.spelling(self._scan, [key + mark for key in self._declared_keys()])
+        if not spelled or (yield from self._source.ahead(self._scan + len(spelled)))[1] != ":":
+            return -1
+        return self._end_before_key(self._at, spelled.removesuffix(mark))
+
+    def _end_before_key(self, at: int, key: str) -> int:
+        """Where closing brackets, a comma and a declared key with its colon begin that stand straight before `at`.
+
+        `key` is the key, if it comes after `at`.
+        """
+        floor = max(self._said, at - _TAIL)
+        before = self._buffer.text[floor:at].rstrip()
+        if not key and not before.endswith(":"):
+            return -1
+        comma = before.rfind(",")
+        if comma < 0:
+            return -1
+        between = before[comma + 1 :] if key else before[comma + 1 : -1]
+        opening, written = _key_written(between)
+        if bool(key) is bool(written):
+            return -1
+        level = self._closed_before(before[:comma], opening, key or written)
+        if level < 0:
+            return -1
+        end = comma
+        for _ in range(level):
+            end = max(before.rfind(bracket, 0, end) for bracket in "}])")
+        return floor + end
+
+    def _closed_before(self, text: str, opening: bool, key: str) -> int:
+        """How many open brackets the end of `text` closes, so that an entry with `key` may follow; -1 if none may."""
+        closers = [bracket for bracket in text[len(text.rstrip(_RUN)) :] if not bracket.isspace()]
+        innermost = [frame.closer for frame in reversed(self._frames)]
+        for level in range(min(len(closers), len(innermost) - 1), -1, -1):
+            frame = self._frames[-1 - level]
+            shape = frame.child if opening else frame.shape
+            if closers[len(closers) - level :] == innermost[:level] and frame.in_array is opening and key in shape.properties:
+                return level
+        return -1
+
+    def _declared_keys(self) -> tuple[str, ...]:
+        """The declared keys of all that is open, and of the objects in open lists."""
+        if self._keys is None:
+            shapes = [frame.child if frame.in_array else frame.shape for frame in self._frames]
+            self._keys = tuple(dict.fromkeys(key for shape in shapes for key in shape.properties))
+        return self._keys
+
+    def _before_brackets(self, tag: int) -> int:
+        """Where the brackets before `tag` begin that close what is open; those that close what the text opened are its own."""
+        text = self._buffer.text
+        floor = max(self._said, tag - _TAIL)
+        at = floor + len(text[floor:tag].rstrip(_RUN))
+        self._brackets.count(text, at)
+        own = dict(self._brackets.open)
+        kept = at
+        for i in range(at, tag):
+            if own.get(text[i]):
+                own[text[i]] -= 1
+                kept = i + 1
+        end = tag
+        for frame in self._frames:
+            bracket = kept + len(text[kept:end].rstrip()) - 1
+            if bracket < kept or text[bracket] != frame.closer:
+                break
+            end = bracket
+        return end
+
+    # What is certain
+
+    def _is_token_begun(self) -> bool:
+        """Whether the text may end in the middle of a token."""
+        text, longest = self._buffer.text, self._source.dialect.longest
+        return text.rfind("<", max(self._said, len(text) - longest)) >= 0
+
+    def _take(self, piece: str) -> bool:
+        """Take a piece of plain text without waking the readers: the buffer's fast lane."""
+        if "<" in piece:
+            return False
+        self._scan = len(self._buffer.text)
+        self._say_certain()
+        return True
+
+    def _say_certain(self) -> None:
+        """Give out all but a begun token, and what an unclosed string could have run into."""
+        text, said = self._buffer.text, self._said
+        end = len(text)
+        at = text.rfind("<", max(said, end - self._source.dialect.longest))
+        if at >= 0 and (self._source.dialect.is_begun(text, at) or self._is_broken_begun(text[at:])):
+            end = at
+        floor = max(said, end - _TAIL)
+        tail = text[floor:end]
+        comma = tail.rfind(",")
+        if comma >= 0 and self._may_be_key(tail[comma + 1 :]):
+            tail = tail[:comma]
+        self._say(floor + len(tail.rstrip(_RUN)))
+
+    def _is_broken_begun(self, tail: str) -> bool:
+        return any(spelling.startswith(tail) for spelling in self._source.broken)
+
+    def _may_be_key(self, text: str) -> bool:
+        """Whether `text`, after a comma, may be, or become, a declared key and its colon."""
+        key, colon, rest = text.partition(":")
+        if rest.strip():
+            return False
+        _, written = _key_written(key)
+        if colon:
+            return written in self._declared_keys()
+        return any(declared.startswith(written) for declared in self._declared_keys())
+
+    # Giving out
+
+    def _say(self, end: int) -> None:
+        if end > self._said:
+            text = self._buffer.text[self._said : end]
+            if self._streams:
+                self._call.out.append(coerce.quote_json(self._source.unbreak(text))[1:-1])
+            else:
+                self._pieces.append(text)
+            self._said = end
+
+    def _finish_open(self) -> int:
+        """End a string that was not closed."""
+        tag = self._split if self._split >= 0 else self._last_tag
+        if tag < self._said:
+            raise Cut
+        return self._finish_open_at(self._before_brackets(tag))
+
+    def _finish_open_at(self, end: int) -> int:
+        self._call.repair("string_open", "a string that was not closed", end, end)
+        self._finish(end)
+        return end
+
+    def _finish(self, end: int) -> None:
+        """Give out the string, which ends at `end`."""
+        self._say(end)
+        if self._streams:
+            self._call.out.append('"')
+            return
+        pieces = self._pieces
+        if self._escapes:
+            if has_raw_backslash(self._buffer.text[self._start : end]):
+                self._call.repair("backslashes", "backslashes that are no escapes were kept", self._start, end)
+            else:
+                pieces = [unescape(piece) for piece in pieces]
+        self._call.out.append(typed(self._source, self._call, "".join(pieces), self._types, self._start, end))
+
+
+def _key_written(text: str) -> tuple[bool, str]:
+    """Whether a bracket opens before the key in `text`, and the key without its quotes."""
+    key = text.strip()
+    opening = key.startswith("{")
+    if opening:
+        key = key[1:].lstrip()
+    if key[:1] in QUOTES and key[:1]:
+        key = key[1:-1] if key[-1] == key[0] and len(key) > 1 else key[1:]
+    return opening, key

@@ -1,0 +1,71 @@
+"""Read what stands around a thought: its label, and a thought that lost its opener."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gemma_tools.formats.brace.source import SPACE, Source
+from gemma_tools.formats.reading import Reading
+
+_LABEL: Final = "thought"
+_BLANK: Final = re.compile(r"[ \t]*+")
+
+
+def label_end(source: Source, pos: int) -> Reading[int]:
+    """Where the thought begins after its opener: after the label and its line break, or at `pos` where there is no label.
+
+    Models leave the line break out, write a colon or blanks, or begin a line before the label.
+    """
+    at = yield from source.run(pos, SPACE)
+    if not (yield from source.spelling(at, (_LABEL,))):
+        return pos
+    end = at + len(_LABEL)
+    yield from source.have(end + 1)
+    following = source.buffer.text[end : end + 1]
+    if following.islower() or following in ("_", "-", "'"):
+        return pos
+    end = yield from source.run(end, _BLANK)
+    if source.buffer.text.startswith(":", end):
+        end = yield from source.run(end + 1, _BLANK)
+    return (yield from _line_break_end(source, end))
+
+
+def _line_break_end(source: Source, pos: int) -> Reading[int]:
+    found = yield from source.spelling(pos, ("\r\n", "\n"))
+    return pos + len(found)
+
+
+def leaked_label_end(source: Source, pos: int) -> Reading[int]:
+    """Where the content begins after a thought's end: after a label on a line of its own, or before a token."""
+    if not (yield from source.spelling(pos, (_LABEL,))):
+        return pos
+    end = yield from _line_break_end(source, pos + len(_LABEL))
+    if end > pos + len(_LABEL):
+        return end
+    return end if (yield from source.spelling(end, source.dialect.tokens)) or end == len(source.buffer.text) else pos
+
+
+def lost_opener_end(source: Source, pos: int) -> Reading[int]:
+    """Where a thought begins that has its label, on a line of its own, and its end, but no opener; 0 if there is none."""
+    assert source.dialect.channel is not None
+    at = yield from source.run(pos, SPACE)
+    begin = yield from label_end(source, at)
+    if begin == at or source.buffer.text[begin - 1] != "\n":
+        return 0
+    closer = source.dialect.channel[1]
+    scan = begin
+    while True:
+        found, scan = _find_token(source, scan)
+        if found or source.buffer.ended:
+            return begin if found and found in (closer, source.dialect.either) else 0
+        yield
+
+
+def _find_token(source: Source, pos: int) -> tuple[str, int]:
+    """The next token from `pos` on; or "", and where to go on."""
+    text = source.buffer.text
+    found = source.dialect.text_token.search(text, pos)
+    if found:
+        return found[0], found.end()
+    return "", max(pos, len(text) - source.dialect.longest)
