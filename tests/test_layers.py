@@ -14,8 +14,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "gemma_tools"
 
 LAYERS = [
     {"errors", "log", "data", "generators"},
-    {"gguf", "jsontext", "policy", "registry"},
-    {"prompt", "reply"},
+    {"gguf", "jsontext", "media", "policy", "registry"},
+    {"models", "prompt", "reply"},
     {"request", "schema"},
     {"validation"},
     {"grammar"},

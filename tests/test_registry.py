@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from gemma_tools import create_model, engines, formats, get_format, register_backend, register_engine, register_format
-from gemma_tools.backends import registry as backends
+from gemma_tools import backends, create_model, engines, formats, get_format, register_backend, register_engine, register_format
 from gemma_tools.engines import create_engine
 from gemma_tools.errors import InvalidRequest, UnknownName
 

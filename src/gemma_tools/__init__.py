@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gemma_tools.backends import create_model, register_backend
     from gemma_tools.backends.base import BaseModelBackend
     from gemma_tools.backends.functiongemma import FunctionGemmaConfig, FunctionGemmaModel
     from gemma_tools.backends.gemma3 import Gemma3Config, Gemma3Model
     from gemma_tools.backends.gemma4 import Gemma4Config, Gemma4Model
-    from gemma_tools.backends.registry import create_model, register_backend
     from gemma_tools.engines import register_engine
     from gemma_tools.errors import GemmaToolsError, InvalidRequest
     from gemma_tools.formats import get_format, register_format
@@ -55,10 +55,10 @@ _HOMES = {
     "GemmaTransport": "transport",
     "InvalidRequest": "errors",
     "async_openai_client": "transport",
-    "create_model": "backends.registry",
+    "create_model": "backends",
     "get_format": "formats",
     "openai_client": "transport",
-    "register_backend": "backends.registry",
+    "register_backend": "backends",
     "register_engine": "engines",
     "register_format": "formats",
 }

@@ -16,8 +16,8 @@ from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+from gemma_tools.backends import create_model
 from gemma_tools.backends.base import BaseModelBackend
-from gemma_tools.backends.registry import create_model
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.openai_api import ApiRequest, ApiResponse, ahandle, handle
 

@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 
-from gemma_tools import Gemma4Model
-from gemma_tools.backends import media
-from gemma_tools.backends.media import MediaPolicy, load_media
+from gemma_tools import Gemma4Model, media
 from gemma_tools.engines.base import Capabilities
 from gemma_tools.errors import InvalidRequest
+from gemma_tools.media import MediaPolicy, load_media
 from gemma_tools.testing import ScriptedEngine
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 32

@@ -1,1 +1,121 @@
-"""Models behind the OpenAI chat API: one of Gemma's formats joined to an engine."""
+"""Models behind the OpenAI chat API, each one of Gemma's formats joined to an engine; `create_model` finds them by name.
+
+| name | family | runs by default |
+|---|---|---|
+| `functiongemma`, `functiongemma:270m`, `google/functiongemma-270m-it` | FunctionGemma | Ollama |
+| `gemma3:4b`, `google/gemma-3-27b-it`, `medgemma:4b` | Gemma 3 | Ollama |
+| `gemma3n:e2b`, `gemma-3n-E4B-it` | Gemma 3n | Ollama |
+| `gemma4:e2b`, `gemma4:e4b`, `google/gemma-4-E2B-it` | Gemma 4, small variant | Ollama |
+| `gemma4:12b`, `gemma4:31b`, `google/gemma-4-26B-A4B-it` | Gemma 4, large variant (from 12 billion parameters on) | Ollama |
+| `google/diffusiongemma-26B-A4B-it` | Gemma 4, the diffusion variant | Ollama |
+| `path/to/model.gguf`, `hf:owner/repo/model.gguf` | by the file's metadata, by its or the repository's name | in this process |
+| `tiny`, `tiny-gemma4` | the small test model, as FunctionGemma or as Gemma 4 | in this process |
+
+Owners, quantisations and other words may stand around the family's name (`bartowski/google_gemma-3-4b-it-GGUF`,
+`my-gemma-4-31b-finetune`); case and the separators `-`, `_`, `.` and `:` change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, Unpack
+
+from gemma_tools.backends.base import BaseModelBackend
+from gemma_tools.engines.base import Engine
+from gemma_tools.errors import InvalidRequest, UnknownName
+from gemma_tools.gguf import read_header
+from gemma_tools.models import Family, family_of, family_of_file
+from gemma_tools.registry import Registry
+
+if TYPE_CHECKING:
+    from gemma_tools.backends.config import ModelOptions
+    from gemma_tools.backends.gemma import GemmaBackend
+
+Factory: TypeAlias = Callable[..., BaseModelBackend]
+"""Makes a backend. It is called with the model's name, and with the keyword arguments of `create_model` that were given."""
+
+_MODELS = {"functiongemma": "FunctionGemmaModel", "gemma3": "Gemma3Model", "gemma4": "Gemma4Model"}
+"""The class of each format's models, in the module of the format's name."""
+
+
+def create_model(
+    name: str, *, engine: Engine | str | None = None, url: str | None = None, **config: Unpack[ModelOptions]
+) -> BaseModelBackend:
+    """The backend for a model's name; see the table at the top of this module.
+
+    `engine` is an engine of your own or an engine's name, `url` where its server is. `config` holds settings (temperature,
+    max_tokens, ...) and the other keyword arguments of the family's class, options of its format included.
+
+    Raises:
+        UnknownName: no model goes by that name; the message lists those that do.
+        ModelNotFound: a .gguf file that is not there or is broken.
+        InvalidRequest: an unknown setting or an impossible value.
+    """
+    given: dict[str, Any] = {key: value for key, value in {"engine": engine, "url": url}.items() if value is not None}
+    factory = _backends.added(name)
+    if factory is not None:
+        return factory(name, **given, **config)
+    family = _family(name)
+    backend: type[GemmaBackend] = getattr(import_module(f"gemma_tools.backends.{family.name}"), _MODELS[family.name])
+    options: dict[str, Any] = {**config}
+    settings = dict(options.pop("model_config_dict", None) or {})
+    settings |= {key: options.pop(key) for key in list(options) if key in backend.config_type.model_fields}
+    try:
+        model = backend(name, settings, **given, **{**family.options, **options})
+    except InvalidRequest as wrong:
+        if wrong.code != "unknown_option" or wrong.param in given:
+            raise
+        message = f"{wrong.message}; settings of the model are {', '.join(backend.config_type.model_fields)}"
+        raise InvalidRequest(message, param=wrong.param, code=wrong.code) from None
+    if family.base:
+        model.warn(f"{name} is a base model: it was trained neither to follow instructions nor to call tools")
+    return model
+
+
+def check_name(name: str) -> None:
+    """See that `create_model` knows `name`, without loading anything but a GGUF file's header.
+
+    Raises:
+        UnknownName: no model goes by that name.
+        ModelNotFound: a .gguf file that is not there or is broken.
+    """
+    if _backends.added(name) is None:
+        _family(name)
+
+
+def register_backend(name: str, factory: Factory) -> None:
+    """Let `create_model(name, ...)` call `factory(name, **options)`. A package does the same without a call by an entry point
+    of the group `gemma_tools.backends`. A registered name goes before a package's, and that before the table.
+    """
+    _backends.register(name, factory)
+
+
+def _is_built_in(name: str) -> bool:
+    try:
+        family_of(name)
+    except UnknownName:
+        return False
+    return True
+
+
+_backends: Final = Registry[BaseModelBackend]("backend", _is_built_in)
+
+
+def _family(name: str) -> Family:
+    if not isinstance(name, str) or not name:
+        raise InvalidRequest("a model's name is needed", param="name", code="invalid_type")
+    if name.lower().endswith(".gguf") and not name.startswith("hf:"):
+        return family_of_file(read_header(Path(name)), name)
+    try:
+        return family_of(name)
+    except UnknownName as unknown:
+        known = ["tiny", "tiny-gemma4", *_backends.names()]
+        raise UnknownName(
+            f"{unknown}. Known are names with functiongemma, gemma3:SIZE or gemma-3-SIZE-it, gemma3n:SIZE or gemma-3n-SIZE-it, "
+            "gemma4:SIZE or gemma-4-SIZE-it, diffusiongemma or medgemma in them (also after an owner, such as google/, and "
+            f"with other words around), *.gguf files, hf:OWNER/REPO/FILE.gguf, and {', '.join(known)}. "
+            'A model under any other name is run by the class of its family, as in Gemma3Model("anything"); an engine that '
+            'has loaded its model takes the family\'s name, as in create_model("gemma3", engine=...)'
+        ) from None

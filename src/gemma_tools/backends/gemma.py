@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, Unpack
 
 from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.backends.config import FormatOptions, ModelConfig
-from gemma_tools.backends.media import MediaPolicy, load_media, refuse_media
-from gemma_tools.backends.names import model_file, ollama_name
 from gemma_tools.backends.native_chat import LOSS, ChatReader, NativeChat, native_messages, needs_chat, text_of
 from gemma_tools.backends.plan import OnInvalid, Plan, make_plan
 from gemma_tools.backends.verdict import judge
@@ -30,6 +28,8 @@ from gemma_tools.formats.base import Format, Recovery, ReplyParser
 from gemma_tools.formats.options import check_option
 from gemma_tools.generators import Returning
 from gemma_tools.log import log_content, logger
+from gemma_tools.media import MediaPolicy, load_media, refuse_media
+from gemma_tools.models import model_file, ollama_name
 from gemma_tools.prompt import Prompt
 from gemma_tools.reply import ContentDelta, Event, ReasoningDelta, Reply, ToolCallEnded, ToolCallStarted
 from gemma_tools.request import MEDIA_PARTS, ChatRequest
@@ -317,7 +317,7 @@ class GemmaBackend(BaseModelBackend):
         )
 
     def _create_engine(self, name: str | None) -> Engine:
-        """The engine called `name`, with what it takes of this backend's options; by default see `names`."""
+        """The engine called `name`, with what it takes of this backend's options; by default see `gemma_tools.models`."""
         if not isinstance(name, str | None):
             raise InvalidRequest("an engine or the name of one is needed", param="engine", code="invalid_type")
         model = self.model_type

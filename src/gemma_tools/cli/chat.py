@@ -33,7 +33,7 @@ def chat(
     url: Url = None,
 ) -> None:
     """Talk to a model; its calls and their results are shown as they happen. An empty line or Ctrl-D ends it."""
-    from gemma_tools.backends.registry import create_model
+    from gemma_tools.backends import create_model
     from gemma_tools.tools import ToolBox, load_tools
 
     box = load_tools(tools) if tools else ToolBox()

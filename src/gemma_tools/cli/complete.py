@@ -22,7 +22,7 @@ def complete(
     stream: Annotated[bool, typer.Option("--stream", help="Print chunks as they come, one JSON object a line.")] = False,
 ) -> None:
     """Answer an OpenAI request: print a ChatCompletion, or its chunks."""
-    from gemma_tools.backends.registry import create_model
+    from gemma_tools.backends import create_model
     from gemma_tools.errors import InvalidRequest
     from gemma_tools.validation import parse_request
 

@@ -10,8 +10,8 @@ from threading import Lock
 
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from gemma_tools.backends import check_name, create_model
 from gemma_tools.backends.base import BaseModelBackend
-from gemma_tools.backends.registry import check_name, create_model
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.openai_api import Responder

@@ -273,7 +273,7 @@ async def arun_tools(
 
 
 def _created(name: str) -> AbstractContextManager[ChatModel]:
-    from gemma_tools.backends.registry import create_model
+    from gemma_tools.backends import create_model
 
     model: AbstractContextManager[ChatModel] = create_model(name)
     return model

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gemma_tools.backends as backends
 from gemma_tools import FunctionGemmaModel, Gemma3Model, Gemma4Model, create_model, register_backend
-from gemma_tools.backends import registry
-from gemma_tools.backends.names import family_of, model_file, ollama_name
 from gemma_tools.data import tiny_path
 from gemma_tools.errors import InvalidRequest, ModelNotFound, UnknownName
 from gemma_tools.gguf import read_header
+from gemma_tools.models import family_of, model_file, ollama_name
 from gemma_tools.testing import ScriptedEngine
 from support.chat import WEATHER, calls, user
 
@@ -285,7 +285,7 @@ def test_the_header_of_a_real_file() -> None:
 
 
 def test_a_registered_backend_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry._backends, "_registered", {})
+    monkeypatch.setattr(backends._backends, "_registered", {})
     given = []
 
     def factory(name: str, **options: Any) -> FunctionGemmaModel:
