@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, TypeAlias
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol, TypeAlias
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.prompt import Prompt
@@ -12,11 +12,10 @@ from gemma_tools.reply import Event, Reply
 
 if TYPE_CHECKING:
     from gemma_tools.grammar import Grammar
-    from gemma_tools.request import Message, Tool
+    from gemma_tools.request import RawChoice, RawMessage, RawTool
 
 Recovery: TypeAlias = Literal["strict", "schema", "eager"]
 Opens: TypeAlias = Literal["content", "reasoning"]
-ToolChoice: TypeAlias = str | Mapping[str, Any]
 
 MOST_CALLS: Final = 16
 """Calls in one reply, so that a model cannot go on calling for ever."""
@@ -75,10 +74,10 @@ class Format(ABC):
     @abstractmethod
     def render(
         self,
-        messages: Sequence[Mapping[str, Any] | Message],
-        tools: Sequence[Mapping[str, Any] | Tool] | None = None,
+        messages: Sequence[RawMessage],
+        tools: Sequence[RawTool] | None = None,
         *,
-        tool_choice: ToolChoice = "auto",
+        tool_choice: RawChoice = "auto",
         add_generation_prompt: bool = True,
         enable_thinking: bool = False,
         preserve_thinking: bool = False,
@@ -94,7 +93,7 @@ class Format(ABC):
     @abstractmethod
     def parser(
         self,
-        tools: Sequence[Mapping[str, Any] | Tool] | None = None,
+        tools: Sequence[RawTool] | None = None,
         *,
         opens: Opens = "content",
         guarded: Collection[str] = (),
@@ -113,7 +112,7 @@ class Format(ABC):
     def parse(
         self,
         text: str,
-        tools: Sequence[Mapping[str, Any] | Tool] | None = None,
+        tools: Sequence[RawTool] | None = None,
         *,
         opens: Opens = "content",
         finish: Literal["stop", "length"] = "stop",
@@ -129,9 +128,9 @@ class Format(ABC):
     @abstractmethod
     def grammar(
         self,
-        tools: Sequence[Mapping[str, Any] | Tool],
+        tools: Sequence[RawTool],
         *,
-        tool_choice: ToolChoice = "auto",
+        tool_choice: RawChoice = "auto",
         parallel: bool | None = None,
         opens: Opens = "content",
         max_calls: int = MOST_CALLS,
@@ -145,11 +144,11 @@ class Format(ABC):
         """
 
     @abstractmethod
-    def declaration(self, tool: Mapping[str, Any] | Tool) -> str:
+    def declaration(self, tool: RawTool) -> str:
         """One tool as the prompt declares it."""
 
     @abstractmethod
-    def turn(self, message: Mapping[str, Any] | Message) -> str:
+    def turn(self, message: RawMessage) -> str:
         """One message as a turn of its own."""
 
     @abstractmethod

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.formats.base import MOST_CALLS, Opens, Recovery, ReplyParser, ToolChoice, check_max_calls
+from gemma_tools.formats.base import MOST_CALLS, Opens, Recovery, ReplyParser, check_max_calls
 from gemma_tools.formats.eager import EagerParser
 from gemma_tools.formats.literals.text import gemma3_parser
 from gemma_tools.formats.literals.writer import json_lines, json_text, python_text
@@ -22,7 +22,7 @@ from gemma_tools.formats.options import ToolContent
 from gemma_tools.formats.reading import declared_tools
 from gemma_tools.formats.rendering import Declare, Declared, Draft, GemmaFormat, Request, result_of
 from gemma_tools.prompt import quote
-from gemma_tools.request import MEDIA_PARTS, Call, Content, Message, Part, RawTool, Tool
+from gemma_tools.request import MEDIA_PARTS, Call, Content, Message, Part, RawChoice, RawTool, Tool
 
 if TYPE_CHECKING:
     from gemma_tools.grammar import Grammar
@@ -144,7 +144,7 @@ class Gemma3Format(GemmaFormat):
         self,
         tools: Sequence[RawTool],
         *,
-        tool_choice: ToolChoice = "auto",
+        tool_choice: RawChoice = "auto",
         parallel: bool | None = None,
         opens: Opens = "content",
         max_calls: int = MOST_CALLS,

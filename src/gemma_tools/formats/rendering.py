@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import ClassVar, Final, NamedTuple, TypeAlias
 
-from gemma_tools.formats.base import Format, Opens, ToolChoice
+from gemma_tools.formats.base import Format, Opens
 from gemma_tools.formats.brace.writer import Notation
 from gemma_tools.formats.options import ToolContent, check_options
 from gemma_tools.jsontext import check_json, read_json
 from gemma_tools.prompt import Prompt, unquote
-from gemma_tools.request import Content, Message, Part, RawMessage, RawTool, Tool
+from gemma_tools.request import Content, Message, Part, RawChoice, RawMessage, RawTool, Tool
 from gemma_tools.validation import cached_tool, validate, validate_tools
 
 Declared: TypeAlias = tuple[str, tuple[str, ...]]
@@ -109,7 +109,7 @@ class GemmaFormat(Format):
         messages: Sequence[RawMessage],
         tools: Sequence[RawTool] | None = None,
         *,
-        tool_choice: ToolChoice = "auto",
+        tool_choice: RawChoice = "auto",
         add_generation_prompt: bool = True,
         enable_thinking: bool = False,
         preserve_thinking: bool = False,

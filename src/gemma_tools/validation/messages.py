@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.jsontext import check_json, is_mapping, read_json
@@ -25,6 +25,8 @@ def validate_messages(messages: Sequence[RawMessage]) -> tuple[Message, ...]:
         raise wrong_type("an array of messages", messages, "messages")
     if not messages:
         raise InvalidRequest("must have at least one message", param="messages", code="empty_array")
+    if messages.__class__ is tuple and set(map(type, messages)) == {Message}:
+        return cast("tuple[Message, ...]", messages)
     ledger = _Ledger()
     result: list[Message] = []
     try:

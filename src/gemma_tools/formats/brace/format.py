@@ -7,13 +7,13 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gemma_tools.formats.base import MOST_CALLS, Opens, Recovery, ReplyParser, ToolChoice, check_max_calls
+from gemma_tools.formats.base import MOST_CALLS, Opens, Recovery, ReplyParser, check_max_calls
 from gemma_tools.formats.brace.text import brace_parser
 from gemma_tools.formats.brace.tokens import Dialect
 from gemma_tools.formats.eager import EagerParser
 from gemma_tools.formats.reading import declared_tools
 from gemma_tools.formats.rendering import GemmaFormat
-from gemma_tools.request import RawTool
+from gemma_tools.request import RawChoice, RawTool
 
 if TYPE_CHECKING:
     from gemma_tools.grammar import Grammar
@@ -57,7 +57,7 @@ class BraceFormat(GemmaFormat):
         self,
         tools: Sequence[RawTool],
         *,
-        tool_choice: ToolChoice = "auto",
+        tool_choice: RawChoice = "auto",
         parallel: bool | None = None,
         opens: Opens = "content",
         max_calls: int = MOST_CALLS,
