@@ -245,7 +245,6 @@ CUT = {
     "[book_ferry(port='Brest', seats=": [],
     "[ping(), book_ferry(port='Bre": [("ping", {})],
     "[ping(), boo": [("ping", {})],
-    "```tool_code\nping()\nbook_ferry(port=": [("ping", {})],
     '```json\n{"name": "book_ferry", "parameters": {"port": "Bre': [],
     '{"name": "book_ferry", "parameters": {"port": "Brest"}': [],
     '{"name": "book_ferry"': [],
@@ -262,6 +261,13 @@ def test_a_cut_call_is_no_call_and_no_content(text: str, finish: str) -> None:
     assert reply.finish_reason == "length"
     assert kinds(reply) == ["cut"]
     assert text.endswith(reply.problems[0].text)
+
+
+@pytest.mark.parametrize("text", ["```tool_code\nping()", "```tool_code\nping()\nbook_ferry(port=", "ping()", "Now: [ping()]"])
+def test_a_cut_answer_has_no_call_that_the_whole_one_may_not_have(text: str) -> None:
+    reply = read(text, finish="length")
+    assert (called(reply), reply.finish_reason, kinds(reply)) == ([], "length", ["cut"])
+    assert called(read(text)) == [("ping", {})]
 
 
 def test_control_tokens_are_never_content() -> None:

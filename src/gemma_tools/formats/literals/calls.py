@@ -26,6 +26,8 @@ _QUOTED_NAME: Final = re.compile(r"[^\s\"'\\]*+")
 _KEY: Final = re.compile(r"[\"'\w]*+")
 _LONGEST_KEY: Final = 24
 _ARGUMENTS: Final = ("parameters", "arguments", "args")
+_NESTING: Final = ("function", "function_call", "tool_call", "tool_calls", "calls")
+"""Keys of other notations under which a call is nested: no call here, whether it is complete or cut."""
 _LABELS: Final = ("type", "id")
 
 
@@ -71,6 +73,7 @@ class CallReader:
     ) -> None:
         self.source = source
         self.found: Found = []
+        self.start = start
         self.complete = start
         """Up to where calls are complete."""
         self.begun = False
@@ -80,7 +83,8 @@ class CallReader:
         self._names = names
         self._exact = exact
         self._give = give
-        self._firm = False
+        self.firm = False
+        """Whether calls are given out as they come."""
         self._kept = 0
         self._draft = Draft(start, exact=exact)
         self._name: str | None = None
@@ -92,7 +96,7 @@ class CallReader:
         Raises:
             Refused: only the exact notation is read.
         """
-        if self._exact and not self._firm:
+        if self._exact and not self.firm:
             raise Refused
         self.found.append(Note(kind, message, start, end))
 
@@ -100,8 +104,10 @@ class CallReader:
         """What was read is no call: how far it need not be read again."""
         return max(self.seen, self._draft.seen)
 
-    def drop_incomplete(self) -> None:
-        """Forget what was noted after the last complete call."""
+    def cut(self, *, uncertain: bool) -> None:
+        """The text was cut: forget what was noted after the last complete call, and all calls that are `uncertain`."""
+        if uncertain and not self.firm:
+            self.begun, self.complete, self._kept = True, self.start, 0
         del self.found[self._kept :]
 
     def item(self, i: int) -> Reading[int]:
@@ -172,6 +178,17 @@ class CallReader:
 
     # Heads
 
+    def begins(self, i: int) -> Reading[bool]:
+        """Whether the head of a declared tool's call stands at `i`."""
+        return (yield from self._head(i)) is not None
+
+    def names_tool(self, i: int) -> Reading[bool]:
+        """Whether the object at `i` begins with a name."""
+        source, buffer = self.source, self.source.buffer
+        i = yield from source.blank(i + 1)
+        end = yield from source.short_run(i, _KEY, _LONGEST_KEY)
+        return buffer.text[i:end].strip("\"'") == "name"
+
     def _head(self, i: int, *, native: bool = False, declared: bool = True) -> Reading[tuple[int, str] | None]:
         """The name at `i` and the position after its opening bracket; None if no call begins there.
 
@@ -199,7 +216,7 @@ class CallReader:
         if name is None:
             self._draft.spoil(f"no tool named {word!r} is declared")
             return self._names.shape("")
-        self._firm = self._draft.firm = self._give is not None
+        self.firm = self._draft.firm = self._give is not None
         if name != word:
             at = self._draft.seen
             self._draft.repair("head", f"{word!r} was taken for {name!r}", at, at + len(word))
@@ -217,13 +234,13 @@ class CallReader:
             self.found.append(Call(self._name, "".join(draft.pieces), draft.repairs, tuple(self._extra), start, i, alone))
         self.begun = False
         self.complete = i
-        if self._firm and self._give is not None:
+        if self.firm and self._give is not None:
             self._give(self.found)
             self.found.clear()
         self._kept = len(self.found)
 
     def _new_draft(self, start: int, *, python: bool, listed: bool) -> Draft:
-        self._draft = Draft(start, exact=self._exact, firm=self._firm, python=python, listed=listed)
+        self._draft = Draft(start, exact=self._exact, firm=self.firm, python=python, listed=listed)
         self._name, self._extra = None, []
         return self._draft
 
@@ -245,7 +262,7 @@ class CallReader:
         reader = ArgumentReader(source, draft)
         word: str | None = None
         early: tuple[int, int] | None = None
-        started = filled = comma = False
+        started = filled = comma = foreign = False
         i += 1
         while True:
             i = yield from source.blank(i)
@@ -273,6 +290,10 @@ class CallReader:
                 else:
                     started = True
                     i = yield from self._argument_value(reader, i, self._begin(word))
+            elif key in _NESTING and not started:
+                self.begun = True
+                i = yield from reader.skip(i)
+                foreign = True
             else:
                 if self._exact or (key not in _LABELS and not started):
                     draft.spoil("an object that is no call")
@@ -285,6 +306,8 @@ class CallReader:
             i += 1
         else:
             draft.repair("bracket_missing", "closing brackets are missing", i, i)
+        if foreign:
+            raise Refused
         if not started:
             self._take_early(word, early)
         draft.pieces.append("}")
@@ -311,7 +334,7 @@ class CallReader:
         key = written[len(quote) : -1] if quote and written.endswith(quote) else written
         if end == len(buffer.text) and buffer.ended:
             raise Cut(end)
-        if key not in ("name", *_ARGUMENTS, *_LABELS) and not self.begun:
+        if key not in ("name", *_ARGUMENTS, *_LABELS, *_NESTING) and not self.begun:
             draft.spoil("an object that is no call")
         if quote != '"':
             draft.repair("quotes" if quote else "key_bare", "a key without double quotes", i, end)

@@ -1,4 +1,4 @@
-"""Where calls stand in running text: on a line, in a code fence, between the tags of another notation."""
+"""Where calls stand in running text: at the end of the answer, in a code fence, between the tags of another notation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from gemma_tools.formats.literals.calls import CallReader
-from gemma_tools.formats.literals.source import Refused
+from gemma_tools.formats.literals.source import BLANK, FENCE_RUN, Cut, Refused
 from gemma_tools.formats.reading import Reading
 
 WRAPPERS: Final = {
@@ -14,15 +14,19 @@ WRAPPERS: Final = {
     "[TOOL_CALLS]": "[/TOOL_CALLS]",
     "[TOOL_CALL]": "[/TOOL_CALL]",
     "[tool_call]": "[/tool_call]",
+    "<tool>": "</tool>",
+    "<tools>": "</tools>",
     "<tool_call>": "</tool_call>",
     "<tool_calls>": "</tool_calls>",
     "<tool_code>": "</tool_code>",
     "<function_call>": "</function_call>",
+    "<function_calls>": "</function_calls>",
 }
 """What models taught another notation put around a call, and what closes it."""
+END_TAGS: Final = (*WRAPPERS.values(), "</function>", "</end_function_call>", "<end_function_call>", "<tool_call|>")
+"""What models put after a call."""
 _INLINE_BLANK: Final = re.compile(r"[^\S\n]*+")
 _BETWEEN: Final = re.compile(r"[\s,;]*+")
-_TICKS: Final = re.compile(r"`*+")
 _LABEL: Final = re.compile(r"[\w.+#-]*+")
 _RESULT_LABELS: Final = frozenset(("tool_output", "tool_outputs", "tool_response", "output"))
 _LONGEST_LABEL: Final = 40
@@ -38,7 +42,23 @@ def whole(calls: CallReader, i: int) -> Reading[int]:
 
 
 def rest_of_line(calls: CallReader, i: int) -> Reading[int]:
-    """Calls that are all that is left of their line."""
+    """Lists or objects that are all that is left of their line."""
+    source, buffer = calls.source, calls.source.buffer
+    while True:
+        i = yield from calls.item(i)
+        end = yield from source.run(i, _INLINE_BLANK)
+        if (yield from _ends_line(calls, end)):
+            return i
+        if buffer.text[end] not in ",;":
+            raise Refused
+        end = yield from source.run(end + 1, _INLINE_BLANK)
+        if (yield from _ends_line(calls, end)):
+            return end
+        i = end
+
+
+def rest_of_answer(calls: CallReader, i: int) -> Reading[int]:
+    """Calls that are all that is left of the answer, or that are followed by a list of calls on a line of its own."""
     source, buffer = calls.source, calls.source.buffer
     bare = buffer.text[i] not in "[{"
     if bare:
@@ -47,22 +67,30 @@ def rest_of_line(calls: CallReader, i: int) -> Reading[int]:
         i = yield from calls.item(i)
         if bare:
             i = yield from calls.surplus(i)
-        end = yield from source.run(i, _INLINE_BLANK)
-        if end == len(buffer.text) or buffer.text[end] == "\n" or (yield from source.is_stop(end)):
-            return i
-        if buffer.text[end] not in ",;":
-            raise Refused
-        end = yield from source.run(end + 1, _INLINE_BLANK)
-        if end == len(buffer.text) or buffer.text[end] == "\n":
+        end = yield from source.run(i, _BETWEEN)
+        if end == len(buffer.text) and buffer.cut:
+            raise Cut(end)  # prose may have come next
+        if end == len(buffer.text) or (yield from source.is_stop(end)) or (yield from source.spelling(end, END_TAGS)):
             return end
+        lines = buffer.text.count("\n", i, end)
+        if lines and buffer.text[end] in "[{" and (yield from _begins_call(calls, end)):
+            return end
+        if not lines and not buffer.text[i:end].strip() and buffer.text[end] not in "[{":
+            raise Refused
         i = end
+        try:
+            if buffer.text[i] not in "[{" and not (yield from calls.begins(i)):
+                raise Refused
+        except Cut:
+            raise Refused from None
 
 
-def fence(calls: CallReader, i: int, count: int) -> Reading[int]:
-    """A code fence of `count` backticks that holds nothing but calls; its label does not matter."""
+def fence(calls: CallReader, i: int, *, line_start: bool) -> Reading[int]:
+    """A code fence that holds nothing but calls; its label does not matter. On one line it must be all of that line."""
     source, buffer = calls.source, calls.source.buffer
-    start = i
-    i += count
+    start, mark = i, buffer.text[i]
+    i = yield from source.run(i, FENCE_RUN[mark])
+    count = i - start
     end = yield from source.short_run(i, _LABEL, _LONGEST_LABEL)
     after = buffer.text[end : end + 1]
     if after in ("[", "{") or after.isspace():
@@ -72,29 +100,64 @@ def fence(calls: CallReader, i: int, count: int) -> Reading[int]:
     found = False
     while True:
         calls.seen = i = yield from source.run(i, _BETWEEN)
+        lines = line_start or buffer.text.count("\n", start, i)
+        if not lines:
+            raise Refused
         if i == len(buffer.text) or (yield from source.is_stop(i)):
             if not found:
                 raise Refused
+            if i == len(buffer.text) and buffer.cut:
+                raise Cut(i)  # other code may have come next
             calls.note("fence_open", "the code fence around the calls was not closed", start, start + count)
             return i
-        if buffer.text[i] == "`":
-            end = yield from source.run(i, _TICKS)
+        if buffer.text[i] == mark:
+            end = yield from source.run(i, FENCE_RUN[mark])
             if not found or end - i < count:
                 raise Refused
+            if "\n" not in buffer.text[start:end]:
+                after_end = yield from source.run(end, _INLINE_BLANK)
+                if not (yield from _ends_line(calls, after_end)):
+                    raise Refused
             return end
         i = yield from calls.surplus((yield from calls.item(i)))
         found = True
 
 
 def wrapped(calls: CallReader, i: int, opener: str) -> Reading[int]:
-    """Calls between the tags of another notation; the closing one may be missing."""
+    """Calls between the tags of another notation; the closing one may be missing, or another one."""
     source, buffer = calls.source, calls.source.buffer
     calls.note("wrapper", f"the calls stand between {opener} and its end", i, i + len(opener))
-    i = yield from calls.item((yield from source.blank(i + len(opener))))
+    i = yield from source.blank(i + len(opener))
+    bare = buffer.text[i] not in "[{"
+    i = yield from (fence(calls, i, line_start=True) if buffer.text[i] in "`~" else calls.item(i))
     while True:
+        i = yield from calls.surplus(i)
         end = yield from source.run(i, _BETWEEN)
-        if (yield from source.spelling(end, (WRAPPERS[opener],))):
-            return end + len(WRAPPERS[opener])
-        if buffer.text[end : end + 1] not in ("[", "{"):
+        tag = yield from source.spelling(end, (*END_TAGS, opener))
+        if tag == opener:
+            after = yield from source.run(end + len(tag), BLANK)
+            if buffer.text[after : after + 1] in ("[", "{", "`"):
+                return end  # the next call, in tags of its own
+        if tag:
+            if tag != WRAPPERS[opener]:
+                calls.note("end_tag_kind", f"{tag} in place of {WRAPPERS[opener]}", end, end + len(tag))
+            return end + len(tag)
+        if buffer.text[end : end + 1] not in ("[", "{") and not (bare and (yield from calls.begins(end))):
             return i
         i = yield from calls.item(end)
+
+
+def _ends_line(calls: CallReader, i: int) -> Reading[bool]:
+    """Whether the line ends at `i`, after what is no white space."""
+    text = calls.source.buffer.text
+    if i == len(text) or text[i] == "\n":
+        return True
+    del text
+    return (yield from calls.source.is_stop(i))
+
+
+def _begins_call(calls: CallReader, i: int) -> Reading[bool]:
+    """Whether the bracket at `i` opens a list of calls, or an object that begins with a name."""
+    if calls.source.buffer.text[i] == "[":
+        return (yield from calls.begins((yield from calls.source.blank(i + 1))))
+    return (yield from calls.names_tool(i))

@@ -13,6 +13,7 @@ from gemma_tools.prompt import WORD_JOINER
 STOPS: Final = ("<end_of_turn>", "<eos>")
 """The control tokens that end a text as its end does."""
 FENCES: Final = ("```", "~~~")
+FENCE_RUN: Final = {"`": re.compile(r"`*+"), "~": re.compile(r"~*+")}
 BLANK: Final = re.compile(r"\s*+")
 
 

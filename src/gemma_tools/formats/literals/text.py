@@ -3,7 +3,7 @@
 Gemma 3 has no tokens for calls, so what a call is must be told from where it stands. At the start of a line a list of calls
 of declared tools, or an object that names one, is read as it comes. Everywhere else calls are held back until it is certain
 that they are meant: a code fence must hold nothing but calls, and a call in the middle of a line, or one without the brackets
-of a list, must be all that is left of its line. Inside backticks, quotes and other code nothing is a call.
+of a list, must be all that is left of the answer. Inside backticks, quotes, other code and other JSON nothing is a call.
 """
 
 from __future__ import annotations
@@ -14,18 +14,22 @@ from typing import Any, Final
 
 from gemma_tools.formats.literals.calls import Call, CallReader, Found
 from gemma_tools.formats.literals.names import Names
-from gemma_tools.formats.literals.places import WRAPPERS, fence, rest_of_line, whole, wrapped
-from gemma_tools.formats.literals.source import BLANK, STOPS, Cut, Refused, Source, end_of
+from gemma_tools.formats.literals.nesting import Nesting
+from gemma_tools.formats.literals.places import END_TAGS, WRAPPERS, fence, rest_of_answer, rest_of_line, whole, wrapped
+from gemma_tools.formats.literals.source import BLANK, FENCE_RUN, STOPS, Cut, Refused, Source, end_of
 from gemma_tools.formats.reading import Buffer, Parser, Reading, ReplyBuilder, declared_tools
 
 _TURN: Final = "<start_of_turn>"
 _FILLERS: Final = ("<bos>", "<pad>")
 _MEDIA: Final = ("<start_of_image>", "<end_of_image>", "<image_soft_token>", "<audio_soft_token>")
-_SPELLINGS: Final = (*STOPS, _TURN, *_FILLERS, *_MEDIA, *(opener for opener in WRAPPERS if opener[0] == "<"))
-_INTERESTING: Final = re.compile(r"[^\n\[{`<]*+")
-_TICKS: Final = re.compile(r"`*+")
+_TAGS: Final = tuple(tag for tag in (*WRAPPERS, *END_TAGS) if tag[0] == "<")
+_BRACKET_TAGS: Final = tuple(tag for tag in (*WRAPPERS, *END_TAGS) if tag[0] == "[")
+_SPELLINGS: Final = (*STOPS, _TURN, *_FILLERS, *_MEDIA, *_TAGS)
+_INTERESTING: Final = re.compile(r"[^\n\[{`~<]*+")
+_NEW_TURN: Final = re.compile(r"(?:[a-z]{1,12}+)?(?:\n|\Z)")
+_LONGEST_ROLE: Final = 13
 _ROLE: Final = re.compile(r"(?:model|assistant)\n")
-_REST: Final = re.compile(r"[\s,;)\]}]*+(?:`{3,}+\s*+)?(?:(?:<end_of_turn>|<eos>)\s*+)*+")
+_REST: Final = re.compile(r"[\s,;)\]}]*+(?:(?:`{3,}+|~{3,}+)\s*+)?(?:(?:<end_of_turn>|<eos>)\s*+)*+")
 """What may stand after the last call that is read without being worth a word."""
 _FENCE: Final = 3
 
@@ -74,7 +78,10 @@ class TextReader:
         self._beside_call = False
         self._line_start = True
         self._code = 0
+        self._code_mark = ""
         self._code_line = False
+        self._quote = False
+        self._json = Nesting()
         self._refused = 0
         """Up to here no call begins: the text was read as calls already, and is none."""
 
@@ -98,7 +105,10 @@ class TextReader:
         yield from self._header()
         i = self._said
         while True:
-            i = end_of(BLANK if self._line_start else _INTERESTING, self._buffer.text, i)
+            if self._json.depth:
+                i = self._json.skip(self._buffer.text, i)
+            else:
+                i = end_of(BLANK if self._line_start else _INTERESTING, self._buffer.text, i)
             if i < len(self._buffer.text):
                 i = yield from self._mark(i)
                 continue
@@ -162,36 +172,47 @@ class TextReader:
         mark, line_start = self._buffer.text[i], self._line_start
         if mark == "\n":
             self._line_start = True
-            self._code_line = False
+            self._code_line = self._quote = False
+            if self._buffer.text.startswith("\n", i - 1):
+                self._json.leave()
             if self._code < _FENCE:
                 self._code = 0
             return i + 1
         self._line_start = False
-        if mark == "`":
-            return (yield from self._ticks(i, line_start))
         if mark == "<":
             return (yield from self._token(i))
-        if self._code or not self._callable or i < self._refused:
+        if self._json.depth:
+            return i + 1
+        if mark == "`" or (mark == "~" and line_start):
+            return (yield from self._ticks(i, line_start))
+        if line_start and mark == ">":
+            self._quote = True
+        if self._code or not self._callable or self._quote or i < self._refused:
             return i + 1
         if mark in "[{":
             return (yield from self._bracket(i, line_start))
         if line_start and not self._exact:
-            return (yield from self._attempt(i, rest_of_line))
+            return (yield from self._attempt(i, rest_of_answer))
         return i + 1
 
     def _ticks(self, i: int, line_start: bool) -> Reading[int]:
-        """Backticks: they open or close code, unless what they open are calls."""
-        end = yield from self._source.run(i, _TICKS)
+        """Backticks or tildes: they open or close code, unless what they open are calls."""
+        mark = self._buffer.text[i]
+        end = yield from self._source.run(i, FENCE_RUN[mark])
         count = end - i
         if self._code:
-            if count == self._code if self._code < _FENCE else count >= self._code and (line_start or self._code_line):
+            if mark == self._code_mark and (
+                count == self._code if self._code < _FENCE else count >= self._code and (line_start or self._code_line)
+            ):
                 self._code = 0
             return end
-        if count >= _FENCE and self._callable and not self._exact and i >= self._refused:
-            after = yield from self._attempt(i, lambda calls, at: fence(calls, at, count))
+        if mark == "~" and count < _FENCE:
+            return end
+        if count >= _FENCE and self._callable and not self._exact and not self._quote and i >= self._refused:
+            after = yield from self._attempt(i, lambda calls, at: fence(calls, at, line_start=line_start))
             if self._said > i:
                 return after
-        self._code, self._code_line = count, "\n" not in self._buffer.text[i:end]
+        self._code, self._code_mark, self._code_line = count, mark, True
         return end
 
     def _token(self, i: int) -> Reading[int]:
@@ -205,12 +226,14 @@ class TextReader:
             self._speak(self._source.broken[found])
             self._said = after
             return after
-        if found in WRAPPERS:
-            if self._code or self._exact or not self._callable or i < self._refused:
-                return after
-            return (yield from self._attempt(i, lambda calls, at: wrapped(calls, at, found)))
+        if found in _TAGS:
+            return (yield from self._tag(i, found))
         if self._code and (found not in STOPS or (yield from self._source.run(after, BLANK)) < len(self._buffer.text)):
             return after  # quoted; but where nothing follows, the turn ended in an open fence
+        if found == _TURN:
+            yield from self._source.have(after, _LONGEST_ROLE)
+            if not _NEW_TURN.match(self._buffer.text, after):
+                return after  # only mentioned
         self._say(i)
         if found in STOPS:
             return (yield from self._after_end(after))
@@ -219,6 +242,19 @@ class TextReader:
         if found in _MEDIA:
             self._builder.problem("stray_token", "a control token that means nothing here", i, after, quoted=True)
         self._pass(after)
+        return after
+
+    def _tag(self, i: int, tag: str) -> Reading[int]:
+        """What other models put before a call, or after one."""
+        after = i + len(tag)
+        if self._code or self._json.depth or self._exact or not self._callable or self._quote or i < self._refused:
+            return after
+        if tag in WRAPPERS:
+            return (yield from self._attempt(i, lambda calls, at: wrapped(calls, at, tag), firm=True))
+        self._say(i)
+        if self._beside_call and self._builder.calls:
+            self._builder.problem("stray_end_tag", "an end tag after a call", i, after, quoted=True)
+            self._pass(after)
         return after
 
     def _after_end(self, i: int) -> Reading[int]:
@@ -237,14 +273,16 @@ class TextReader:
         """A bracket that may open a list of calls, or an object that is one."""
         buffer = self._buffer
         yield from self._source.have(i, 2)
-        if buffer.text[i + 1 : i + 2] in ("T", "t") and not self._exact:
-            wrapper = yield from self._source.spelling(i, WRAPPERS)
-            if wrapper:
-                return (yield from self._attempt(i, lambda calls, at: wrapped(calls, at, wrapper)))
+        if buffer.text[i + 1 : i + 2] in ("T", "t", "/", "E") and not self._exact:
+            tag = yield from self._source.spelling(i, _BRACKET_TAGS)
+            if tag:
+                return (yield from self._tag(i, tag))
         if line_start and not self._names.any:
             return (yield from self._attempt(i, whole, firm=True))
-        if line_start or buffer.text[i - 1 : i].isspace():
+        if line_start:
             return (yield from self._attempt(i, rest_of_line))
+        if buffer.text[i - 1 : i].isspace():
+            return (yield from self._attempt(i, rest_of_answer))
         return i + 1
 
     def _attempt(self, i: int, read: Callable[[CallReader, int], Reading[int]], *, firm: bool = False) -> Reading[int]:
@@ -255,6 +293,7 @@ class TextReader:
             end = yield from read(calls, i)
         except Refused:
             self._refused = calls.refuse()
+            self._json.enter(self._buffer.text, i)
             return i + 1
         except Cut as cut:
             if calls.begun or calls.complete > i:
@@ -268,7 +307,7 @@ class TextReader:
 
     def _cut_short(self, calls: CallReader, at: int) -> int:
         """The text or the turn ended at `at` among calls: the complete ones count."""
-        calls.drop_incomplete()
+        calls.cut(uncertain=self._buffer.cut and at == len(self._buffer.text))
         self._give(calls.found)
         begun = calls.begun or self._buffer.text[calls.complete : at].strip(" \t\r\n,;")
         if begun:
