@@ -69,7 +69,7 @@ def rest_of_answer(calls: CallReader, i: int) -> Reading[int]:
             i = yield from calls.surplus(i)
         end = yield from source.run(i, _BETWEEN)
         if end == len(buffer.text) and buffer.cut:
-            raise Cut(end)  # prose may have come next
+            raise Refused  # prose may have come next
         if end == len(buffer.text) or (yield from source.is_stop(end)) or (yield from source.spelling(end, END_TAGS)):
             return end
         lines = buffer.text.count("\n", i, end)
@@ -104,10 +104,8 @@ def fence(calls: CallReader, i: int, *, line_start: bool) -> Reading[int]:
         if not lines:
             raise Refused
         if i == len(buffer.text) or (yield from source.is_stop(i)):
-            if not found:
-                raise Refused
-            if i == len(buffer.text) and buffer.cut:
-                raise Cut(i)  # other code may have come next
+            if not found or (i == len(buffer.text) and buffer.cut):
+                raise Refused  # other code may have come next
             calls.note("fence_open", "the code fence around the calls was not closed", start, start + count)
             return i
         if buffer.text[i] == mark:

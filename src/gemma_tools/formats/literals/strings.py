@@ -123,7 +123,7 @@ def read_string(source: Source, draft: Draft, i: int, frames: list[Frame], *, ke
                 noted = draft.repairs.get("quote_in_string")
                 if noted and noted.start > lost:
                     del draft.repairs["quote_in_string"]  # it was a quote of that key
-                draft.repair("delimiter_missing", "the closing quote of a string is missing", lost, lost)
+                draft.repair("string_open", "the closing quote of a string is missing", lost, lost)
                 return lost, _meant(source, draft, start, lost)
             draft.repair("quote_in_string", "a quote inside a string was not escaped", i, i + 1)
             yield from source.have(i, 2)
