@@ -65,6 +65,13 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """How many of the changes that mutmut makes in formats and schemas the quick tests notice, tried for 20 minutes."""
+    install(session, "mutants")
+    session.run("python", "tests/mutants.py", *session.posargs, env=ALONE)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and formatting."""
     session.install(*nox.project.dependency_groups(GROUPS, "lint"))
