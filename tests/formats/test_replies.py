@@ -51,7 +51,7 @@ def check_reply(row: Row, reply: Reply) -> None:
 
 def check_problems(row: Row, reply: Reply) -> None:
     for problem in reply.problems:
-        assert problem.message
+        assert re.match("[a-z'\"]", problem.message)
         assert (problem.start is None) == (problem.end is None)
         if problem.start is not None and problem.end is not None:
             assert 0 <= problem.start <= problem.end <= len(row["output"])
