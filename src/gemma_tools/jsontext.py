@@ -143,11 +143,6 @@ def quote_json(text: str) -> str:
     return _escape_surrogates(encode_basestring(text))
 
 
-def inner_json(text: str) -> str:
-    """`text` as it stands between the quotes of a JSON string: cut anywhere, the pieces' texts join to the whole's."""
-    return quote_json(text)[1:-1]
-
-
 def _escape_surrogates(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
 

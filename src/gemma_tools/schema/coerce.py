@@ -15,9 +15,9 @@ from gemma_tools.jsontext import quote_json as quote_json
 from gemma_tools.jsontext import read_json
 from gemma_tools.jsontext import to_json as to_json
 from gemma_tools.schema.refs import Document
-from gemma_tools.schema.shape import Shape
+from gemma_tools.schema.shape import Shape, is_plain
+from gemma_tools.schema.types import ONLY, Types
 from gemma_tools.schema.types import Schema as Schema
-from gemma_tools.schema.types import Types
 
 __all__ = [
     "Schema",
@@ -115,6 +115,12 @@ def resolve(node: object, root: Schema) -> Schema | None:
 
 def member(node: Schema | None, key: str, root: Schema) -> Schema | None:
     """The schema of the property `key` of objects that `node` describes; None if it says nothing of it."""
+    if is_plain(node):
+        child = (node.get("properties") or {}).get(key)
+        if is_plain(child):
+            return child
+        if child is None and "additionalProperties" not in node and "patternProperties" not in node:
+            return None
     return resolve(_shape(node, root).member(key)._schema, root)
 
 
@@ -130,6 +136,8 @@ def declares(node: Schema | None, key: str, root: Schema) -> bool:
 
 def types_of(node: Schema | None, root: Schema) -> Types:
     """The JSON types that `node` allows; None for any."""
+    if is_plain(node) and "enum" not in node and "const" not in node:
+        return ONLY[node["type"]]
     return _shape(node, root).types
 
 

@@ -175,6 +175,9 @@ def merge(result: dict[str, Any], other: Schema, lose: Lose) -> None:
 
     A value of both types does not exist where they have none in common; then `enum` is left without members.
     """
+    if not result and not other.keys() >= _VALUES:
+        result.update((key, _owned(key, value)) for key, value in other.items() if key not in _JOINTS)
+        return
     _shut(result, other)
     for key, value in other.items():
         mine = result.get(key)
@@ -205,8 +208,8 @@ def merge(result: dict[str, Any], other: Schema, lose: Lose) -> None:
 
 def _owned(key: str, value: object) -> object:
     """A copy of what later parts are merged into."""
-    if key == "properties" and is_mapping(value):
-        return dict(value)
+    if key == "properties":
+        return dict(value) if is_mapping(value) else value
     return list(value) if key == "required" and isinstance(value, (list, tuple)) else value
 
 
@@ -249,7 +252,7 @@ def _key(value: object) -> tuple[bool, object]:
 def _shut(result: dict[str, Any], other: Schema) -> None:
     """Where one of the two allows no other properties, what only the other declares cannot be there."""
     closed = result.get("additionalProperties") is False
-    closing = bool(result) and other.get("additionalProperties") is False
+    closing = other.get("additionalProperties") is False
     if not closed and not closing:
         return
     mine, theirs = _properties(result), _properties(other)

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeGuard
 
 from gemma_tools.jsontext import is_mapping
 from gemma_tools.schema.refs import Document, forms
-from gemma_tools.schema.types import ONLY, Schema, Types, allowed_types, named_types, normal
+from gemma_tools.schema.types import ANNOTATIONS, ONLY, Schema, Types, allowed_types, named_types, normal
 
 __all__ = ["ANY", "Shape", "Types", "shape_of"]
 
-_COMPLEX: Final = frozenset(("$ref", "allOf", "anyOf", "oneOf", "enum", "const", "nullable"))
+_COMPLEX: Final = frozenset(("$ref", "allOf", "anyOf", "oneOf", "nullable"))
 
 
 class Shape:
     """What a schema says of a value. Shapes are made lazily, so that a schema may refer to itself."""
 
-    def __init__(self, schema: Schema, document: Document) -> None:
+    def __init__(self, schema: Schema, document: Document | None = None) -> None:
         self._schema = schema
-        self._document = document
-        self._members: dict[str, Shape] = {}
+        self._root = document
 
     @cached_property
-    def _forms(self) -> list[Schema]:
+    def _document(self) -> Document:
+        return self._root or Document(self._schema)
+
+    @cached_property
+    def _members(self) -> dict[str, Shape]:
+        return {}
+
+    @cached_property
+    def _forms(self) -> Sequence[Schema]:
         """The forms that the schema has without references and unions."""
         schema = self._schema
-        if schema.get("type").__class__ is str and schema["type"] in ONLY and schema.keys().isdisjoint(_COMPLEX):
-            return [schema]
+        if is_plain(schema):
+            return (schema,)
+        # What nearly all schemas are made of needs no merging: a reference, or a choice of plain schemas.
+        said = schema.keys() - ANNOTATIONS
+        if said == _REFERENCE and isinstance(schema["$ref"], str) and is_plain(target := self._document.lookup(schema["$ref"])):
+            return (target,)
+        if said == _CHOICE and all(map(is_plain, schema["anyOf"])) and schema["anyOf"]:
+            return tuple(schema["anyOf"])
         return [form.schema for form in forms(schema, self._document.lookup)[0]]
 
     @cached_property
@@ -80,7 +93,7 @@ class Shape:
         return key in self.properties
 
     @property
-    def _objects(self) -> list[Schema]:
+    def _objects(self) -> Sequence[Schema]:
         """The forms that an object may have."""
         if len(self._forms) == 1:
             return self._forms
@@ -92,6 +105,18 @@ class Shape:
         if not said:
             return ANY
         return Shape(said[0] if len(said) == 1 else {"anyOf": said}, self._document)
+
+
+_REFERENCE: Final = {"$ref"}
+_CHOICE: Final = {"anyOf"}
+
+
+def is_plain(schema: object) -> TypeGuard[Schema]:
+    """Whether a schema names one type as JSON Schema spells it, and has no references and unions."""
+    if not is_mapping(schema):
+        return False
+    kind = schema.get("type")
+    return kind.__class__ is str and kind in ONLY and schema.keys().isdisjoint(_COMPLEX)
 
 
 def _properties(form: Schema) -> Schema:
@@ -115,10 +140,10 @@ def _member(form: Schema, key: str) -> Iterable[object]:
     return (*(patterns.values() if is_mapping(patterns) else ()), form.get("additionalProperties"))
 
 
-ANY: Final = Shape({}, Document({}))
+ANY: Final = Shape({})
 """A schema that says nothing."""
 
 
 def shape_of(parameters: Schema) -> Shape:
     """The shape of a tool's parameters, or of any other schema; references point into `parameters`."""
-    return Shape(parameters, Document(parameters))
+    return Shape(parameters)
