@@ -136,6 +136,8 @@ def declares(node: Schema | None, key: str, root: Schema) -> bool:
 
 def types_of(node: Schema | None, root: Schema) -> Types:
     """The JSON types that `node` allows; None for any."""
+    if node is None:
+        return None
     if is_plain(node) and "enum" not in node and "const" not in node:
         return ONLY[node["type"]]
     return _shape(node, root).types
