@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from json.encoder import encode_basestring
 from math import isfinite
@@ -129,13 +129,76 @@ def _value(text: str, position: int) -> tuple[Any, int]:
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-def to_json(value: object) -> str:
-    """A JSON value as JSON text.
+_encode: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).encode
 
-    Raises:
-        RecursionError: it is nested too deep for the standard writer.
+
+def to_json(value: object) -> str:
+    """A JSON value of any depth as JSON text on one line, as `json.dumps` prints it without escaping what is not ASCII.
+
+    A lone surrogate, which UTF-8 cannot carry, is written as an escape.
     """
-    return _escape_surrogates(json.dumps(value, ensure_ascii=False))
+    try:
+        return _scalar(value)
+    except (RecursionError, TypeError):  # too deep, or a mapping of another type than dict
+        return write_nested(value, _scalar)
+
+
+def _scalar(value: object) -> str:
+    return _escape_surrogates(_encode(value))
+
+
+def to_json_lines(value: object, level: int = 0) -> str:
+    """A JSON value of any depth as JSON text, indented by two spaces a level; all lines but the first are `level` levels in.
+
+    It is the text of `json.dumps(value, indent=2, ensure_ascii=False)`, which the standard library prints slowly and only to a
+    bounded depth. What is nested deeper than `MOST_INDENTED` stays on one line, so that indentation does not make the text grow
+    with the square of the depth.
+    """
+    return write_nested(value, _scalar, level)
+
+
+MOST_INDENTED: Final = 64
+_INDENT: Final = "  "
+_END: Final = object()
+
+
+def write_nested(value: Any, scalar: Callable[[object], str], level: int | None = None) -> str:
+    """A value of any depth as text, without calling itself: `scalar` writes keys and all that holds nothing."""
+    out: list[str] = []
+    open_containers: list[tuple[Iterator[Any], bool]] = []
+    item = value
+    fresh = False
+    while True:
+        keyed = is_mapping(item)
+        if keyed or isinstance(item, (list, tuple)):
+            out.append("{" if keyed else "[")
+            open_containers.append((iter(item.items() if keyed else item), keyed))
+            fresh = True
+        else:
+            out.append(scalar(item))
+        while open_containers:
+            entries, keyed = open_containers[-1]
+            entry: Any = next(entries, _END)
+            depth = len(open_containers)
+            lines = level is not None and depth <= MOST_INDENTED
+            if entry is not _END:
+                if lines:
+                    out.append(("\n" if fresh else ",\n") + _INDENT * (depth + (level or 0)))
+                elif not fresh:
+                    out.append(", ")
+                fresh = False
+                item = entry
+                if keyed:
+                    out.append(scalar(entry[0]) + ": ")
+                    item = entry[1]
+                break
+            open_containers.pop()
+            if lines and not fresh:
+                out.append("\n" + _INDENT * (depth - 1 + (level or 0)))
+            out.append("}" if keyed else "]")
+            fresh = False
+        else:
+            return "".join(out)
 
 
 def quote_json(text: str) -> str:

@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 
 from gemma_tools import jsontext
 from gemma_tools.errors import GemmaToolsError, InvalidRequest
-from gemma_tools.formats.literals.writer import json_lines, json_text
 
 
 @contextmanager
@@ -47,7 +46,7 @@ def read_request(path: str) -> dict[str, Any]:
 
 def write_json(value: object, *, indented: bool = False) -> None:
     """Print a JSON value of any depth at once, on one line unless indented."""
-    print(json_lines(value) if indented else json_text(value), flush=True)
+    print(jsontext.to_json_lines(value) if indented else jsontext.to_json(value), flush=True)
 
 
 def map_lines(path: str, answer: Callable[[dict[str, Any]], Mapping[str, Any]], what: str) -> None:

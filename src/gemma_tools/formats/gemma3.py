@@ -17,10 +17,11 @@ from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import MOST_CALLS, Opens, Recovery, ReplyParser, check_max_calls
 from gemma_tools.formats.eager import EagerParser
 from gemma_tools.formats.literals.text import gemma3_parser
-from gemma_tools.formats.literals.writer import json_lines, json_text, python_text
+from gemma_tools.formats.literals.writer import python_text
 from gemma_tools.formats.options import ToolContent
 from gemma_tools.formats.reading import declared_tools
 from gemma_tools.formats.rendering import Declare, Declared, Draft, GemmaFormat, Request, result_of
+from gemma_tools.jsontext import to_json, to_json_lines
 from gemma_tools.prompt import quote
 from gemma_tools.request import MEDIA_PARTS, Call, Content, Message, Part, RawChoice, RawTool, Tool
 
@@ -120,7 +121,7 @@ class Gemma3Format(GemmaFormat):
         draft.out.append(_END)
 
     def _value(self, value: object) -> str:
-        return python_text(value) if self.tool_style == "pythonic" else json_text(value)
+        return python_text(value) if self.tool_style == "pythonic" else to_json(value)
 
     def parser(
         self,
@@ -267,7 +268,7 @@ class _Turns:
     def _result(self, name: str | None, content: object, index: int) -> None:
         """A tool's result, in a fence of its own."""
         said = result_of(content, self._mode)
-        text = said if isinstance(said, str) else "" if said is None else json_text(said)
+        text = said if isinstance(said, str) else "" if said is None else to_json(said)
         media = self._parts(content, index, media_only=True) if isinstance(content, tuple) else ""
         gap = "\n" if self._results else "\n\n"
         self._add("user", f"```tool_output\n{quote(name or _NAMELESS)}: {quote(text)}\n```{media}", gap)
@@ -287,10 +288,10 @@ def _pythonic_calls(calls: Sequence[Call]) -> str:
 
 def _json_calls(calls: Sequence[Call]) -> str:
     """The object of a single call, or an array of several."""
-    written = [f'{{"name": {json_text(call.name)}, "parameters": {json_text(call.arguments)}}}' for call in calls]
+    written = [f'{{"name": {to_json(call.name)}, "parameters": {to_json(call.arguments)}}}' for call in calls]
     return written[0] if len(written) == 1 else f"[{', '.join(written)}]"
 
 
 def _declare(tool: Tool) -> Declared:
     """The function as a list entry."""
-    return quote("  " + json_lines(tool.function, 1)), ()
+    return quote("  " + to_json_lines(tool.function, 1)), ()
