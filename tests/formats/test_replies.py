@@ -51,12 +51,12 @@ def check_reply(row: Row, reply: Reply) -> None:
 
 def check_problems(row: Row, reply: Reply) -> None:
     for problem in reply.problems:
-        assert re.match("[a-z'\"]", problem.message)
-        assert (problem.start is None) == (problem.end is None)
-        if problem.start is not None and problem.end is not None:
-            assert 0 <= problem.start <= problem.end <= len(row["output"])
-            if problem.text:
-                assert row["output"][problem.start : problem.end] == problem.text
+        assert re.match(r"[a-z'\"<\[]", problem.message)
+        assert problem.start is not None
+        assert problem.end is not None
+        assert 0 <= problem.start <= problem.end <= len(row["output"])
+        if problem.text:
+            assert row["output"][problem.start : problem.end] == problem.text
 
 
 def check_events(events: list[Event], reply: Reply) -> None:
