@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -41,6 +42,15 @@ def test_format_options_are_those_of_the_formats() -> None:
         field.name for family in (FunctionGemmaFormat, Gemma3Format, Gemma4Format) for field in dataclasses.fields(family)
     }
     assert FormatOptions.__annotations__.keys() == fields - {"recovery"}
+
+
+def test_format_options_take_what_the_formats_take() -> None:
+    taken: dict[str, set[object]] = {}
+    for family in (FunctionGemmaFormat, Gemma3Format, Gemma4Format):
+        for name, hint in get_type_hints(family).items():
+            taken.setdefault(name, set()).update(get_args(hint))
+    for name, hint in get_type_hints(FormatOptions).items():
+        assert hint in (bool, int) or set(get_args(hint)) == taken[name], name
 
 
 def test_model_options_are_the_parameters_of_the_classes() -> None:

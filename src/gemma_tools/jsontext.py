@@ -281,7 +281,7 @@ def _find_fault(value: object, param: str) -> None:
         elif id(item) in seen:
             problem = "the object contains itself"
         elif is_mapping(item) and not all(isinstance(key, str) for key in item):
-            problem, code = "the object has a key that is not text", "invalid_type"
+            problem, code = "the object has a key that is not a string", "invalid_type"
         else:
             names.append(name)
             within.append(id(item))

@@ -105,7 +105,7 @@ _backends: Final = Registry[BaseModelBackend]("backend", _is_built_in)
 
 def _family(name: str) -> Family:
     if not isinstance(name, str) or not name:
-        raise InvalidRequest("a model's name is needed", param="name", code="invalid_type")
+        raise InvalidRequest("must be a model's name, a string", param="name", code="invalid_type")
     if name.lower().endswith(".gguf") and not name.startswith("hf:"):
         return family_of_file(read_header(Path(name)), name)
     try:

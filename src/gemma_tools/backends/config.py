@@ -132,7 +132,7 @@ class FormatOptions(TypedDict, total=False):
     tool_style: Literal["pythonic", "json"]
     variant: Literal["small", "large", "diffusion", "3", "3n"]
     declarations: Literal["template", "full"]
-    revision: str
+    revision: Literal["2026-07-09"]
 
 
 class ModelOptions(Settings, FormatOptions, total=False):

@@ -319,7 +319,7 @@ class GemmaBackend(BaseModelBackend):
     def _create_engine(self, name: str | None) -> Engine:
         """The engine called `name`, with what it takes of this backend's options; by default see `gemma_tools.models`."""
         if not isinstance(name, str | None):
-            raise InvalidRequest("an engine or the name of one is needed", param="engine", code="invalid_type")
+            raise InvalidRequest("must be an engine, or the name of one", param="engine", code="invalid_type")
         model = self.model_type
         file = model_file(model if name in (None, "llama.cpp") else name)
         if file is not None:

@@ -125,7 +125,7 @@ def rounds(messages: Messages, box: ToolBox, *, max_rounds: int = 10, max_repeat
         if limit < 1:
             raise InvalidRequest("must be at least 1", param=name)
     if not isinstance(messages, Sequence):
-        raise InvalidRequest("a string or a list of messages is needed", param="messages", code="invalid_type")
+        raise InvalidRequest("must be a string or an array of messages", param="messages", code="invalid_type")
     history: list[Mapping[str, Any]] = [{"role": "user", "content": messages}] if isinstance(messages, str) else [*messages]
     given = len(history)
     completions: list[ChatCompletion] = []

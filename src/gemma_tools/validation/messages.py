@@ -206,7 +206,7 @@ _TEXT_PARTS: Final = MappingProxyType({"text": "text", "input_text": "text", "ou
 
 
 def _content(content: object) -> Content:
-    if content is None or isinstance(content, str):
+    if isinstance(content, str):
         return content
     if not isinstance(content, (list, tuple)):
         raise wrong_type("a string or an array of parts", content, ".content")

@@ -129,6 +129,34 @@ def test_results_in_the_shape_of_googles_guide() -> None:
         assert refused({"messages": [{"role": "tool", "content": {"name": name, "response": 1}}]})[0] == "messages[0].name"
 
 
+def test_results_in_gemmas_own_shape() -> None:
+    responses = [{"name": "act", "response": {"a": 1}}, {"response": None}]
+    [_, message] = validate([USER, {"role": "assistant", "tool_responses": responses, "name": "bot"}]).messages
+    assert message.tool_responses == (("act", {"a": 1}), (None, None))
+    assert message.name == "bot"
+
+
+def test_media_parts_stay_as_they_are() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}}
+    for role in ("user", "tool"):
+        assert validate([{"role": role, "content": [image, "What is it?"]}]).messages[0].content == (
+            image,
+            {"type": "text", "text": "What is it?"},
+        )
+    bad = {"type": "image_url", "image_url": {"url": math.inf}}
+    assert refused({"messages": [{"role": "user", "content": [bad]}]}) == (
+        "messages[0].content[0].image_url.url",
+        "invalid_value",
+    )
+
+
+def test_text_of_a_class_of_its_own() -> None:
+    class Text(str):
+        pass
+
+    assert validate([{"role": "user", "content": Text("hi")}]).messages[0].content == "hi"
+
+
 def test_raw_results_after_validated_calls() -> None:
     asked = validate([USER, assistant(call(name="f", call_id="a"))]).messages
     assert validate([*asked, {"role": "tool", "tool_call_id": "a", "content": "x"}]).messages[2].called == "f"
@@ -147,6 +175,7 @@ def test_what_is_validated_passes_as_it_is() -> None:
         ([], "messages", "empty_array"),
         ("hi", "messages", "invalid_type"),
         ({"role": "user"}, "messages", "invalid_type"),
+        ([{"role": "assistant", "name": 5}], "messages[0].name", "invalid_type"),
         ([None], "messages[0]", "invalid_type"),
         ([USER, "hi"], "messages[1]", "invalid_type"),
         ([{"content": "x"}], "messages[0].role", "missing"),
