@@ -121,6 +121,8 @@ def test_elements() -> None:
     assert shape({"type": "array", "items": {"$ref": "#/$defs/a"}}).element.types == {"number"}
     assert shape({"prefixItems": [{"type": "string"}, {"type": "null"}], "items": False}).element.types == {"string", "null"}
     assert shape({"items": [{"type": "string"}], "additionalItems": {"type": "boolean"}}).element.types == {"string", "boolean"}
+    for rest in ({}, {"items": True}):
+        assert shape({"prefixItems": [{"type": "string"}], **rest}).element.types is None
     lists = {"anyOf": [{"items": {"type": "string"}}, {"items": {"type": "integer"}}, {"type": "null"}]}
     assert shape(lists).element.types == {"string", "integer"}
     assert shape({"allOf": [{"items": {"type": "number"}}, {"items": {"type": ["integer", "null"]}}]}).element.types == {

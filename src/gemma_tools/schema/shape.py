@@ -101,8 +101,9 @@ class Shape:
 
     def _any_of(self, schemas: Iterable[object]) -> Shape:
         """What fits one of `schemas`."""
-        said = [schema for schema in schemas if is_mapping(schema)]
-        if not said:
+        given = list(schemas)
+        said = [schema for schema in given if is_mapping(schema)]
+        if not said or True in given:
             return ANY
         return Shape(said[0] if len(said) == 1 else {"anyOf": said}, self._document)
 
@@ -129,7 +130,7 @@ def _elements(form: Schema) -> Iterable[object]:
     if isinstance(items, (list, tuple)):
         # What draft 2020-12 calls prefixItems was an array of `items` before.
         items, firsts = form.get("additionalItems"), items
-    return (*firsts, items) if isinstance(firsts, (list, tuple)) else (items,)
+    return (*firsts, True if items is None else items) if isinstance(firsts, (list, tuple)) else (items,)
 
 
 def _member(form: Schema, key: str) -> Iterable[object]:
