@@ -267,11 +267,11 @@ class _Turns:
 
     def _result(self, name: str | None, content: object, index: int) -> None:
         """A tool's result, in a fence of its own."""
-        said = result_of(content, self._mode)
+        said = content if content.__class__ is str and self._mode == "string" else result_of(content, self._mode)
         text = said if isinstance(said, str) else "" if said is None else to_json(said)
         media = self._parts(content, index, media_only=True) if isinstance(content, tuple) else ""
         gap = "\n" if self._results else "\n\n"
-        self._add("user", f"```tool_output\n{quote(name or _NAMELESS)}: {quote(text)}\n```{media}", gap)
+        self._add("user", f"```tool_output\n{quote(f'{name or _NAMELESS}: {text}')}\n```{media}", gap)
         self._results = True
 
 

@@ -241,7 +241,7 @@ class _Turns:
 
     def _lose_order(self, index: int) -> None:
         self._draft.losses.append(
-            f"messages[{index}]: its text stands before its calls, where the template writes it behind results"
+            f"messages[{index}]: its text stands before its calls, where the template writes it after results"
         )
 
     def _close(self, end: str, following: str, go_on: bool, *, answered: bool) -> str:

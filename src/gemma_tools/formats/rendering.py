@@ -82,7 +82,7 @@ class Draft:
 
     def lose_arguments(self, index: int, call: int) -> None:
         """Report that a call's arguments are text that is not a JSON object."""
-        self.losses.append(f"{_place(index, call)} is no JSON object, and is written as one argument named 'arguments'")
+        self.losses.append(f"{_place(index, call)} is not a JSON object, and is written as one argument named 'arguments'")
 
     def lose_key(self, index: int, call: int, key: str) -> None:
         """Report that a call's arguments have a key that the notation cannot say."""

@@ -99,7 +99,7 @@ class Notation:
         return text, next((key for key in _keys(arguments) if _UNREADABLE_KEY.search(key)), None)
 
     def write_response(self, name: str, result: object) -> str:
-        """A result with its control tokens; what is no object stands under the key `value`."""
+        """A result with its control tokens; what is not an object is written under the key `value`."""
         if result.__class__ is str:
             body = f"value:{self.delimiter}{quote(result)}{self.delimiter}"
         else:
