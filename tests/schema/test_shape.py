@@ -117,6 +117,17 @@ def test_members_that_are_not_declared_have_the_type_of_the_others() -> None:
     assert shape(both).member("a").types == {"null"}
 
 
+@pytest.mark.parametrize(
+    ("more", "closed"),
+    [({}, True), ({"additionalProperties": False}, True), ({"additionalProperties": True}, False),
+     ({"additionalProperties": {"type": "string"}}, False), ({"patternProperties": {"^x": {}}}, False)],
+)  # fmt: skip
+def test_other_properties_are_allowed_only_where_the_schema_says_so(more: dict[str, Any], closed: bool) -> None:
+    assert shape({"type": "object", "properties": {"a": {}}, **more}).closed is closed
+    assert not shape({"type": "object", **more}).closed
+    assert not ANY.closed
+
+
 def test_elements() -> None:
     assert shape({"type": "array", "items": {"$ref": "#/$defs/a"}}).element.types == {"number"}
     assert shape({"prefixItems": [{"type": "string"}, {"type": "null"}], "items": False}).element.types == {"string", "null"}

@@ -126,8 +126,11 @@ def random_text(grammar: Grammar, random: Random, root: str = "root") -> str:
 
 
 def _character(node: Chars, random: Random) -> str:
-    low, high = random.choice(node.ranges)
-    return chr(random.randint(low, min(high, low + 80) if random.random() < 0.8 else high))
+    while True:
+        low, high = random.choice(node.ranges)
+        character = chr(random.randint(low, min(high, low + 80) if random.random() < 0.8 else high))
+        if character != ANGLE:  # which means something else to `tokens`
+            return character
 
 
 def _free(node: Free, random: Random, controls: Sequence[str]) -> str:

@@ -68,6 +68,13 @@ class Shape:
         return {name: None for form in self._forms for name in _properties(form)}
 
     @cached_property
+    def closed(self) -> bool:
+        """Whether objects have the declared properties only: there are some, and nothing says that others are allowed."""
+        return bool(self.properties) and all(
+            form.get("additionalProperties", False) is False and "patternProperties" not in form for form in self._objects
+        )
+
+    @cached_property
     def required(self) -> frozenset[str]:
         """The properties that an object must have."""
         wanted = [form.get("required") for form in self._objects]

@@ -91,13 +91,14 @@ def closes(
 def _pair_follows(source: Source, frame: Frame, pos: int, quote: str, *, quoting: bool) -> Reading[bool]:
     """Whether a key comes after the comma before `pos`, or nothing but brackets.
 
-    Where the schema lists the properties, an undeclared key is one only if it and its value begin as they should.
+    Where the schema lists the properties and allows no others, an undeclared key is one only if it and its value begin as
+    they should.
     """
     at, ahead = yield from source.ahead(pos)
     if ahead in ",}])" or ahead == source.dialect.end:
         return True
     key, after = yield from key_ahead(source, at, ahead)
-    if not key or not frame.shape.properties or frame.shape.declares(key):
+    if not key or not frame.shape.closed or frame.shape.declares(key):
         return bool(key)
     if quoting or not _WORD.fullmatch(key) or ahead == source.dialect.delimiter:
         return False
