@@ -18,6 +18,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gemma_tools import FunctionGemmaModel
 from gemma_tools import errors as e
+from gemma_tools.jsontext import read_json
 from gemma_tools.openai_api import ApiRequest, ApiResponse, ahandle, handle
 from gemma_tools.testing import Script
 from support.serving import CALL, QUESTION, WEATHER, EndlessEngine, scripted, thinker
@@ -130,6 +131,34 @@ def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
     response = post({}, body)
     assert response.status == 400
     assert json.loads(response.body)["error"]["code"] == "invalid_json"
+
+
+DEPTH = 3000
+
+
+@pytest.mark.parametrize("written", ["as text", "as an object"])
+def test_a_body_of_any_depth_is_answered_as_run_answers_it(written: str) -> None:
+    nested = '{"a":' * DEPTH + "1" + "}" * DEPTH
+    arguments = json.dumps(nested) if written == "as text" else nested
+    call = f'{{"id":"c","type":"function","function":{{"name":"f","arguments":{arguments}}}}}'
+    messages = (
+        f'[{{"role":"user","content":"Hi"}},{{"role":"assistant","content":null,"tool_calls":[{call}]}},'
+        '{"role":"tool","tool_call_id":"c","content":"done"}]'
+    )
+    response = post({"m": (served := scripted("Hello."))}, b'{"model":"m","messages":%b}' % messages.encode())
+    asked = scripted("Hello.")
+    assert json.loads(response.body)["choices"][0]["message"]["content"] == "Hello."
+    assert asked.run(read_json(messages)).choices[0].message.content == "Hello."
+    assert served.engine.asked == asked.engine.asked  # type: ignore[attr-defined]
+
+
+def test_what_a_response_says_again_may_have_any_depth() -> None:
+    schema = '{"type":"object","properties":{"a":' * DEPTH + '{"type":"string"}' + "}}" * DEPTH
+    body = f'{{"model":"m","input":"Hi","tools":[{{"type":"function","name":"f","parameters":{schema}}}]}}'
+    response = post({"m": scripted("Hello.")}, body.encode(), "/v1/responses")
+    assert response.status == 200
+    assert response.body.count(b'"properties"') == DEPTH
+    assert read_json(response.body.decode())["tools"][0]["name"] == "f"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ One request gives one `Plan`, made before anything is generated; what cannot be 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -15,6 +14,7 @@ from gemma_tools.engines.base import Capabilities, Constraint
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import MOST_CALLS, Format
 from gemma_tools.grammar import Grammar, answer_grammar
+from gemma_tools.jsontext import to_json
 from gemma_tools.prompt import Prompt
 from gemma_tools.request import ChatRequest, Message, ResponseFormat, Tool
 from gemma_tools.schema.check import can_check
@@ -149,7 +149,7 @@ def _instructed(messages: tuple[Message, ...], wanted: ResponseFormat) -> tuple[
     """The messages with word of the JSON that is wanted in the system text: an unbound model has to be told."""
     text = "Answer with one JSON object and nothing else."
     if wanted.schema is not None:
-        schema = json.dumps(wanted.schema, ensure_ascii=False)
+        schema = to_json(wanted.schema)
         text = f"Answer with JSON that fits this JSON Schema, and nothing else:\n{schema}"
     first = messages[0]
     if first.role not in ("system", "developer"):

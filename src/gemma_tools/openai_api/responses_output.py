@@ -5,7 +5,6 @@ A whole answer is written as a stream of one delta whose events nobody reads, so
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from uuid import uuid4
 
 from openai.types import CompletionUsage
 
+from gemma_tools.jsontext import read_json
 from gemma_tools.openai_api.errors import Failure
 
 Json = dict[str, Any]
@@ -176,7 +176,7 @@ def _usage(usage: CompletionUsage) -> Json:
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text)
+        read_json(text)
     except ValueError:
         return False
     return True

@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gemma_tools.engines.base import Cancellation
+from gemma_tools.jsontext import read_json, to_json
 from gemma_tools.openai_api.errors import failure_of, refuse
 from gemma_tools.request import ChatRequest
 
@@ -80,11 +81,11 @@ class ApiResponse(Generic[BodyT]):
 
 
 def dump(value: Any) -> bytes:
-    """`value` as JSON in UTF-8. A lone surrogate, which UTF-8 cannot say, is written as an escape."""
+    """`value` as JSON in UTF-8, at any depth. A lone surrogate, which UTF-8 cannot say, is written as an escape."""
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+    except (RecursionError, UnicodeEncodeError):
+        return to_json(value).encode()
 
 
 def event(value: Any, name: str | None = None) -> bytes:
@@ -114,15 +115,9 @@ def error_response(error: BaseException, facts: Facts | None = None) -> ApiRespo
 def load(body: bytes) -> dict[str, Any]:
     """The JSON object that a request body holds; refused with a 400 if it is anything else."""
     try:
-        value = json.loads(body, parse_constant=_no_constant)
-    except RecursionError:
-        raise refuse(400, "the body is nested too deeply", code="invalid_json") from None
+        value = read_json(body.decode(json.detect_encoding(body), "surrogatepass"))
     except ValueError as error:
-        raise refuse(400, f"the body is not JSON: {error}", code="invalid_json") from None
+        raise refuse(400, f"the body is not valid JSON: {error}", code="invalid_json") from None
     if not isinstance(value, dict):
         raise refuse(400, "the body must be a JSON object", code="invalid_json")
     return value
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
