@@ -360,7 +360,7 @@ class TestDocs:
         from gemma_tools.engines import llama_server, ollama, transformers
 
         page = (Path(__file__).parents[2] / "docs" / "engines.md").read_text(encoding="utf-8")
-        table = page.partition("## What each can do\n\n")[2].partition("\n\n")[0]
+        table = page.partition("## What each engine supports\n\n")[2].partition("\n\n")[0]
         heads, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
         told = {row[0]: dict(zip(heads[1:], row[1:], strict=True)) for row in rows}
         real = {
