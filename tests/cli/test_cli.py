@@ -119,6 +119,17 @@ def test_parse_takes_a_list_of_tools_and_tells_problems(run: Callable[..., Ran],
     assert CALL in (parsed["content"] or "") + "".join(problem["text"] for problem in parsed["problems"])
 
 
+def test_parse_tells_where_a_problem_lies(run: Callable[..., Ran]) -> None:
+    raw = f"Sure.{CALL.removesuffix('<end_function_call>')} So."
+    [line] = lines(
+        run("parse", "--jsonl", "-f", "functiongemma", stdin=json.dumps({"raw": raw, "tools": REQUEST["tools"]})).out
+    )
+    [problem] = line["result"]["problems"]
+    assert problem.keys() == {"kind", "message", "text", "index", "start", "end"}
+    assert (problem["kind"], problem["index"]) == ("end_tag_missing", 0)
+    assert 0 < problem["start"] <= problem["end"] <= len(raw)
+
+
 def test_parse_is_told_where_the_text_begins_and_how_it_ended(run: Callable[..., Ran]) -> None:
     ran = run("parse", "-f", "gemma4", "--opens", "reasoning", "--finish", "length", stdin="I think")
     parsed = json.loads(ran.out)

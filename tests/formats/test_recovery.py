@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gemma_tools.bench import Gemma4ToolParser
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats import get_format
-from gemma_tools.formats.strategies import OtherNotation
+from gemma_tools.formats.strategies import NAMING, OtherNotation
 from gemma_tools.reply import ContentDelta, Problem
 from support.outputs import FORMATS, lost
 
@@ -60,11 +60,54 @@ def test_eager_reads_other_notations(name, text):
     assert reply.problems[-1].kind == NOTATIONS[text]
 
 
+@pytest.mark.parametrize("level", ["strict", "schema"])
 @pytest.mark.parametrize("text", NOTATIONS)
 @pytest.mark.parametrize("name", ["functiongemma", "gemma4"])
-def test_the_default_level_leaves_them_alone(name, text):
-    reply = get_format(name).parse(text, TOOLS)
+def test_the_levels_below_leave_them_alone_and_say_who_would_read_them(name, text, level):
+    reply = get_format(name, recovery=level).parse(text, TOOLS)
+    assert (reply.content, reply.tool_calls, reply.finish_reason) == (text, (), "stop")
+    if NOTATIONS[text] == "inference":  # an answer in JSON that names no tool is an answer
+        assert reply.problems == ()
+        return
+    (problem,) = reply.problems
+    assert (problem.kind, problem.message) == ("unread_call", 'level "eager" would read a call of read_file')
+    (recovered,) = get_format(name, recovery="eager").parse(text, TOOLS).problems
+    assert (problem.start, problem.end) == (recovered.start, recovered.end)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_nothing_is_unread_in_what_names_no_declared_tool_and_is_not_whole(name):
+    format = get_format(name)
+    for text in (
+        '{"name": "Ann", "arguments": {"for": "x"}}',
+        'In code: f({"path": "a"})',
+        "I know read_file {and} list_dir (both).",
+        '{"read_file": {"path": "a"}}',
+        'Use `read_file({"path": "a"})` for that.',
+        'They are {"name": "read_file", "parameters": {"type": "object"}}.',
+    ):
+        assert format.parse(text, TOOLS).problems == (), text
+        assert format.parse(text, []).problems == (), text
+    call = 'So: {"name": "read_file", "arguments": {"path": "a.py"}} it is'
+    assert [p.kind for p in format.parse(call, TOOLS).problems] == ["unread_call"]
+    assert format.parse(call, []).problems == ()
+    assert format.parse(call, TOOLS, finish="length").problems == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("functiongemma", "call:list_dir{}"),
+        ("gemma4", "call:list_dir{}"),
+        ("gemma3", "list_dir()"),
+    ],
+)
+def test_level_strict_names_the_level_that_would_read_a_repaired_call(name, text):
+    reply = get_format(name, recovery="strict").parse(text, TOOLS)
     assert (reply.content, reply.tool_calls) == (text, ())
+    assert [(p.kind, p.message) for p in reply.problems] == [("unread_call", 'level "schema" would read a call of list_dir')]
+    (call,) = get_format(name).parse(text, TOOLS).tool_calls
+    assert call.arguments == {}
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -266,6 +309,19 @@ def test_nothing_is_lost_and_places_hold_whatever_is_recovered(name, parts, most
     for problem in reply.problems:
         if problem.text and problem.start is not None:
             assert text[problem.start : problem.end] == problem.text
+
+
+@given(st.sampled_from(FORMATS), scraps)
+def test_a_lower_level_tells_of_exactly_the_named_calls_that_eager_reads_more(name, parts):
+    text = "".join(parts)
+    lower, eager = (get_format(name, recovery=level).parse(text, TOOLS) for level in ("schema", "eager"))
+    read_more = [p for p in eager.problems if p.kind in NAMING] if not lower.tool_calls else []
+    refused = any(p.kind in ("unreadable", "undeclared") for p in lower.problems)
+    unread = [p for p in lower.problems if p.kind == "unread_call"]
+    assert bool(unread) == bool(read_more) or (refused and read_more)
+    if name == "gemma4":
+        bench = Gemma4ToolParser().parse(text, TOOLS)
+        assert [call["function"]["arguments"] for call in bench] == [call.arguments_json for call in eager.tool_calls]
 
 
 class TestToolParser:

@@ -31,7 +31,7 @@ from gemma_tools.log import log_content, logger
 from gemma_tools.media import MediaPolicy, load_media, refuse_media
 from gemma_tools.models import model_file, ollama_name
 from gemma_tools.prompt import Prompt
-from gemma_tools.reply import ContentDelta, Event, ReasoningDelta, Reply, ToolCallEnded, ToolCallStarted
+from gemma_tools.reply import ContentDelta, Event, ReasoningDelta, Reply, ToolCallStarted
 from gemma_tools.request import MEDIA_PARTS, ChatRequest
 from gemma_tools.tokens import BaseTokenCounter, token_counter
 
@@ -240,9 +240,7 @@ class GemmaBackend(BaseModelBackend):
 
         yield from take(prompt.prefill)
         pieces = self._pieces(asked, plan.thought_end, cancel)
-        # Character by character, so that nothing of a second call in the same piece is read.
-        parts = _characters(pieces) if plan.max_calls == 1 else pieces
-        generation = yield from _read(parts, take, parser, single=plan.max_calls == 1)
+        generation = yield from _read(pieces, take, parser)
         return self._answer(plan, parser.reply, "".join(written), generation)
 
     def _chat_attempt(self, chat: NativeChat, plan: Plan, asked: GenerationRequest, cancel: Cancellation) -> Turn:
@@ -342,29 +340,18 @@ def _read(
     parts: Generator[P, None, Generation],
     take: Callable[[P], list[Event]],
     reader: ReplyParser | ChatReader,
-    *,
-    single: bool = False,
 ) -> Generator[Event, None, Generation]:
     """The events that `take` makes of `parts` until `reader` is finished, and those of its end. The engine is left then."""
     generation = Generation()
     with Returning(parts) as pieces:
         for piece in pieces:
-            events = take(piece)
-            yield from events
-            if reader.finished or (single and any(isinstance(event, ToolCallEnded) for event in events)):
+            yield from take(piece)
+            if reader.finished:
                 break
         else:
             generation = pieces.value
     yield from reader.close(generation.finish)
     return generation
-
-
-def _characters(pieces: Pieces) -> Pieces:
-    """`pieces` one character at a time."""
-    with Returning(pieces) as whole:
-        for piece in whole:
-            yield from piece
-    return whole.value
 
 
 def _holding(turn: Turn, what: Literal["nothing", "calls", "all"], sent: list[Event], held: list[Event]) -> Turn:

@@ -1,17 +1,17 @@
-"""Level "eager": calls in other notations, where the format's own found none.
+"""Level "eager": calls in other notations, where the format's own found none; and a word on them at the levels below.
 
-`EagerParser` stands around a format's own parser and tries the strategies on what that parser left.
+`EagerParser` stands around a format's own parser and tries the strategies on what that parser left. `noting_unread` has a
+parser of a lower level report what a higher level would have read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Final, Literal, NamedTuple
 
-from gemma_tools.formats.base import ReplyParser
-from gemma_tools.formats.reading import MOST_REPEATS, Declared
-from gemma_tools.formats.strategies import Attempt, Found, OtherNotation, infer, recover, without
+from gemma_tools.formats.base import Recovery
+from gemma_tools.formats.reading import MOST_REPEATS, Declared, Parser, Reading
+from gemma_tools.formats.strategies import NAMING, Attempt, Found, OtherNotation, infer, recover, without
 from gemma_tools.reply import (
     ContentDelta,
     Event,
@@ -23,6 +23,7 @@ from gemma_tools.reply import (
     ToolCallStarted,
 )
 
+_REFUSED: Final = frozenset(("unreadable", "undeclared"))
 _WHITE_AND_MARKS: Final = " \t\r\n`~"
 _FULL: Final = {
     "call_limit": "after the last call that is taken",
@@ -47,14 +48,13 @@ class EagerParser:
     """
 
     def __init__(
-        self, native: ReplyParser, declared: Declared, any_name: Callable[[], ReplyParser], *, max_calls: int | None = None
+        self, native: Parser, declared: Declared, any_name: Callable[[], Parser], *, max_calls: int | None = None
     ) -> None:
         """`any_name` makes a parser of the same notation that takes calls of any name; `native` was made with `max_calls`."""
         self._native = native
         self._any_name = any_name
         self._declared = declared
         self._max_calls = max_calls
-        self._pieces: list[str] = []
         self._held: list[Event] = []
         self._called = False
         self._attempts: tuple[Attempt, ...] = ()
@@ -62,7 +62,6 @@ class EagerParser:
 
     def feed(self, text: str) -> list[Event]:
         """Take the next piece and return what is certain by now."""
-        self._pieces.append(text)
         return self._pass(self._native.feed(text))
 
     def close(self, finish: Literal["stop", "length"] = "stop") -> list[Event]:
@@ -109,7 +108,7 @@ class EagerParser:
 
     def _read(self, reply: Reply, found: list[Found]) -> list[Event]:
         """Take the calls that were found in the content out of it."""
-        content = reply.content or ""
+        content, output = reply.content or "", self._native.buffer.text
         taken, full = _allowed([call for f in found for call in f.calls], self._max_calls)
         calls: list[_Call] = []
         kept: list[Found] = []
@@ -118,7 +117,7 @@ class EagerParser:
             if len(calls) == taken:
                 break
             kept.append(f)
-            start, end = self._place(content, f.start, f.end)
+            start, end = _place(content, f.start, f.end, output)
             new = f.calls[: taken - len(calls)]
             # The text stands in one problem of several, so that they take no more room than the text.
             texts = (content[f.start : f.end], *[""] * (len(new) - 1))
@@ -126,7 +125,7 @@ class EagerParser:
             rest = f.end if len(new) == len(f.calls) else f.start
         problems: tuple[Problem, ...] = ()
         if full and content[rest:].strip(_WHITE_AND_MARKS):
-            problems = (Problem(full, _FULL[full], content[rest:], None, *self._place(content, rest, len(content))),)
+            problems = (Problem(full, _FULL[full], content[rest:], None, *_place(content, rest, len(content), output)),)
             content = content[: kept[-1].end]
         content = without(content, kept)
         events: list[Event] = [ContentDelta(content)] if content.strip() else []
@@ -136,7 +135,7 @@ class EagerParser:
         """The calls in native tags that cannot be one there: another notation, or a call whose name is not declared."""
         calls: list[_Call] = []
         for problem in reply.problems if self._declared else ():
-            if problem.kind not in ("unreadable", "undeclared"):
+            if problem.kind not in _REFUSED:
                 continue
             found, _ = recover(problem.text, self._declared)
             new = [(f.strategy, call) for f in found for call in f.calls] or self._inferred(problem.text)
@@ -175,19 +174,6 @@ class EagerParser:
         )
         return [*events, *problems]
 
-    def _place(self, content: str, start: int, end: int) -> tuple[int | None, int | None]:
-        """Where in the model's output this part of the content lies; None where that is not certain."""
-        for text, offset in ((content, start), (content[start:end], 0)):
-            first = self._output.find(text)
-            if first >= 0 and self._output.find(text, first + 1) < 0:
-                return first + offset, first + offset + end - start
-        return None, None
-
-    @cached_property
-    def _output(self) -> str:
-        """All that the model wrote; made when the text has ended."""
-        return "".join(self._pieces)
-
 
 def _allowed(calls: Sequence[ToolCall], max_calls: int | None) -> tuple[int, Literal["call_limit", "repeated_call"] | None]:
     """How many of `calls` are taken, and why reading ends after them."""
@@ -199,3 +185,53 @@ def _allowed(calls: Sequence[ToolCall], max_calls: int | None) -> tuple[int, Lit
         if number + 1 == max_calls:
             return max_calls, "call_limit"
     return len(calls), None
+
+
+def _place(content: str, start: int, end: int, output: str) -> tuple[int | None, int | None]:
+    """Where in the model's output a part of the content lies; None where that is not certain."""
+    for text, offset in ((content, start), (content[start:end], 0)):
+        first = output.find(text)
+        if first >= 0 and output.find(text, first + 1) < 0:
+            return first + offset, first + offset + end - start
+    return None, None
+
+
+def noting_unread(parser: Parser, declared: Declared, repairing: Callable[[], Parser] | None = None) -> Parser:
+    """`parser`, which then reports as `unread_call` what a higher level would have read, where it read no call itself.
+
+    `repairing` makes a parser of level "schema", where `parser` is of level "strict".
+    """
+    return Parser(parser.buffer, parser.builder, _noting(parser, declared, repairing))
+
+
+def _noting(parser: Parser, declared: Declared, repairing: Callable[[], Parser] | None) -> Reading[None]:
+    yield from parser.reading
+    builder, output = parser.builder, parser.buffer.text
+    if builder.calls or parser.buffer.cut or not _may_name_a_call(output, declared):
+        return
+    reply = builder.reply("stop")
+    if reply.finish_reason == "length":
+        return
+    if repairing is not None and not any(problem.kind in _REFUSED for problem in reply.problems):
+        higher = repairing()
+        higher.feed(output)
+        higher.close()
+        if higher.reply.tool_calls:
+            repaired = set(higher.reply.problems) - set(reply.problems)
+            start = min((p.start for p in repaired if p.start is not None), default=None)
+            end = max((p.end for p in repaired if p.end is not None), default=None)
+            builder.problem("unread_call", _unread("schema", higher.reply.tool_calls), start, end)
+            return
+    content = reply.content or ""
+    for f in recover(content, declared, NAMING)[0]:
+        builder.problem("unread_call", _unread("eager", f.calls), *_place(content, f.start, f.end, output))
+
+
+def _may_name_a_call(output: str, declared: Declared) -> bool:
+    """Whether a call of a declared tool may be in the text at all. Most answers have none, and are asked no further."""
+    return ("{" in output or "(" in output) and (declared is None or any(name in output for name in declared))
+
+
+def _unread(level: Recovery, calls: Sequence[ToolCall]) -> str:
+    names = ", ".join(dict.fromkeys(call.name for call in calls))
+    return f'level "{level}" would read a call of {names}'

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import MOST_CALLS, Opens, Recovery, ReplyParser, check_max_calls
-from gemma_tools.formats.eager import EagerParser
+from gemma_tools.formats.eager import EagerParser, noting_unread
 from gemma_tools.formats.literals.text import gemma3_parser
 from gemma_tools.formats.literals.writer import python_text
 from gemma_tools.formats.options import ToolContent
@@ -136,10 +136,11 @@ class Gemma3Format(GemmaFormat):
             check_max_calls(max_calls)
 
         strict, one_object = self.recovery == "strict", max_calls is None and not self.several_calls
-        parser = gemma3_parser(tools, guarded=guarded, strict=strict, max_calls=max_calls, one_object=one_object)
-        if self.recovery != "eager":
-            return parser
-        return EagerParser(parser, declared_tools(tools), partial(gemma3_parser, None), max_calls=max_calls)
+        declared = declared_tools(tools)
+        parser = gemma3_parser(declared, guarded=guarded, strict=strict, max_calls=max_calls, one_object=one_object)
+        if self.recovery == "eager":
+            return EagerParser(parser, declared, partial(gemma3_parser, None), max_calls=max_calls)
+        return noting_unread(parser, declared, partial(gemma3_parser, declared, guarded=guarded) if strict else None)
 
     def grammar(
         self,

@@ -99,7 +99,14 @@ class ReplyBuilder:
             self._events.append(ReasoningDelta(text))
 
     def problem(
-        self, kind: ProblemKind, message: str, start: int, end: int, *, quoted: bool = False, index: int | None = None
+        self,
+        kind: ProblemKind,
+        message: str,
+        start: int | None,
+        end: int | None,
+        *,
+        quoted: bool = False,
+        index: int | None = None,
     ) -> None:
         """Report what lies from `start` to `end`; `quoted` where its text is nowhere else in the reply."""
         text = self._buffer.text[start:end] if quoted else ""
@@ -202,9 +209,9 @@ class Parser:
     """A `ReplyParser` that resumes `reading` with each piece of text."""
 
     def __init__(self, buffer: Buffer, builder: ReplyBuilder, reading: Reading[None]) -> None:
-        self._buffer = buffer
-        self._builder = builder
-        self._reading = reading
+        self.buffer = buffer
+        self.builder = builder
+        self.reading = reading
         self._finish: Literal["stop", "length"] = "stop"
         self._closed = False
 
@@ -216,30 +223,30 @@ class Parser:
         """
         if self._closed:
             raise ValueError("the parser is closed")
-        buffer = self._buffer
+        buffer = self.buffer
         buffer.append(text)
         if buffer.lane is None or not buffer.lane(text):
-            next(self._reading, None)
-        return self._builder.take()
+            next(self.reading, None)
+        return self.builder.take()
 
     def close(self, finish: Literal["stop", "length"] = "stop") -> list[Event]:
         """The text has ended, and how; return what was held back."""
         if self._closed:
             return []
-        self._buffer.ended, self._buffer.cut, self._finish = True, finish == "length", finish
-        next(self._reading, None)
+        self.buffer.ended, self.buffer.cut, self._finish = True, finish == "length", finish
+        next(self.reading, None)
         self._closed = True
-        return self._builder.take()
+        return self.builder.take()
 
     @property
     def finished(self) -> bool:
         """Whether no more text will be read, because of `max_calls` or a call repeated again and again: stop the engine."""
-        return self._builder.full is not None
+        return self.builder.full is not None
 
     @property
     def reply(self) -> Reply:
         """Everything read so far; complete after `close`."""
-        return self._builder.reply(self._finish)
+        return self.builder.reply(self._finish)
 
 
 def declared_tools(tools: Sequence[Any] | None) -> Declared:

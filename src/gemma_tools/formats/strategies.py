@@ -252,7 +252,7 @@ def _call(name: str, arguments: object, declared: Declared, call_id: str | None 
     if not isinstance(arguments, dict):
         return None
     shape = (declared or {}).get(name, ANY)
-    if arguments.get("type") == "object" and isinstance(arguments.get("properties"), dict) and not shape.declares("properties"):
+    if arguments.get("type") == "object" and not shape.declares("type"):
         return None
     try:
         pieces = [f"{coerce.quote_json(key)}: {_typed(value, shape.member(key))}" for key, value in arguments.items()]
@@ -297,7 +297,10 @@ def _fallback(text: str, declared: Declared) -> Iterator[_Place]:
     for start, end, value in _json_values(text):
         near = list(names.finditer(text, max(0, start - _NEAR), start))
         name = near[-1][0] if near else None
-        if name and isinstance(value, dict) and (not declared[name].properties or _knows(declared[name], value)):
+        # What is written to the name without a gap is the format's own notation, whose reader took it for prose.
+        if not name or near[-1].end() == start or not isinstance(value, dict) or not value:
+            continue
+        if not declared[name].properties or _knows(declared[name], value):
             call = _call(name, value, declared)
             if call:
                 yield start, end, (call,)

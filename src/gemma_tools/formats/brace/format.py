@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gemma_tools.formats.base import MOST_CALLS, Opens, Recovery, ReplyParser, check_max_calls
 from gemma_tools.formats.brace.text import brace_parser
 from gemma_tools.formats.brace.tokens import Dialect
-from gemma_tools.formats.eager import EagerParser
+from gemma_tools.formats.eager import EagerParser, noting_unread
 from gemma_tools.formats.reading import declared_tools
 from gemma_tools.formats.rendering import GemmaFormat
 from gemma_tools.request import RawChoice, RawTool
@@ -48,10 +48,12 @@ class BraceFormat(GemmaFormat):
             check_max_calls(max_calls)
 
         strict = self.recovery == "strict"
-        parser = brace_parser(self.dialect, tools, opens=opens, guarded=guarded, strict=strict, max_calls=max_calls)
-        if self.recovery != "eager":
-            return parser
-        return EagerParser(parser, declared_tools(tools), partial(brace_parser, self.dialect, None), max_calls=max_calls)
+        declared = declared_tools(tools)
+        parser = brace_parser(self.dialect, declared, opens=opens, guarded=guarded, strict=strict, max_calls=max_calls)
+        if self.recovery == "eager":
+            return EagerParser(parser, declared, partial(brace_parser, self.dialect, None), max_calls=max_calls)
+        repairing = partial(brace_parser, self.dialect, declared, opens=opens, guarded=guarded)
+        return noting_unread(parser, declared, repairing if strict else None)
 
     def grammar(
         self,

@@ -8,16 +8,16 @@ Control tokens inside backticks or a code fence are prose, as is one that begins
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from gemma_tools.formats.base import Opens
 from gemma_tools.formats.brace.calls import CallReader
 from gemma_tools.formats.brace.source import SPACE, Source, end_of
 from gemma_tools.formats.brace.thoughts import label_end, leaked_label_end, lost_opener_end
 from gemma_tools.formats.brace.tokens import Dialect
-from gemma_tools.formats.reading import Buffer, Declared, Parser, Reading, ReplyBuilder, declared_tools
+from gemma_tools.formats.reading import Buffer, Declared, Parser, Reading, ReplyBuilder
 from gemma_tools.prompt import WORD_JOINER
 
 _TAG_LIKE: Final = r"<[/|]{0,2}(?i:start_?)?(?i:tool|function)?_?(?i:calls?)\|?>"
@@ -41,7 +41,7 @@ def _interruptions(dialect: Dialect, broken: tuple[str, ...]) -> tuple[re.Patter
 
 def brace_parser(
     dialect: Dialect,
-    tools: Sequence[Any] | None,
+    declared: Declared,
     *,
     opens: Opens = "content",
     guarded: Collection[str] = (),
@@ -52,7 +52,7 @@ def brace_parser(
     buffer = Buffer()
     builder = ReplyBuilder(buffer, max_calls=max_calls)
     source = Source(buffer, dialect, strict=strict, guarded=guarded)
-    reader = TextReader(source, builder, declared_tools(tools), thinking=opens == "reasoning" and dialect.channel is not None)
+    reader = TextReader(source, builder, declared, thinking=opens == "reasoning" and dialect.channel is not None)
     return Parser(buffer, builder, reader.read())
 
 
@@ -384,6 +384,9 @@ class TextReader:
         start, end = self._pos, len(self._buffer.text)
         if kind != "after_end":
             start = end_of(self._dialect.after_turn, self._buffer.text, start)
-        if self._buffer.text[start:end].strip():
+        rest = self._buffer.text[start:end]
+        # An engine that is stopped at its last call may have begun the tag that ends it.
+        begun = kind != "after_end" and any(token.startswith(rest) for token in (self._dialect.end, *self._dialect.stop))
+        if rest.strip() and not begun:
             self._builder.problem(kind, message, start, end, quoted=True)
         self._pos = end

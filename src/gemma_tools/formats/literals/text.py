@@ -9,15 +9,15 @@ of a list, must be all that is left of the answer. Inside backticks, quotes, oth
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Collection
+from typing import Final
 
 from gemma_tools.formats.literals.calls import Call, CallReader, Found
 from gemma_tools.formats.literals.names import Names
 from gemma_tools.formats.literals.nesting import Nesting
 from gemma_tools.formats.literals.places import END_TAGS, WRAPPERS, fence, rest_of_answer, rest_of_line, whole, wrapped
 from gemma_tools.formats.literals.source import BLANK, FENCE_RUN, STOPS, Cut, Refused, Source, end_of
-from gemma_tools.formats.reading import Buffer, Parser, Reading, ReplyBuilder, declared_tools
+from gemma_tools.formats.reading import Buffer, Declared, Parser, Reading, ReplyBuilder
 
 _TURN: Final = "<start_of_turn>"
 _FILLERS: Final = ("<bos>", "<pad>")
@@ -35,7 +35,7 @@ _FENCE: Final = 3
 
 
 def gemma3_parser(
-    tools: Sequence[Any] | None = None,
+    declared: Declared = None,
     *,
     guarded: Collection[str] = (),
     strict: bool = False,
@@ -43,7 +43,6 @@ def gemma3_parser(
     one_object: bool = False,
 ) -> Parser:
     """A parser of one generation of Gemma 3 or 3n; with `one_object` an object that is a call is the last that is read."""
-    declared = declared_tools(tools)
     exact = strict or declared is None
     buffer = Buffer()
     builder = ReplyBuilder(buffer, max_calls=max_calls)
