@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import re
 from math import isfinite
-from typing import Any, Final
+from typing import Final
 
 from gemma_tools.jsontext import quote_json as quote_json
 from gemma_tools.jsontext import read_json
 from gemma_tools.jsontext import to_json as to_json
-from gemma_tools.schema.refs import Document
-from gemma_tools.schema.shape import Shape, is_plain
-from gemma_tools.schema.types import ONLY, Types
-from gemma_tools.schema.types import Schema as Schema
+from gemma_tools.schema.types import Types
 
 __all__ = [
     "Schema",
@@ -101,47 +98,3 @@ def delimited(text: str, types: Types) -> str:
         else:
             value = stripped
     return value if value is not None else quote_json(text)
-
-
-# What the readers of replies asked before they had shapes.
-
-
-def resolve(node: object, root: Schema) -> Schema | None:
-    """The schema that `node` stands for; None where it says nothing."""
-    shape = _shape(node, root)
-    forms = shape._forms
-    return (forms[0] if len(forms) == 1 else shape._schema) or None
-
-
-def member(node: Schema | None, key: str, root: Schema) -> Schema | None:
-    """The schema of the property `key` of objects that `node` describes; None if it says nothing of it."""
-    if is_plain(node):
-        child = (node.get("properties") or {}).get(key)
-        if is_plain(child):
-            return child
-        if child is None and "additionalProperties" not in node and "patternProperties" not in node:
-            return None
-    return resolve(_shape(node, root).member(key)._schema, root)
-
-
-def element(node: Schema | None, root: Schema) -> Schema | None:
-    """The schema of the items of arrays that `node` describes; None if it says nothing of them."""
-    return resolve(_shape(node, root).element._schema, root)
-
-
-def declares(node: Schema | None, key: str, root: Schema) -> bool:
-    """Whether objects that `node` describes have a property `key` by name."""
-    return _shape(node, root).declares(key)
-
-
-def types_of(node: Schema | None, root: Schema) -> Types:
-    """The JSON types that `node` allows; None for any."""
-    if node is None:
-        return None
-    if is_plain(node) and "enum" not in node and "const" not in node:
-        return ONLY[node["type"]]
-    return _shape(node, root).types
-
-
-def _shape(node: Any, root: Schema) -> Shape:
-    return Shape(node if isinstance(node, dict) else {}, Document(root))
