@@ -16,19 +16,7 @@ from gemma_tools.jsontext import read_json
 from gemma_tools.jsontext import to_json as to_json
 from gemma_tools.schema.types import Types
 
-__all__ = [
-    "Schema",
-    "bare",
-    "declares",
-    "delimited",
-    "element",
-    "member",
-    "number",
-    "quote_json",
-    "resolve",
-    "to_json",
-    "types_of",
-]
+__all__ = ["bare", "delimited", "number", "quote_json", "to_json"]
 
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LOOSE_NUMBER: Final = re.compile(r"([+-]?)([0-9]*)(?:(\.)([0-9]*))?([eE][+-]?[0-9]+)?")
