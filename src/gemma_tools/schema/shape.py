@@ -13,6 +13,7 @@ from gemma_tools.schema.types import ANNOTATIONS, ONLY, Schema, Types, allowed_t
 __all__ = ["ANY", "Shape", "Types", "shape_of"]
 
 _COMPLEX: Final = frozenset(("$ref", "allOf", "anyOf", "oneOf", "nullable"))
+_NOT_NAMED: Final = _COMPLEX | {"enum", "const"}
 
 
 class Shape:
@@ -21,14 +22,14 @@ class Shape:
     def __init__(self, schema: Schema, document: Document | None = None) -> None:
         self._schema = schema
         self._root = document
+        self._members: dict[str, Shape] = {}
+        # Most schemas name one type in one word; a parser is made for every reply, and asks for the types of every key.
+        kind = schema.get("type")
+        self._named = ONLY.get(kind) if kind.__class__ is str and schema.keys().isdisjoint(_NOT_NAMED) else None
 
     @cached_property
     def _document(self) -> Document:
         return self._root or Document(self._schema)
-
-    @cached_property
-    def _members(self) -> dict[str, Shape]:
-        return {}
 
     @cached_property
     def _forms(self) -> Sequence[Schema]:
@@ -44,9 +45,13 @@ class Shape:
             return tuple(schema["anyOf"])
         return [form.schema for form in forms(schema, self._document.lookup)[0]]
 
-    @cached_property
+    @property
     def types(self) -> Types:
         """The JSON types that are allowed; None for any."""
+        return self._named or self._allowed
+
+    @cached_property
+    def _allowed(self) -> Types:
         allowed: frozenset[str] = frozenset()
         for form in self._forms:
             types = allowed_types(form)
@@ -92,7 +97,13 @@ class Shape:
         """What the property `key` of an object is, declared or not."""
         member = self._members.get(key)
         if member is None:
-            member = self._members[key] = self._any_of(part for form in self._objects for part in _member(form, key))
+            properties = self._schema.get("properties") if self._named else None
+            declared = properties.get(key) if properties.__class__ is dict else None
+            if declared.__class__ is dict:
+                member = Shape(declared, self._document)
+            else:
+                member = self._any_of(part for form in self._objects for part in _member(form, key))
+            self._members[key] = member
         return member
 
     def declares(self, key: str) -> bool:

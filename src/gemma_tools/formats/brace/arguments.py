@@ -22,6 +22,7 @@ from gemma_tools.schema.coerce import quote_json
 from gemma_tools.schema.shape import Shape, Types
 
 _KEY: Final = re.compile(rf"({WORD}):")
+_OPENED: Final = re.compile(rf"({WORD}):([\[{{])")
 _KEY_END: Final = re.compile(r"[:={}\[\],\"'`<]")
 _COLON_OR_OTHER: Final = re.compile(r"[:{}\[\],\"'`<)]")
 _COMMAS: Final = re.compile(r"[,\s]*+")
@@ -140,6 +141,13 @@ class Arguments:
             frame = frames[-1]
             if frame.separated:
                 pos = self._plain_items(pos, frame) if frame.in_array else self._plain_pairs(pos, frame)
+                opened = None if frame.in_array or not frame.separated else _OPENED.match(text, pos)
+                if opened and opened[1] not in frame.keys:
+                    key, bracket = opened.groups()
+                    self._put_key(frame, key)
+                    self._open(bracket)
+                    pos = opened.end()
+                    continue
             mark = text[pos : pos + 1]
             if mark == frame.closer and not frame.comma:
                 self._close_down(len(frames) - 1)
@@ -187,11 +195,11 @@ class Arguments:
 
     def _entry(self, pos: int, ahead: str) -> Reading[int]:
         """Read the entry at `pos`; of a container only its opening bracket."""
-        frames, put = self._frames, self._call.out.append
+        frames = self._frames
         frame = frames[-1]
         if frame.in_array:
             if frame.filled:
-                put(", ")
+                self._call.out.append(", ")
             return (yield from self._value(pos, ahead))
         if ahead in "{(" and len(frames) == 1 and not frame.filled and not self._wrapped:
             self._call.repair("brackets_twice", "the arguments stand in two pairs of brackets", pos, pos + 1)
@@ -208,11 +216,21 @@ class Arguments:
         key = self._source.unbreak(key)
         if key in frame.keys:
             self._call.repair("key_twice", "a key was written twice; the last value counts", start, pos)
-        frame.keys.add(key)
-        put(f"{', ' if frame.filled else ''}{quote_json(key)}: ")
-        frame.child = frame.shape.member(key)
+        self._put_key(frame, key)
         pos, ahead = yield from self._ahead(pos)
         return (yield from self._value(pos, ahead))
+
+    def _put_key(self, frame: Frame, key: str) -> None:
+        frame.keys.add(key)
+        self._call.out.append(f"{', ' if frame.filled else ''}{quote_json(key)}: ")
+        frame.child = frame.shape.member(key)
+
+    def _open(self, bracket: str) -> None:
+        """Open the object or list that is the value which comes next."""
+        frame = self._frames[-1]
+        frame.filled, frame.comma = True, False
+        self._call.out.append(bracket)
+        self._frames.append(Frame(CLOSER_OF[bracket], frame.child))
 
     def _unseparated(self, pos: int, ahead: str) -> Reading[int]:
         """After a value where a comma belongs: pass over a stray delimiter, or see that an entry follows all the same."""
@@ -322,9 +340,7 @@ class Arguments:
             self._call.repair("delimiter_stray", "a delimiter that belongs to no string", pos, pos + len(delimiter))
             pos, ahead = yield from self._ahead(pos + len(delimiter))
         if ahead in "{[":
-            frame.filled, frame.comma = True, False
-            self._call.out.append(ahead)
-            self._frames.append(Frame(CLOSER_OF[ahead], frame.child))
+            self._open(ahead)
             return pos + 1
         quote = ahead if ahead == delimiter or ahead in QUOTES else ""
         if ahead == "<":

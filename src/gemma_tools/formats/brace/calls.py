@@ -9,7 +9,7 @@ import re
 from typing import Final, TypeAlias
 
 from gemma_tools.formats.brace.arguments import Arguments
-from gemma_tools.formats.brace.heads import Head, exact_head, line_head, resolve, tagged_head
+from gemma_tools.formats.brace.heads import LONGEST_NAME, Head, exact_head, line_head, resolve, tagged_head
 from gemma_tools.formats.brace.source import SPACE, Call, Cut, Source, Unreadable
 from gemma_tools.formats.reading import Declared, Reading, ReplyBuilder
 from gemma_tools.reply import ProblemKind
@@ -179,14 +179,22 @@ class CallReader:
         if not ahead and (self._buffer.cut or head.keyword):
             return self._cut(start)
         container = not head.name and ahead in ("{", "[")
-        marks = (*"[{(<\"'`", self._source.dialect.delimiter, end_tag)
-        adjacent = at == head.end and ahead in (marks if head.name else (end_tag,))
-        if container or adjacent or head.bracket or (head.keyword and ahead == end_tag):
+        if container or head.bracket or self._is_garbled(start, tag_end, head, at, ahead):
             message = "no call can be read after the start tag"
             known = container or bool(head.bracket) or (head.keyword and self._is_declared(head.name))
             pos, dealt = yield from self._skip(start, head.end, message, known=known)
             return (pos, True) if dealt else (tag_end, False)
         return tag_end, False
+
+    def _is_garbled(self, start: int, tag_end: int, head: Head, at: int, ahead: str) -> bool:
+        """Whether what stands after a start tag was meant as a call, though none can be read: not so in prose about the tag."""
+        dialect = self._source.dialect
+        if ahead == dialect.end and at == tag_end:
+            line = self._buffer.text[max(0, start - LONGEST_NAME) : start].rpartition("\n")[2]
+            return not line.strip()
+        if head.keyword and ahead in (dialect.end, *dialect.stop):
+            return True
+        return bool(head.name) and at == head.end and ahead in (*"[{(<\"'`", dialect.delimiter, dialect.end)
 
     def _needs_nothing(self, head: Head) -> bool:
         """Whether a head without brackets names a tool that has no required parameter."""
@@ -333,6 +341,7 @@ class CallReader:
             return len(self._buffer.text), False
         except Unreadable as unreadable:
             return unreadable.pos, False
-        if not (yield from self._source.spelling(pos, (self._source.dialect.end,))):
+        at = yield from self._source.run(pos, SPACE)
+        if not (yield from self._source.spelling(at, (self._source.dialect.end,))):
             return pos, False
-        return self._finish_held([(call, pos)], pos + len(self._source.dialect.end))
+        return self._finish_held([(call, pos)], at + len(self._source.dialect.end))

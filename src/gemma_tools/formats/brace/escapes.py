@@ -16,6 +16,9 @@ _PATH: Final = re.compile(rf"[A-Za-z]:(?:\\(?!\\){_NAME}*+)++")
 _PATH_INSIDE: Final = re.compile(r"(?<![\w\\])[C-Zc-z]:\\[\w.-]++\\[\w.-]")
 
 
+_PATH_AT_END: Final = re.compile(rf"(?<![\w\\])(?:[A-Za-z]:|\\\\[\w.$-]++)(?:\\(?!\\){_NAME}*+)++\Z")
+
+
 def has_raw_backslash(text: str) -> bool:
     """Whether a backslash in `text` is no escape: one that JSON and Python do not know, or a part of a Windows path.
 
@@ -24,6 +27,11 @@ def has_raw_backslash(text: str) -> bool:
     if "\\" not in text:
         return False
     return _VALID.fullmatch(text) is None or _PATH.fullmatch(text) is not None or _PATH_INSIDE.search(text) is not None
+
+
+def ends_in_path(text: str) -> bool:
+    """Whether `text` ends in a Windows path with single backslashes, so that a backslash at its end is a part of the path."""
+    return _PATH_AT_END.search(text) is not None
 
 
 def unescape(text: str) -> str:

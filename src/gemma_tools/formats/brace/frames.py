@@ -103,7 +103,8 @@ def _pair_follows(source: Source, frame: Frame, pos: int, quote: str, *, quoting
     if quoting or not _WORD.fullmatch(key) or ahead == source.dialect.delimiter:
         return False
     value_at, value = yield from source.ahead(after)
-    return value[:1] != "" and value[:1] in VALUE_STARTS and (value_at == after or not value.isalpha() or ahead == quote)
+    exact = at == pos and value_at == after
+    return bool(value) and value[0] in (VALUE_STARTS if exact or ahead == quote else "<{[\"'`")
 
 
 def _ends_here(source: Source, frames: Sequence[Frame], pos: int, quote: str) -> Reading[bool]:

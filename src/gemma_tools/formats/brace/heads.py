@@ -14,12 +14,14 @@ from gemma_tools.schema.shape import Shape
 _NAME_CHARACTERS: Final = r"[^\s{}()\[\]\"'`,<]"
 _EXACT: Final = re.compile(rf"call:({_NAME_CHARACTERS}{{1,400}}+)\{{")
 _NAME: Final = re.compile(rf"{_NAME_CHARACTERS}*+")
-_LONGEST_NAME: Final = 400
+LONGEST_NAME: Final = 400
 _SPACE_OR_COMMA: Final = re.compile(r"[\s,]*+")
 _BLANK: Final = re.compile(r"[ \t]*+")
 _LETTER: Final = re.compile(r"\w")
 _SEPARATOR: Final = re.compile(r"[.:/]")
 _CALL: Final = "call"
+_OTHER_BLOCKS: Final = ("declaration:", "response:")
+"""What stands in the place of `call:` in the other blocks of the notation, which models repeat now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def resolve(written: str, declared: Declared, *, strict: bool) -> str | None:
         return written if _LETTER.search(written) else None
     if written in declared:
         return written
-    if strict:
+    if strict or written.startswith(_OTHER_BLOCKS):
         return None
     bare = written.rstrip(":")
     while bare not in declared:
@@ -74,7 +76,7 @@ def tagged_head(source: Source, pos: int) -> Reading[Head]:
 
 def _name_after_keyword(source: Source, pos: int) -> Reading[tuple[int, str, bool]]:
     """The name at `pos`, after the word `call` if that is there, and where it ends."""
-    end = yield from source.run_up_to(pos, _NAME, _LONGEST_NAME)
+    end = yield from source.run_up_to(pos, _NAME, LONGEST_NAME)
     word = source.buffer.text[pos:end]
     if word[:4].lower() != _CALL or (word[4:5].isalnum() or word[4:5] == "_"):
         return end, word, False
@@ -84,7 +86,7 @@ def _name_after_keyword(source: Source, pos: int) -> Reading[tuple[int, str, boo
     after = yield from source.run(end, SPACE)
     if len(word) == 4 and source.buffer.text.startswith(":", after):
         after = yield from source.run(after + 1, SPACE)
-    name_end = yield from source.run_up_to(after, _NAME, _LONGEST_NAME)
+    name_end = yield from source.run_up_to(after, _NAME, LONGEST_NAME)
     name = source.buffer.text[after:name_end]
     if not name and len(word) == len(_CALL):
         return end, _CALL, False
@@ -107,10 +109,10 @@ def line_head(source: Source, declared: Mapping[str, Shape], pos: int) -> Readin
     start = pos = yield from source.run(pos, _BLANK)
     end = pos
     while True:
-        end = end_of(_NAME, source.buffer.text, end, pos + _LONGEST_NAME)
+        end = end_of(_NAME, source.buffer.text, end, pos + LONGEST_NAME)
         if not _may_begin(source.buffer.text[pos:end], declared):
             return None
-        if end < len(source.buffer.text) or source.buffer.ended or end - pos == _LONGEST_NAME:
+        if end < len(source.buffer.text) or source.buffer.ended or end - pos == LONGEST_NAME:
             break
         yield
     word = source.buffer.text[pos:end]
@@ -143,5 +145,5 @@ def _name_after_call(source: Source, pos: int, end: int) -> Reading[tuple[int, s
             after = yield from source.run(after + 1, SPACE)
         elif "\n" in source.buffer.text[end:after] or after == end:
             return end, _CALL
-    end = yield from source.run_up_to(after, _NAME, _LONGEST_NAME)
+    end = yield from source.run_up_to(after, _NAME, LONGEST_NAME)
     return end, source.buffer.text[after:end]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from gemma_tools.formats.brace.escapes import has_raw_backslash, unescape
+from gemma_tools.formats.brace.escapes import ends_in_path, has_raw_backslash, unescape
 from gemma_tools.formats.brace.frames import QUOTES, Frame, closes
 from gemma_tools.formats.brace.source import SPACE, Call, Cut, Source
 from gemma_tools.formats.reading import Reading
@@ -77,12 +77,12 @@ class String:
         self._marks = _marks(quote, source.dialect.delimiter, source.dialect.end)
         self._start = self._said = self._scan = self._at = pos
         self._pieces: list[str] = []
-        self._raw = False
         self._quotations = 0
         self._brackets = Brackets(pos)
         self._last_tag = self._split = -1
         self._holding = False
         self._keys: tuple[str, ...] | None = None
+        self._initials: frozenset[str] | None = None
 
     def read(self) -> Reading[int]:
         """Read on to the end of the string."""
@@ -145,12 +145,11 @@ class String:
             self._split = self._last_tag
 
     def _escape(self, mark: str) -> Reading[bool]:
-        """A backslash and a character. Whether it closes the string: a quote may, after a backslash that is no escape."""
+        """A backslash and a character. Whether it closes the string: a quote does after the last backslash of a path."""
         if mark[1] != self._quote:
-            self._raw = self._raw or mark[1] not in "\"'\\/bfnrtu"
             return False
-        raw = self._raw or has_raw_backslash(self._buffer.text[max(self._start, self._at - _TAIL) : self._at])
-        if not raw or not (yield from closes(self._source, self._frames, self._scan, self._quote, quoting=True)):
+        path = ends_in_path(self._buffer.text[max(self._start, self._at - _TAIL) : self._at + 1])
+        if not path or not (yield from closes(self._source, self._frames, self._scan, self._quote, quoting=True)):
             return False
         self._at += 1
         return True
@@ -266,8 +265,9 @@ class String:
         """Take a piece of plain text without waking the readers: the buffer's fast lane."""
         if "<" in piece:
             return False
-        self._scan = len(self._buffer.text)
-        self._say_certain()
+        text = self._buffer.text
+        self._scan = len(text)
+        self._say_before_run(text[self._said :])
         return True
 
     def _say_certain(self) -> None:
@@ -277,20 +277,36 @@ class String:
         at = text.rfind("<", max(said, end - self._source.dialect.longest))
         if at >= 0 and (self._source.dialect.is_begun(text, at) or self._is_broken_begun(text[at:])):
             end = at
-        floor = max(said, end - _TAIL)
-        tail = text[floor:end]
+        self._say_before_run(text[said:end])
+
+    def _say_before_run(self, text: str) -> None:
+        """Give `text` out, which comes next, without what an unclosed string could have run into at its end."""
+        early = max(0, len(text) - _TAIL)
+        tail = text[early:] if early else text
         comma = tail.rfind(",")
         if comma >= 0 and self._may_be_key(tail[comma + 1 :]):
             tail = tail[:comma]
-        self._say(floor + len(tail.rstrip(_RUN)))
+        certain = tail.rstrip(_RUN)
+        if early:
+            certain = text[:early] + certain
+        if certain:
+            self._said += len(certain)
+            self._call.out.append(coerce.quote_json(self._source.unbreak(certain) if self._source.broken else certain)[1:-1])
 
     def _is_broken_begun(self, tail: str) -> bool:
         return any(spelling.startswith(tail) for spelling in self._source.broken)
 
     def _may_be_key(self, text: str) -> bool:
         """Whether `text`, after a comma, may be, or become, a declared key and its colon."""
+        text = text.lstrip()
+        if not text:
+            return True
+        if self._initials is None:
+            self._initials = frozenset("{" + QUOTES).union(*(key[:1] for key in self._declared_keys()))
+        if text[0] not in self._initials:
+            return False
         key, colon, rest = text.partition(":")
-        if rest.strip():
+        if rest and not rest.isspace():
             return False
         _, written = _key_written(key)
         if colon:
@@ -311,7 +327,7 @@ class String:
     def _finish_open(self) -> int:
         """End a string that was not closed."""
         tag = self._split if self._split >= 0 else self._last_tag
-        if tag < self._said:
+        if tag < self._said or (self._split < 0 and self._buffer.cut):
             raise Cut
         return self._finish_open_at(self._before_brackets(tag))
 

@@ -28,15 +28,15 @@ _ROLE: Final = re.compile(r"(?:model|assistant)\n")
 _FENCE: Final = 3
 _DEEPEST_FENCE: Final = 16
 """How far a fence of tildes may be indented."""
-_NAME_BEFORE: Final = re.compile(r"[A-Za-z0-9_.:/-]++\Z")
+_SPECIAL: Final = re.compile(r"[<`~{\r\n]")
+_NAME: Final = re.compile(r"[A-Za-z0-9_.:/-]*+")
 _LONGEST_NAME: Final = 400
 
 
 @lru_cache(maxsize=64)
-def _interruptions(dialect: Dialect, broken: tuple[str, ...]) -> tuple[re.Pattern[str], tuple[str, ...]]:
-    """What interrupts running text, as a pattern and as the spellings of its tokens."""
-    spellings = (*dialect.text_tokens, *broken)
-    return re.compile("|".join([*map(re.escape, spellings), "`++", "~{3,}+", r"[\n{]", _TAG_LIKE])), spellings
+def _interruptions(spellings: tuple[str, ...]) -> re.Pattern[str]:
+    """What interrupts running text, as a pattern."""
+    return re.compile("|".join([*map(re.escape, spellings), "`++", "~{3,}+", r"\r?\n|\{", _TAG_LIKE]))
 
 
 def brace_parser(
@@ -66,7 +66,9 @@ class TextReader:
         self._builder = builder
         self._calls = CallReader(source, builder, declared)
         self._names = tuple(declared) if declared and not source.strict else ()
-        self._scan, self._spellings = _interruptions(source.dialect, source.broken)
+        self._initials = frozenset("c").union(*(name[:1] for name in self._names))
+        self._spellings = (*source.dialect.text_tokens, *source.broken)
+        self._scan = _interruptions(self._spellings)
         self._opener, self._closer = source.dialect.channel or ("", "")
         self._closers = (self._closer, source.dialect.either) if source.dialect.either else (self._closer,)
         self._pos = 0
@@ -85,6 +87,9 @@ class TextReader:
         yield from self._begin()
         while self._builder.full is None:
             if self._may_call and self._names and not self._thinking and not self._code:
+                if self._pos == len(self._buffer.text) and not self._buffer.ended:
+                    yield
+                    continue
                 self._may_call = False
                 if not self._buffer.text.startswith("<", self._pos) and (yield from self._bare_calls(0)):
                     continue
@@ -96,26 +101,34 @@ class TextReader:
                 self._buffer.lane = self._take
                 yield
                 self._buffer.lane = None
+            elif mark == self._dialect.start and not self._code:
+                yield from self._tagged_calls()
             elif mark and (yield from self._act(mark)):
                 return
         yield from self._rest(self._builder.full, "text after the last call that was read")
 
     def _begin(self) -> Reading[None]:
         """Pass over a turn header that the model writes again, and a thought that lost its opener."""
-        header = yield from self._source.spelling(0, (self._dialect.turn_start,))
-        if header:
-            yield from self._source.have(len(header) + len("assistant\n"))
-            role = _ROLE.match(self._buffer.text, len(header))
-            end = role.end() if role else 0
-            role = None
-            if end:
-                self._builder.problem("header", "the model wrote its turn header again", 0, end, quoted=True)
-                self._pos = end
-        if self._closer and not self._thinking:
+        if not self._buffer.text:
+            yield
+        if self._buffer.text.startswith("<"):
+            yield from self._header()
+        if self._closer and not self._thinking and not self._buffer.text.startswith("<", self._pos):
             end = yield from lost_opener_end(self._source, self._pos)
             if end:
                 self._builder.problem("thought_opener_missing", "a thought without its opener", self._pos, end, quoted=True)
                 self._open_thought(end)
+
+    def _header(self) -> Reading[None]:
+        start = self._dialect.turn_start
+        if not (yield from self._source.spelling(0, (start,))):
+            return
+        yield from self._source.have(len(start) + len("assistant\n"))
+        role = _ROLE.match(self._buffer.text, len(start))
+        end = role.end() if role else 0
+        if end:
+            self._builder.problem("header", "the model wrote its turn header again", 0, end, quoted=True)
+            self._pos = end
 
     def _end(self, end: int) -> None:
         """The answer is over at `end`."""
@@ -145,9 +158,11 @@ class TextReader:
 
     def _take(self, piece: str) -> bool:
         """Take a piece of plain text without waking the readers: the buffer's fast lane."""
-        if "<" in piece or "~" in piece or self._scan.search(piece) or self._buffer.text.find("<", self._pos) >= 0:
+        if _SPECIAL.search(piece) or self._buffer.text.find("<", self._pos) >= 0:
             return False
-        self._say(self._certain())
+        text = self._buffer.text[self._pos :]
+        held = self._begun_name(text) if self._names and not self._thinking and not self._code else 0
+        self._say(len(self._buffer.text) - held)
         return True
 
     def _say(self, end: int) -> None:
@@ -174,26 +189,43 @@ class TextReader:
                 any(spelling.startswith(tail) for spelling in self._spellings) or _TAG_LIKE_BEGUN.fullmatch(tail)
             ):
                 return at
+        if text.endswith("\r"):
+            return len(text) - 1
         if text.endswith("~"):
             return max(pos, len(text) - (2 if text.endswith("~~") else 1))
         if not self._names or self._thinking or self._code:
             return len(text)
-        start, name = self._name_before(len(text))
-        begun = "call:".startswith(text[start:]) or any(known.startswith(name) for known in self._names)
-        return max(pos, start) if begun else len(text)
+        return len(text) - self._begun_name(text[max(pos, len(text) - _LONGEST_NAME) :])
+
+    def _begun_name(self, text: str) -> int:
+        """How many characters at the end of `text`, which comes next, may be the beginning of a call's head.
+
+        A word that began before was none: what a word begins with decides.
+        """
+        size = end_of(_NAME, text[::-1])
+        word = text[len(text) - size :]
+        if not word or word[0] not in self._initials or (size == len(text) and self._is_in_word()):
+            return 0
+        name = word.removeprefix("call:")
+        return size if "call:".startswith(word) or any(known.startswith(name) for known in self._names) else 0
+
+    def _is_in_word(self) -> bool:
+        """Whether a word goes on at the position."""
+        return self._pos > 0 and _NAME.fullmatch(self._buffer.text, self._pos - 1, self._pos) is not None
 
     def _name_before(self, end: int) -> tuple[int, str]:
         """Where the word before `end` begins, and the name in it, which `call:` may precede."""
-        found = _NAME_BEFORE.search(self._buffer.text, max(0, end - _LONGEST_NAME), end)
-        return (found.start(), found[0].removeprefix("call:")) if found else (end, "")
+        size = end_of(_NAME, self._buffer.text[max(0, end - _LONGEST_NAME) : end][::-1], 0)
+        start = end - size
+        return start, self._buffer.text[start:end].removeprefix("call:")
 
     # Marks
 
     def _act(self, mark: str) -> Reading[bool]:
         """Act on the `mark` at the position; whether nothing more is to be read."""
         end = self._pos + len(mark)
-        if mark == "\n":
-            yield from self._line_break()
+        if mark[-1] == "\n":
+            yield from self._line_break(end)
         elif mark == "{":
             yield from self._inline_call()
         elif mark[0] in "`~":
@@ -208,13 +240,12 @@ class TextReader:
             return (yield from self._control(mark))
         return False
 
-    def _line_break(self) -> Reading[None]:
-        at = self._pos
-        if self._thinking and (yield from self._source.spelling(at + 1, self._closers)):
-            self._pos = at + 1
+    def _line_break(self, end: int) -> Reading[None]:
+        if self._thinking and (yield from self._source.spelling(end, self._closers)):
+            self._pos = end
             return
-        self._say(at + 1)
-        self._line = at + 1
+        self._say(end)
+        self._line = end
         if len(self._code) < _FENCE:
             self._code = ""
         self._may_call = True
@@ -358,7 +389,7 @@ class TextReader:
         self._open_thought(after)
 
     def _open_thought(self, pos: int) -> None:
-        self._gap = not self._thinking and self._reasoned
+        self._gap = self._reasoned
         self._thinking = True
         self._pos = self._thought = pos
 

@@ -47,11 +47,11 @@ def leaked_label_end(source: Source, pos: int) -> Reading[int]:
 
 
 def lost_opener_end(source: Source, pos: int) -> Reading[int]:
-    """Where a thought begins that has its label, on a line of its own, and its end, but no opener; 0 if there is none."""
+    """Where a thought begins that has its label and its end, but no opener; 0 if there is none."""
     assert source.dialect.channel is not None
     at = yield from source.run(pos, SPACE)
     begin = yield from label_end(source, at)
-    if begin == at or source.buffer.text[begin - 1] != "\n":
+    if begin == at:
         return 0
     closer = source.dialect.channel[1]
     scan = begin
