@@ -21,7 +21,8 @@ def validate_messages(messages: Sequence[RawMessage]) -> tuple[Message, ...]:
     Raises:
         InvalidRequest: `param` is the place, such as `messages[2].tool_calls[0].function.name`.
     """
-    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence):
+    # The abstract classes take longer to ask than a short message takes to read.
+    if messages.__class__ is not list and (isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence)):
         raise wrong_type("an array of messages", messages, "messages")
     if not messages:
         raise InvalidRequest("must have at least one message", param="messages", code="empty_array")

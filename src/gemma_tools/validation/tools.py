@@ -79,6 +79,10 @@ def _checked_tool(raw: Mapping[str, Any], key: bytes | None) -> Tool:
     )
 
 
+_AUTO: Final = ToolChoice()
+_NONE: Final = ToolChoice("none")
+
+
 def validate_choice(choice: RawChoice, tools: tuple[Tool, ...]) -> ToolChoice:
     """Check a `tool_choice`: a mode, one function, or `allowed_tools`, whose names may stand in `function` or beside it.
 
@@ -88,9 +92,9 @@ def validate_choice(choice: RawChoice, tools: tuple[Tool, ...]) -> ToolChoice:
     if isinstance(choice, ToolChoice):
         return choice
     if choice is None or choice == "auto":
-        return ToolChoice()
+        return _AUTO
     if choice == "none":
-        return ToolChoice("none")
+        return _NONE
     chosen = _choice(choice)
     declared = {tool.name for tool in tools}
     if chosen.names is not None and not chosen.names <= declared:
