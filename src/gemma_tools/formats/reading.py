@@ -13,8 +13,10 @@ The whole output stays in the buffer, so that a position is a place in the model
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from functools import lru_cache
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 from gemma_tools.reply import (
     ContentDelta,
@@ -39,6 +41,8 @@ Reading: TypeAlias = Generator[None, None, T]
 Declared: TypeAlias = Mapping[str, Shape] | None
 """What each declared tool's parameters may be, by name; None means that any name goes."""
 
+_LARGEST_KEY: Final = 65_536
+"""Of a schema that is kept for the next reply, in bytes."""
 MOST_REPEATS: Final = 4
 """Identical calls in a row. One more ends the reading: a model that repeats itself does not stop before the token limit."""
 
@@ -264,8 +268,22 @@ def declared_tools(tools: Sequence[Any] | None) -> Declared:
         name, parameters = (function.get("name"), function.get("parameters") or {}) if function.__class__ is dict else (0, 0)
         if name.__class__ is not str or parameters.__class__ is not dict:
             break
-        declared[name] = shape_of(parameters)
+        declared[name] = _shape_of(parameters)
     else:
         if isinstance(tools, list):
             return declared
     return {tool.name: shape_of(tool.parameters or {}) for tool in validate_tools(tools)}
+
+
+def _shape_of(parameters: Mapping[str, Any]) -> Shape:
+    """The shape of parameters that are most often the same from one reply to the next."""
+    try:
+        key = marshal.dumps(cast("dict[str, Any]", parameters), 2)
+    except ValueError:  # too deep for marshal, or not plain Python values
+        return shape_of(parameters)
+    return _known_shape(key) if len(key) <= _LARGEST_KEY else shape_of(parameters)
+
+
+@lru_cache(maxsize=1024)
+def _known_shape(key: bytes) -> Shape:
+    return shape_of(marshal.loads(key))

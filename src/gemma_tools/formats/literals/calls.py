@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from gemma_tools.formats.literals.frames import Draft, Repair
 from gemma_tools.formats.literals.names import LONGEST, Names
@@ -31,8 +30,10 @@ _NESTING: Final = ("function", "function_call", "tool_call", "tool_calls", "call
 _LABELS: Final = ("type", "id")
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+_NO_DRAFT: Final = Draft(0, exact=True)
+
+
+class Call(NamedTuple):
     """A complete call, from `start` to `end`; `extra` are the entries of its object that calls do not have.
 
     `alone` says that it is an object in no list.
@@ -47,8 +48,7 @@ class Call:
     alone: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """What is to be said of the text around calls, or (`quoted`) of text that is no call."""
 
     kind: ProblemKind
@@ -86,7 +86,7 @@ class CallReader:
         self.firm = False
         """Whether calls are given out as they come."""
         self._kept = 0
-        self._draft = Draft(start, exact=exact)
+        self._draft = _NO_DRAFT
         self._name: str | None = None
         self._extra: list[tuple[int, int]] = []
 

@@ -20,6 +20,12 @@ _ESCAPE: Final = {
         rf"\\(?:{_PAIR}|U([0-9a-fA-F]{{8}})|x([0-9a-fA-F]{{2}})|([0-7]{{1,3}})|N\{{([^{{}}]{{1,88}})\}}|(.?))", re.DOTALL
     ),
 }
+_SOLE: Final = r"u(?![dD][89abAB])[0-9a-fA-F]{4}"
+_COMMON: Final = {
+    "json": re.compile(rf"[^\\]*+(?:\\(?:[ntrbf\"'\\]|{_SOLE})[^\\]*+)*+"),
+    "python": re.compile(rf"[^\\]*+(?:\\(?:[ntrbfav\"'\\]|{_SOLE}|x[0-9a-fA-F]{{2}})[^\\]*+)*+"),
+}
+"""Texts whose escapes Python's own codec reads as they are meant here, at its speed."""
 _PATH: Final = re.compile(r"[A-Za-z]:\\(?!\\|[nr](?![a-z]))[^:*?\"<>|\n]*+")
 _DRIVE: Final = re.compile(r"(?<![^\s\"'=(,;])[A-Za-z]:\\(?=[abftvx0-7]\w)")
 
@@ -32,6 +38,8 @@ def unescape(text: str, *, python: bool) -> str | None:
     """What stands between a string's quotes, read as Python or as JSON; None if it has an escape that these do not have."""
     if "\\" not in text:
         return text
+    if _COMMON["python" if python else "json"].fullmatch(text):
+        return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
     try:
         return (_ESCAPE["python"].sub(_python, text)) if python else _ESCAPE["json"].sub(_json, text)
     except _Unknown:
@@ -40,7 +48,7 @@ def unescape(text: str, *, python: bool) -> str | None:
 
 def has_path(text: str) -> bool:
     """Whether `text` is such a path, or has one with a backslash that nobody puts there for a control character."""
-    return is_path(text) or _DRIVE.search(text) is not None
+    return ":\\" in text and (is_path(text) or _DRIVE.search(text) is not None)
 
 
 def is_path(text: str) -> bool:

@@ -12,6 +12,7 @@ LONGEST: Final = 192
 """Of a name with its namespaces, in characters."""
 _IDENTIFIER: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _NAMESPACES: Final = ("function", "functions", "default_api", "api", "tool", "tools", "tool_code")
+_FIRST_LETTERS: Final = {name[0] for name in (*_NAMESPACES, "print")}
 _NAMESPACE: Final = re.compile(rf"(?:{'|'.join(_NAMESPACES)})[.:/]")
 _ANY_NAMESPACE: Final = re.compile(r"[A-Za-z0-9_-]*+(?:[.:/]|\Z)")
 _SEPARATOR: Final = re.compile(r"[.:/]")
@@ -23,12 +24,11 @@ class Names:
     `native` says that a call's own brackets were opened before the word, so that any namespace may stand in front.
     """
 
-    __slots__ = ("_beginnings", "_declared", "_exact")
+    __slots__ = ("_declared", "_exact")
 
     def __init__(self, declared: Declared, *, exact: bool) -> None:
         self._declared = declared
         self._exact = exact
-        self._beginnings = (*declared, "print", *_NAMESPACES) if declared is not None else ()
 
     @property
     def any(self) -> bool:
@@ -60,7 +60,12 @@ class Names:
             return False
         if self._declared is None or (native and _ANY_NAMESPACE.match(begun)):
             return True
-        return any(name.startswith(begun) for name in self._beginnings) or bool(_NAMESPACE.match(begun))
+        known = (*self._declared, "print", *_NAMESPACES)
+        return any(name.startswith(begun) for name in known) or bool(_NAMESPACE.match(begun))
+
+    def begins(self, letter: str) -> bool:
+        """Whether a call without brackets may begin with `letter`."""
+        return letter in _FIRST_LETTERS or any(name.startswith(letter) for name in self._declared or ())
 
     def shape(self, name: str) -> Shape:
         """What the parameters of the tool `name` may be."""

@@ -137,7 +137,8 @@ class ArgumentReader:
                 return i
             if not python and (single is not None or single_key):
                 return i
-            shape = frame.shape if frame.entry is ELEMENT else frame.shape.member(key)
+            element = frame.entry is ELEMENT
+            shape = frame.shape if element else frame.shape.member(key)
             if opening:
                 value, kinds = opening, None
             elif digits is not None:

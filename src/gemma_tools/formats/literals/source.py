@@ -17,6 +17,9 @@ FENCE_RUN: Final = {"`": re.compile(r"`*+"), "~": re.compile(r"~*+")}
 BLANK: Final = re.compile(r"\s*+")
 
 
+_LONGEST_SPELLING: Final = 64
+
+
 class Cut(Exception):
     """The text, or the turn, ended inside a call; `at` is where."""
 
@@ -117,13 +120,15 @@ class Source:
             return buffer.text.startswith(FENCES, i)
         return buffer.text.startswith("<", i) and (yield from self.is_stop(i))
 
-    def spelling(self, i: int, spellings: Collection[str]) -> Reading[str]:
+    def spelling(self, i: int, spellings: tuple[str, ...]) -> Reading[str]:
         """Which of `spellings` stands at `i`; nothing if none does."""
         buffer = self.buffer
-        while True:
-            found = next((spelling for spelling in spellings if buffer.text.startswith(spelling, i)), "")
-            tail = buffer.text[i : i + 64]
-            if found or buffer.ended or not any(spelling.startswith(tail) for spelling in spellings):
-                return found
-            del tail
+        while not buffer.text.startswith(spellings, i):
+            if buffer.ended or len(buffer.text) - i >= _LONGEST_SPELLING or not _may_become(buffer.text[i:], spellings):
+                return ""
             yield
+        return next(spelling for spelling in spellings if buffer.text.startswith(spelling, i))
+
+
+def _may_become(begun: str, spellings: tuple[str, ...]) -> bool:
+    return any(spelling.startswith(begun) for spelling in spellings)

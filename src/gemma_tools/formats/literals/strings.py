@@ -22,7 +22,8 @@ from gemma_tools.formats.reading import Reading
 WORD: Final = re.compile(r"[^\s,()\[\]{}<`\"'=:]*+")
 _LONGEST_KEY: Final = 256
 _LONGEST_PATH: Final = 260
-_PLAIN: Final = {quote: re.compile(rf"[^{quote}\\]*+") for quote in "\"'"}
+_PLAIN: Final = {quote: re.compile(rf"[^{quote}\\]*+(?:\\[^{quote}][^{quote}\\]*+)*+") for quote in "\"'"}
+"""Up to a quote, to an escaped one, or to a backslash after which the text goes on."""
 _KEY_TEXT: Final = {quote: re.compile(rf"[^{quote}\\\n]*+") for quote in "\"'"}
 _NUMERAL: Final = re.compile(r"[\w.+-]*+")
 _KEY_BEFORE: Final = re.compile(r",\s*+([\"']?)([^\s,()\[\]{}<`\"'=:]+)\1\s*+[:=]\s*+")
@@ -31,7 +32,7 @@ _WINDOW: Final = 400
 
 
 def _lane(quote: str) -> Callable[[str], bool]:
-    return lambda piece: quote not in piece and "\\" not in piece
+    return lambda piece: quote not in piece
 
 
 _LANES: Final = {quote: _lane(quote) for quote in "\"'"}

@@ -190,7 +190,7 @@ class TextReader:
             return i + 1
         if mark in "[{":
             return (yield from self._bracket(i, line_start))
-        if line_start and not self._exact:
+        if line_start and not self._exact and self._names.begins(mark):
             return (yield from self._attempt(i, rest_of_answer))
         return i + 1
 
@@ -271,7 +271,8 @@ class TextReader:
     def _bracket(self, i: int, line_start: bool) -> Reading[int]:
         """A bracket that may open a list of calls, or an object that is one."""
         buffer = self._buffer
-        yield from self._source.have(i, 2)
+        if len(buffer.text) - i < 2:
+            yield from self._source.have(i, 2)
         if buffer.text[i + 1 : i + 2] in ("T", "t", "/", "E") and not self._exact:
             tag = yield from self._source.spelling(i, _BRACKET_TAGS)
             if tag:
