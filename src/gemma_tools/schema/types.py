@@ -84,7 +84,7 @@ def normal(schema: Schema) -> Schema:
 
 
 def _lower(name: object) -> object:
-    lower = name.lower() if isinstance(name, str) else name
+    lower = name.lower() if isinstance(name, str) else ""
     return lower if lower in ONLY else name
 
 
