@@ -47,6 +47,8 @@ def check_reply(row: Row, reply: Reply) -> None:
     assert sorted(problem.kind for problem in reply.problems) == sorted(row.get("kinds", []))
     if "kept" in row:
         assert [problem.text for problem in reply.problems if problem.text] == row["kept"]
+    if "where" in row:
+        assert [row["output"][problem.start : problem.end] for problem in reply.problems] == row["where"]
 
 
 def check_problems(row: Row, reply: Reply) -> None:
@@ -55,8 +57,35 @@ def check_problems(row: Row, reply: Reply) -> None:
         assert problem.start is not None
         assert problem.end is not None
         assert 0 <= problem.start <= problem.end <= len(row["output"])
+        if problem.kind in INSIDE and len(reply.tool_calls) == 1:
+            assert problem.index == 0
         if problem.text:
             assert row["output"][problem.start : problem.end] == problem.text
+
+
+INSIDE = {
+    "brackets_twice",
+    "bracket_kind",
+    "delimiter_in_string",
+    "delimiter_missing",
+    "delimiter_stray",
+    "equals",
+    "key_bare",
+    "key_quoted",
+    "key_twice",
+    "literal",
+    "positional",
+    "quote_in_string",
+    "quotes",
+    "round_brackets",
+    "spread",
+    "string_bare",
+    "string_open",
+    "type",
+    "value_missing",
+    "white_space",
+}
+"""What is mended inside a call, and belongs to it."""
 
 
 def check_events(events: list[Event], reply: Reply) -> None:

@@ -4,7 +4,8 @@ One JSON object a line. `name` says in a few words what the row shows, `output` 
 `tools` (the name of a set in `tools.json`, a list of tools, or null for unknown ones), `level`, `options` (of the format),
 `opens`, `finish`, `guarded`, `max_calls`. What is expected: `content`, `reasoning`, `calls` (names and arguments),
 `finish_reason`, `kinds` (of the problems, in any order), and where it matters `kept` (the texts of the problems that have
-one) and `written` (the JSON texts of the arguments). What is left out has its default.
+one), `where` (what stands in the output where each problem lies, in order) and `written` (the JSON texts of the arguments).
+What is left out has its default.
 """
 
 from __future__ import annotations

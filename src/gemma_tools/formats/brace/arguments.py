@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from gemma_tools.formats.brace.bare import STRING, read_bare
+from gemma_tools.formats.brace.bare import read_bare
 from gemma_tools.formats.brace.escapes import has_raw_backslash, unescape
 from gemma_tools.formats.brace.frames import CLOSER_OF, QUOTES, Frame, closes, declared_key_ahead
 from gemma_tools.formats.brace.source import Call, Cut, Source, Unreadable, end_of
@@ -164,9 +164,9 @@ class Arguments:
             key, value, lexeme = pair.groups()
             types = frame.shape.member(key).types
             textual = types is None or "string" in types
-            if key in frame.keys or (types == STRING if value is None else not textual):
+            written = quote_json(value) if value is not None else coerce.bare(lexeme, types)
+            if key in frame.keys or not written or (written[0] == '"' and (value is None or not textual)):
                 break
-            written = quote_json(value) if value is not None else coerce.bare(lexeme, types) or quote_json(lexeme)
             put(f'{", " if frame.filled else ""}"{key}": {written}')
             frame.keys.add(key)
             frame.filled = True
@@ -182,9 +182,9 @@ class Arguments:
         textual = types is None or "string" in types
         while item := plain.match(text, pos):
             value, lexeme = item.groups()
-            if types == STRING if value is None else not textual:
+            written = quote_json(value) if value is not None else coerce.bare(lexeme, types)
+            if not written or (written[0] == '"' and (value is None or not textual)):
                 break
-            written = quote_json(value) if value is not None else coerce.bare(lexeme, types) or quote_json(lexeme)
             put(f", {written}" if frame.filled else written)
             frame.filled = True
             pos = item.end()

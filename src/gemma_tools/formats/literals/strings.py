@@ -188,9 +188,9 @@ def _separates(source: Source, i: int, frame: Frame, quotes: _Quotes) -> Reading
         return quotes.clean or value or follows in "\"'"
     key = yield from _key_at(source, i)
     if quotes.clean and not (frame.entry is ARGUMENT and follows in "\"'"):
-        return bool(key) or (value and frame.entry is ARGUMENT)
+        return key is not None or (value and frame.entry is ARGUMENT)
     if frame.shape.properties:
-        return frame.shape.declares(key)
+        return key is not None and frame.shape.declares(key)
     return bool(key) and not quotes.inside
 
 
@@ -205,11 +205,11 @@ def _is_numeral(source: Source, i: int) -> Reading[bool]:
 def is_key(source: Source, i: int, frame: Frame, *, declared: bool) -> Reading[bool]:
     """Whether a key and its sign come next: a declared one, where the schema declares any (or `declared` is set)."""
     key = yield from _key_at(source, i)
-    return bool(key) and (frame.shape.declares(key) or not (declared or frame.shape.properties))
+    return key is not None and (frame.shape.declares(key) or not (declared or frame.shape.properties))
 
 
-def _key_at(source: Source, i: int) -> Reading[str]:
-    """The key that comes next, and its sign after it; nothing where that is none."""
+def _key_at(source: Source, i: int) -> Reading[str | None]:
+    """The key that comes next, and its sign after it; None where that is none. Only a quoted key may be empty."""
     buffer = source.buffer
     i = yield from source.run(i, BLANK)
     quote = buffer.text[i : i + 1]
@@ -219,12 +219,12 @@ def _key_at(source: Source, i: int) -> Reading[str]:
         if end - i - 1 == _LONGEST_KEY or buffer.text.startswith("\\", end):
             return buffer.text[i + 1 : end]  # too long to wait for, or with escapes: no text goes on so
         if not buffer.text.startswith(quote, end):
-            return ""
+            return None
         key, end = buffer.text[i + 1 : end], end + 1
     else:
         end = yield from source.short_run(i, WORD, _LONGEST_KEY)
         key = buffer.text[i:end]
-    return key if key and (yield from source.ahead(end))[1] in (":", "=") else ""
+    return key if (key or quote in ('"', "'")) and (yield from source.ahead(end))[1] in (":", "=") else None
 
 
 def _key_before(text: str, start: int, i: int, frames: list[Frame]) -> int | None:
