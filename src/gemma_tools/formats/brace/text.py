@@ -67,6 +67,8 @@ class TextReader:
         self._calls = CallReader(source, builder, declared)
         self._names = tuple(declared) if declared and not source.strict else ()
         self._initials = frozenset("c").union(*(name[:1] for name in self._names))
+        self._line_starts = self._initials | frozenset(" \t:C")
+        """What the line of a call without its start tag begins with."""
         self._spellings = (*source.dialect.text_tokens, *source.broken)
         self._scan = _interruptions(self._spellings)
         self._opener, self._closer = source.dialect.channel or ("", "")
@@ -91,7 +93,7 @@ class TextReader:
                     yield
                     continue
                 self._may_call = False
-                if not self._buffer.text.startswith("<", self._pos) and (yield from self._bare_calls(0)):
+                if self._buffer.text[self._pos : self._pos + 1] in self._line_starts and (yield from self._bare_calls(0)):
                     continue
             self._may_call = False
             mark = self._next()

@@ -1,0 +1,151 @@
+"""Reading costs work in proportion to the text, whatever stands there and however it is cut.
+
+The work is what can be counted the same way on every machine: the calls of functions, Python's and C's. What one call of a
+regular expression looks at cannot be counted; for that, the worst places are read at a size where looking at a run from its
+beginning for every piece, or for every character, would take minutes.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import product
+from typing import Any
+
+import pytest
+
+from gemma_tools.formats import get_format
+from gemma_tools.formats.base import Format
+from support.outputs import TOOLS
+
+SIZE = {"whole": 120, "by character": 16}
+GROWTH = 2.3
+"""How much more work twice the text may be, what does not depend on the text taken away."""
+TOKENS = {
+    "functiongemma": {"S": "<start_function_call>", "E": "<end_function_call>", "D": "<escape>", "H": "<start_function_"},
+    "gemma4": {"S": "<|tool_call>", "E": "<tool_call|>", "D": '<|"|>', "H": "<|tool_"},
+}
+RUNS = (
+    *" \t\n,`~}]):\"'<{[=x\\",
+    "\r\n",
+    "S",
+    "E",
+    "D",
+    "H",
+    "call:",
+    "x ",
+    ", ",
+    ",name:",
+    ",name:D",
+    "}] \n",
+    '\\"',
+    "call:ping{}\n",
+    "ping{",
+    "ping{\n",
+    "` ``",
+    "Sx",
+    "call:ping{a:'",
+    "Scall:ping{a:'",
+    "thought\n",
+)
+PLACES = (
+    "",
+    "S",
+    "Scall:",
+    "Scall:book_table",
+    "Scall:book_table{",
+    "Scall:book_table{name",
+    "Scall:book_table{name:",
+    "Scall:book_table{name:D",
+    "Scall:book_table{name:Da",
+    "Scall:book_table{name:D{DaD:",
+    "Scall:book_table{name:a",
+    "Scall:book_table{guests:1",
+    'Scall:book_table{name:"',
+    "Scall:book_table{dishes:[",
+    "Scall:book_table{dishes:[Da",
+    "Scall:book_table{contact:{",
+    'Scall:book_table{"',
+    "Scall:ping{}",
+    "Scall:ping{}E",
+    "Scall:nobody{a:",
+    "call:ping",
+    "call:ping{",
+    "call:ping{}",
+    "so ping{",
+    "`a",
+    "```\n",
+    "thought\n",
+    "<|channel>",
+    "<|channel>thought",
+)
+
+
+def written(name: str, text: str) -> str:
+    """`text` with the tokens of the format for the capital letters."""
+    return "".join(TOKENS[name].get(c, c) for c in text)
+
+
+def work(format: Format, tools: Any, text: str, size: int) -> int:
+    """How many functions are called to read `text` in pieces of `size`."""
+    pieces = [text[i : i + size] for i in range(0, len(text), size)]
+    count = 0
+
+    def note(_frame: object, event: str, _arg: object) -> None:
+        nonlocal count
+        if event in ("call", "c_call"):
+            count += 1
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        parser = format.parser(tools)
+        for piece in pieces:
+            parser.feed(piece)
+        parser.close()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@pytest.mark.parametrize(("level", "cut"), [("schema", "whole"), ("schema", "by character"), ("strict", "whole")])
+@pytest.mark.parametrize("name", list(TOKENS))
+def test_work_grows_with_the_text(name: str, level: str, cut: str) -> None:
+    format = get_format(name, recovery=level)
+    work(format, TOOLS, written(name, 'Scall:book_table{name:"a",dishes:[a]}E'), 1)  # patterns are compiled when first used
+    wrong, size = [], SIZE[cut]
+    for place, run in product(PLACES, RUNS):
+        # The first is read twice: what is made when it is first used is not counted.
+        count = max(4, size // len(run))
+        texts = [written(name, place + run * (count * times)) for times in (1, 1, 2, 4)]
+        _, first, second, third = (work(format, TOOLS, text, len(text) if cut == "whole" else 1) for text in texts)
+        if third - second > GROWTH * (second - first) + size:
+            wrong.append((place, run, first, second, third))
+    assert wrong == []
+
+
+LONG = 200_000
+WORST = (
+    ("S", "\n"),
+    ("S", " "),
+    ("S", ","),
+    ("Scall:book_table{name:", " "),
+    ("Scall:book_table{name:D", " }"),
+    ("Scall:ping{}", " "),
+    ("call:ping{}", " "),
+    ("", "`"),
+    ("", " "),
+)
+"""Runs that a look ahead passes over in one step."""
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize(("place", "run"), WORST)
+@pytest.mark.parametrize("name", list(TOKENS))
+def test_a_run_is_looked_at_once(name: str, place: str, run: str) -> None:
+    text = written(name, place) + run * (LONG // len(run))
+    parser = get_format(name).parser(TOOLS)
+    parser.feed(text)
+    for _ in range(LONG):
+        parser.feed(run[0])
+    parser.close()
+    assert len(parser.reply.tool_calls) <= 1
