@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 BOS = "<bos>"
 """The token that begins every prompt of every Gemma."""
@@ -43,6 +43,33 @@ class Segment:
 
     text: str
     control: bool
+
+
+class Decoder(Protocol):
+    """Token ids to segments, piece by piece."""
+
+    def feed(self, ids: Iterable[int], /) -> list[Segment]:
+        """The control tokens in `ids`, and the text between them as far as its characters are whole."""
+
+    def close(self) -> list[Segment]:
+        """What is left: a character that never became whole, as U+FFFD."""
+
+
+class Tokenizer(Protocol):
+    """What prompts and engines need of a tokenizer; `gemma_tools.tokens.GemmaTokenizer` is one."""
+
+    @property
+    def controls(self) -> frozenset[str]:
+        """The spellings of its special tokens."""
+
+    def id(self, token: str, /) -> int:
+        """The id of a special token. Raises UnknownName where there is none of that spelling."""
+
+    def encode(self, text: str, /) -> list[int]:
+        """The ids of `text`, none of them that of a special token, whatever the text spells."""
+
+    def decoder(self) -> Decoder:
+        """A decoder for one generation."""
 
 
 @cache
@@ -85,6 +112,22 @@ class Prompt:
     def without_bos(self) -> str:
         """`text` without its BOS, for an engine that puts one before every prompt."""
         return self.text.removeprefix(BOS)
+
+    def token_ids(self, tokenizer: Tokenizer) -> list[int]:
+        """The prompt as token ids: control tokens by their own ids, all text as it was given, without the guard.
+
+        No text can become a control token, whatever it spells. Where no text spells one, these are the ids of `text`.
+
+        Raises:
+            UnknownName: the vocabulary lacks a control token of this prompt; the message names it.
+        """
+        ids: list[int] = []
+        for segment in self.segments:
+            if segment.control:
+                ids.append(tokenizer.id(segment.text))
+            else:
+                ids += tokenizer.encode(segment.text)
+        return ids
 
     @cached_property
     def guarded(self) -> frozenset[str]:

@@ -51,6 +51,8 @@ def sentencepiece_model(*, user_defined: bool = True, dummy_prefix: bool = False
         eos_id=1,
         bos_id=2,
         unk_id=3,
+        eos_piece="<eos>",
+        bos_piece="<bos>",
         character_coverage=0.999,
         hard_vocab_limit=False,
         minloglevel=2,

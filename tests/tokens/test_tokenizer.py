@@ -77,7 +77,7 @@ def test_decoding_gives_the_text_back(text: str) -> None:
         assert tokenizer.decode(tokenizer.encode(text)) == text.replace(SPACE, " ")
 
 
-@given(st.lists(st.sampled_from([*CONTROLS, *MARKERS, "<s>", "<pad>", "ka", " ", "<", "start_of_turn>"]), max_size=12))
+@given(st.lists(st.sampled_from([*CONTROLS, *MARKERS, "<bos>", "<pad>", "ka", " ", "<", "start_of_turn>"]), max_size=12))
 def test_no_text_becomes_a_special_token(parts: list[str]) -> None:
     tokenizer = GemmaTokenizer.from_file(sentencepiece_model())
     special = {tokenizer.id(token) for token in tokenizer.controls}
@@ -146,3 +146,9 @@ def test_vocabularies_of_another_kind_are_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text('{"model": {"type": "WordPiece", "vocab": {"a": 0}}}')
     with pytest.raises(InvalidRequest, match="BPE"):
         GemmaTokenizer.from_file(tmp_path)
+
+
+def test_a_control_token_that_looks_like_a_tag_is_no_text() -> None:
+    tokenizer = GemmaTokenizer.from_file(tiny_path())  # whose file types it as a user-defined piece
+    assert "<escape>" in tokenizer.controls
+    assert tokenizer.id("<escape>") not in tokenizer.encode("<escape>")

@@ -9,20 +9,22 @@ tokenizer.count("What is the weather in Lisbon?")
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from gemma_tools.errors import InvalidRequest, UnknownName
+from gemma_tools.tokens.decoding import TokenDecoder
 from gemma_tools.tokens.spellings import longest_of
-from gemma_tools.tokens.vocabulary import SPACE, Kind, Vocabulary, byte_of, read_vocabulary
+from gemma_tools.tokens.vocabulary import SPACE, Kind, Vocabulary, read_vocabulary
 
 if TYPE_CHECKING:
     from gemma_tools.tokens.merging import Merger
 
 _HALF: Final = re.compile("[\ud800-\udfff]")
-_HTML_TAG: Final = re.compile(r"</?[a-z][a-z0-9]*>")
+_HTML_TAG: Final = re.compile(r"</?(?!(?:escape|bos|eos|mask|pad|unk)>)[a-z][a-z0-9]*>")
+"""Tags, and not the control tokens of Gemma that look like one."""
 
 
 class GemmaTokenizer:
@@ -39,10 +41,12 @@ class GemmaTokenizer:
         self._vocabulary = vocabulary
         self._markers: dict[str, int] = {}
         self._words: dict[str, int] = {}
+        self._special: set[int] = set()
         for number, kind in enumerate(vocabulary.kinds):
             piece = vocabulary.pieces[number]
             if kind in (Kind.CONTROL, Kind.UNKNOWN) or (kind == Kind.USER_DEFINED and not _is_text(piece)):
                 self._markers.setdefault(piece, number)
+                self._special.add(number)
             elif kind == Kind.USER_DEFINED:
                 self._words.setdefault(piece, number)
         self.controls: Final[frozenset[str]] = frozenset(self._markers)
@@ -88,7 +92,12 @@ class GemmaTokenizer:
         Raises:
             InvalidRequest: an id is not in the vocabulary; `param` is "ids".
         """
-        return b"".join(self._bytes_of(ids)).decode("utf-8", "replace")
+        decoder = self.decoder()
+        return "".join(segment.text for segment in (*decoder.feed(ids), *decoder.close()))
+
+    def decoder(self) -> TokenDecoder:
+        """A decoder for ids that come piece by piece: it tells control tokens from text."""
+        return TokenDecoder(self._vocabulary, self._special)
 
     def count(self, text: str, *, control: Collection[str] = ()) -> int:
         """How many tokens `encode` makes."""
@@ -138,19 +147,6 @@ class GemmaTokenizer:
                 plain = part.replace(SPACE, " ")
                 ids += encode(" " + plain if prefix else plain)
         return ids
-
-    def _bytes_of(self, ids: Iterable[int]) -> Iterator[bytes]:
-        pieces, kinds, prefix = self._vocabulary.pieces, self._vocabulary.kinds, self._vocabulary.space_prefix
-        begins = True
-        for number in ids:
-            piece, kind = pieces[self._checked(number)], kinds[number]
-            merged = kind in (Kind.NORMAL, Kind.BYTE)
-            if kind == Kind.BYTE:
-                yield bytes([byte_of(piece)])
-            else:
-                data = piece.encode("utf-8", "replace")
-                yield data[1:] if prefix and begins and merged and data[:1] == b" " else data
-            begins = not merged
 
     def _checked(self, id: int) -> int:
         if not 0 <= id < len(self._vocabulary.pieces):
