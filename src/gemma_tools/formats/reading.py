@@ -14,7 +14,7 @@ The whole output stays in the buffer, so that a position is a place in the model
 from __future__ import annotations
 
 import marshal
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
@@ -262,17 +262,36 @@ def declared_tools(tools: Sequence[Any] | None) -> Declared:
     if tools is None:
         return None
     # A parser is made for every reply, and a list of plain dicts is what most callers have.
-    declared: dict[str, Shape] = {}
+    parameters: dict[str, Any] = {}
     for tool in tools if isinstance(tools, list) else ():
         function = tool.get("function") if tool.__class__ is dict else None
-        name, parameters = (function.get("name"), function.get("parameters") or {}) if function.__class__ is dict else (0, 0)
-        if name.__class__ is not str or parameters.__class__ is not dict:
+        name, schema = (function.get("name"), function.get("parameters") or {}) if function.__class__ is dict else (0, 0)
+        if name.__class__ is not str or schema.__class__ is not dict:
             break
-        declared[name] = _shape_of(parameters)
+        parameters[name] = schema
     else:
         if isinstance(tools, list):
-            return declared
-    return {tool.name: shape_of(tool.parameters or {}) for tool in validate_tools(tools)}
+            return _Shapes(parameters)
+    return _Shapes({tool.name: tool.parameters or {} for tool in validate_tools(tools)})
+
+
+class _Shapes(Mapping[str, Shape]):
+    """The shapes of tools' parameters by name, each made when it is asked for: a reply calls few of many tools."""
+
+    def __init__(self, parameters: dict[str, Mapping[str, Any]]) -> None:
+        self._parameters = parameters
+
+    def __getitem__(self, name: str) -> Shape:
+        return _shape_of(self._parameters[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parameters
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
 
 
 def _shape_of(parameters: Mapping[str, Any]) -> Shape:
