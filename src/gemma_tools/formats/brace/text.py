@@ -206,14 +206,12 @@ class TextReader:
         """
         size = end_of(_NAME, text[::-1])
         word = text[len(text) - size :]
-        if not word or word[0] not in self._initials or (size == len(text) and self._is_in_word()):
+        if not word or word[0] not in self._initials:
+            return 0
+        if size == len(text) and self._pos > 0 and _NAME.fullmatch(self._buffer.text, self._pos - 1, self._pos):
             return 0
         name = word.removeprefix("call:")
         return size if "call:".startswith(word) or any(known.startswith(name) for known in self._names) else 0
-
-    def _is_in_word(self) -> bool:
-        """Whether a word goes on at the position."""
-        return self._pos > 0 and _NAME.fullmatch(self._buffer.text, self._pos - 1, self._pos) is not None
 
     def _name_before(self, end: int) -> tuple[int, str]:
         """Where the word before `end` begins, and the name in it, which `call:` may precede."""
@@ -279,7 +277,7 @@ class TextReader:
             self._say(end)
             return True
         while True:
-            at, mark = self._code_end(end)
+            at, mark = _code_end(self._buffer, end)
             if mark == self._code:
                 self._say(at)
                 self._code = ""
@@ -293,16 +291,6 @@ class TextReader:
             end = at
             if not mark:
                 yield
-
-    def _code_end(self, pos: int) -> tuple[int, str]:
-        """The next line break or run of backticks, and where it ends; or "", and where to go on."""
-        text = self._buffer.text
-        found = _CODE_END.search(text, pos)
-        if found is None:
-            return len(text), ""
-        if found.end() == len(text) and not self._buffer.ended and found[0] != "\n":
-            return found.start(), ""
-        return found.end(), found[0]
 
     def _inline_call(self) -> Reading[None]:
         """The name of a tool and a brace in the middle of a line: a call that lost its start tag, or prose."""
@@ -423,3 +411,14 @@ class TextReader:
         if rest.strip() and not begun:
             self._builder.problem(kind, message, start, end, quoted=True)
         self._pos = end
+
+
+def _code_end(buffer: Buffer, pos: int) -> tuple[int, str]:
+    """The next line break or run of backticks, and where it ends; or "", and where to go on."""
+    text = buffer.text
+    found = _CODE_END.search(text, pos)
+    if found is None:
+        return len(text), ""
+    if found.end() == len(text) and not buffer.ended and found[0] != "\n":
+        return found.start(), ""
+    return found.end(), found[0]
