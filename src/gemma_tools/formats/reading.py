@@ -174,11 +174,6 @@ class ReplyBuilder:
         return self._opened - 1
 
     @property
-    def is_open(self) -> bool:
-        """Whether a call was started that is neither complete nor given up."""
-        return self._open is not None
-
-    @property
     def calls(self) -> int:
         """How many calls are complete."""
         return len(self._calls)
