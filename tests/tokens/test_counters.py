@@ -8,6 +8,7 @@ from gemma_tools.data import tiny_path
 from gemma_tools.engines.llama_cpp import LlamaCppEngine
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats import get_format
+from gemma_tools.testing import ScriptedEngine
 from gemma_tools.tokens import EngineTokenCounter, EstimatedTokenCounter, GemmaTokenizer, TokenizerCounter
 from support.vocabularies import sentencepiece_model, texts
 
@@ -64,6 +65,40 @@ def test_the_estimate_grows_with_the_text(name: str) -> None:
 )
 def test_the_estimate_is_near_the_truth(text: str, tokens: int) -> None:
     assert tokens / 1.3 <= EstimatedTokenCounter(get_format("gemma3")).count(text) <= 2 * tokens
+
+
+def test_images_and_sounds_are_counted_as_the_family_takes_them() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    sound = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+    tokenizer = GemmaTokenizer.from_file(tiny_path())
+    for name, options, part, tokens in (
+        ("gemma3", {}, image, 260),
+        ("gemma3", {"variant": "3n"}, sound, 192),
+        ("gemma4", {}, image, 282),
+        ("gemma4", {}, sound, 752),
+    ):
+        format = get_format(name, **options)
+        for number in (1, 2):
+            parts = [part, {"type": "text", "text": "What is it?"}] * number
+            prompt = format.render([{"role": "user", "content": parts}])
+            counter = TokenizerCounter(format, tokenizer)
+            assert counter.count_prompt(prompt) - counter.count(prompt.text) == number * (tokens - 1)
+            estimate = EstimatedTokenCounter(format).count_tokens_from_messages([{"role": "user", "content": parts}])
+            assert number * tokens < estimate < number * tokens + 30
+
+
+def test_an_engine_that_can_gives_its_ids() -> None:
+    text = "<start_of_turn>user\nHow high is the tide?"
+    with LlamaCppEngine() as engine:
+        counter = EngineTokenCounter(get_format("functiongemma"), engine)
+        ids = counter.encode(text)
+        assert ids == GemmaTokenizer.from_file(tiny_path()).encode(text, control=["<start_of_turn>"])
+        assert counter.decode(ids) == text
+    counter = EngineTokenCounter(get_format("functiongemma"), ScriptedEngine([]))
+    assert counter.count(text) > 0
+    for ask in (lambda: counter.encode(text), lambda: counter.decode([1])):
+        with pytest.raises(InvalidRequest, match="GemmaTokenizer"):
+            ask()
 
 
 def test_an_estimate_has_no_ids() -> None:

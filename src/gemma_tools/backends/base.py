@@ -198,9 +198,9 @@ class BaseModelBackend(ABC):
         """The context in tokens, prompt and answer together; None if unknown."""
         return None
 
-    def count_tokens_from_messages(self, messages: Sequence[Mapping[str, Any]]) -> int:
-        """The number of tokens in the prompt for `messages`; `token_counter.exact` says how far to trust it."""
-        return self.token_counter.count_tokens_from_messages(messages)
+    def count_tokens_from_messages(self, messages: Sequence[RawMessage], tools: Sequence[RawTool] | None = None) -> int:
+        """The number of tokens in the prompt for `messages` and `tools`; `token_counter.exact` says how far to trust it."""
+        return self.token_counter.count_tokens_from_messages(messages, tools)
 
     def close(self) -> None:  # noqa: B027
         """Free what the backend holds. Safe at any time, any number of times; running answers are stopped."""

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class ModelConfig(BaseModel):
     """The settings that all families share. Unknown names are refused.
 
-    `num_predict` is Ollama's name for `max_tokens`: give one of them (a negative one means no limit). `engine_options` are
-    settings that only one engine knows, by its own names, such as Ollama's `num_ctx`.
+    `num_predict` is Ollama's name for `max_tokens`: give one of them (a negative one means no limit). With
+    `fit="drop-oldest"` a conversation that is too long for the context loses its oldest exchanges: `gemma_tools.tokens.fit`.
+    `engine_options` are settings that only one engine knows, by its own names, such as Ollama's `num_ctx`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,6 +42,7 @@ class ModelConfig(BaseModel):
     stop: str | list[str] | None = None
     stream: bool = False
     stream_arguments: Literal["whole", "live"] = "whole"
+    fit: Literal["drop-oldest"] | None = None
     engine_options: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
@@ -118,6 +120,7 @@ class Settings(TypedDict, total=False):
     stop: str | list[str] | None
     stream: bool
     stream_arguments: Literal["whole", "live"]
+    fit: Literal["drop-oldest"] | None
     engine_options: dict[str, Any]
     enable_thinking: bool | None
 

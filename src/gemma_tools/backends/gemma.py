@@ -16,6 +16,7 @@ from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.backends.config import FormatOptions, ModelConfig
 from gemma_tools.backends.native_chat import LOSS, ChatReader, NativeChat, native_messages, needs_chat, text_of
 from gemma_tools.backends.plan import OnInvalid, Plan, make_plan
+from gemma_tools.backends.room import fitted_plan, refuse_too_long
 from gemma_tools.backends.verdict import judge
 from gemma_tools.completion import Answer, Heading, TokenUse, Turn, chunks, completion
 from gemma_tools.engines import create_engine, engine_options
@@ -32,7 +33,7 @@ from gemma_tools.media import MediaPolicy, load_media, refuse_media
 from gemma_tools.models import model_file, ollama_name
 from gemma_tools.prompt import Prompt
 from gemma_tools.reply import ContentDelta, Event, ReasoningDelta, Reply, ToolCallStarted
-from gemma_tools.request import MEDIA_PARTS, ChatRequest
+from gemma_tools.request import MEDIA_PARTS, ChatRequest, Message
 from gemma_tools.tokens import BaseTokenCounter, token_counter
 
 if TYPE_CHECKING:
@@ -166,9 +167,25 @@ class GemmaBackend(BaseModelBackend):
         return bool(request.enable_thinking)
 
     def _plan(self, request: ChatRequest, *, thinking: bool) -> Plan:
-        plan = make_plan(request, self.format, self.engine.capabilities, thinking=thinking, on_invalid=self._on_invalid)
+        def planned(messages: Sequence[Message]) -> Plan:
+            asked = replace(request, messages=tuple(messages))
+            return make_plan(asked, self.format, self.engine.capabilities, thinking=thinking, on_invalid=self._on_invalid)
+
+        plan = self._fitted(planned, request) if self.config.fit else planned(request.messages)
+        counter = self.token_counter
+        # A token is at least a byte, so that most prompts need not be counted. An estimate refuses nothing.
+        if counter.exact and self._context is not None and len(plan.prompt.text.encode(errors="replace")) >= self._context:
+            refuse_too_long(plan.prompt, counter, self.engine)
         prompt = self._with_media(plan.prompt) if plan.prompt.media else plan.prompt
         return replace(plan, prompt=prompt, losses=self.warnings + plan.losses)
+
+    def _fitted(self, planned: Callable[[Sequence[Message]], Plan], request: ChatRequest) -> Plan:
+        context = self.token_limit
+        if context is None:
+            message = f"the engine {self.engine.name} does not tell its context, so nothing can be fitted to it: leave fit out"
+            raise InvalidRequest(message, param="model_config_dict.fit")
+        answer = self.config.limit if request.max_tokens is None else request.max_tokens
+        return fitted_plan(planned, request.messages, counter=self.token_counter, context=context, answer=answer)
 
     def _with_media(self, prompt: Prompt) -> Prompt:
         can = self.engine.capabilities
@@ -330,6 +347,11 @@ class GemmaBackend(BaseModelBackend):
         if self.url is not None:
             options["url"] = self.url
         return create_engine(name, **options)
+
+    @cached_property
+    def _context(self) -> int | None:
+        """The engine's context, as it was when it was asked first."""
+        return self.engine.context_length
 
     @cached_property
     def _engine_counter(self) -> BaseTokenCounter:

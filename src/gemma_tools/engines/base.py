@@ -8,7 +8,7 @@ thread (`gemma_tools.engines.drive`), so no engine has a second, asynchronous bo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from threading import Event, Lock
@@ -179,6 +179,14 @@ class Engine(ABC):
 
     def count_tokens(self, text: str) -> int | None:
         """How many tokens `text` is, control tokens read as such; None if this engine cannot tell."""
+        return None
+
+    def encode(self, text: str) -> list[int] | None:
+        """The token ids of `text`, control tokens read as such; None if this engine does not tell them."""
+        return None
+
+    def decode(self, ids: Sequence[int]) -> str | None:
+        """The text of token ids, control tokens as they are spelled; None if this engine cannot tell."""
         return None
 
     def close(self) -> None:  # noqa: B027

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -143,8 +143,17 @@ class LlamaServerEngine(Engine):
         Raises:
             EngineError: the server cannot be asked.
         """
+        return len(self.encode(text))
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of `text`, control tokens read as such. Raises what `count_tokens` raises."""
         sendable = text.encode(errors="replace").decode()
-        return len(self._remote.call(lambda: self._tokenize(sendable, parse_special=True)))
+        return self._remote.call(lambda: self._tokenize(sendable, parse_special=True))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids. Raises what `count_tokens` raises."""
+        answer = self._remote.call(lambda: self._json("POST", "/detokenize", json={"tokens": list(ids)}))
+        return str(answer["content"])
 
     def close(self) -> None:
         """Stop what this engine runs, and let go of its connections. The server goes on."""

@@ -93,7 +93,15 @@ class TransformersEngine(Engine):
 
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` is, control tokens read as such."""
-        return len(self._split(text.encode(errors="replace").decode(), special=True))
+        return len(self.encode(text))
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of `text`, control tokens read as such."""
+        return self._split(text.encode(errors="replace").decode(), special=True)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids."""
+        return self._text(ids)
 
     def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """See `Engine.generate`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol, TypeAlias
 
 from gemma_tools.errors import InvalidRequest
@@ -57,6 +58,9 @@ class Format(ABC):
     name: ClassVar[str]
     controls: ClassVar[tuple[str, ...]]
     """The spelling of every control token of the family."""
+
+    media_tokens: ClassVar[Mapping[str, int]] = MappingProxyType({})
+    """How many tokens an image ("image") or a sound ("audio") takes in place of its placeholder, at most where that varies."""
 
     thought: ClassVar[tuple[str, str] | None] = None
     """What opens and ends a thought; None where the family has none."""

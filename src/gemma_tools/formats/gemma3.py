@@ -8,9 +8,10 @@ and docs/formats.md says how declarations, calls and results are folded into the
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from gemma_tools.errors import InvalidRequest
@@ -76,6 +77,8 @@ class Gemma3Format(GemmaFormat):
         "<audio_soft_token>",
     )
     stop: ClassVar[tuple[str, ...]] = ("<end_of_turn>", "<eos>")
+    # 256 for an image, 188 for a sound, a token before and after, and two blank lines: the processors of Gemma 3 and 3n.
+    media_tokens: ClassVar[Mapping[str, int]] = MappingProxyType({"image": 260, "audio": 192})
 
     @property
     def call_opening(self) -> tuple[str, str]:

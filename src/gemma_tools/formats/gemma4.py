@@ -8,8 +8,10 @@ departs from the templates, and why.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import ClassVar, Final, Literal, TypeAlias
 
 from gemma_tools.formats.base import Opens, Recovery
@@ -72,6 +74,8 @@ class Gemma4Format(BraceFormat):
     )
     thought: ClassVar[tuple[str, str] | None] = ("<|channel>thought\n", "<channel|>")
     stop: ClassVar[tuple[str, ...]] = ("<turn|>", "<eos>", "<|tool_response>")
+    # Up to 280 for an image, and 750 for 30 seconds of sound, with a token before and after: the processor of Gemma 4.
+    media_tokens: ClassVar[Mapping[str, int]] = MappingProxyType({"image": 282, "audio": 752})
     declares: ClassVar[tuple[str, str]] = _DECLARE
 
     @property

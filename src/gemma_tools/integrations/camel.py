@@ -22,7 +22,7 @@ class CamelModel(CamelBackend):  # type: ignore[misc]  # CAMEL is not installed 
 
     @property
     def token_counter(self) -> Any:
-        """The model's own counter. It has no `encode`: where CAMEL would call that, it estimates."""
+        """The model's own counter, which has the methods of CAMEL's: `count_tokens_from_messages`, `encode`, `decode`."""
         return self._model.token_counter
 
     @property

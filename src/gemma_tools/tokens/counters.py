@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil
-from typing import Any, Final
+from typing import Final
 
 from gemma_tools.engines.base import Engine
 from gemma_tools.errors import EngineProtocolError, InvalidRequest
 from gemma_tools.formats.base import Format
 from gemma_tools.prompt import Prompt
+from gemma_tools.request import MEDIA_PARTS, RawMessage, RawTool
 from gemma_tools.tokens.tokenizer import GemmaTokenizer
 
 
@@ -25,25 +26,28 @@ class BaseTokenCounter(ABC):
     """Whether `count` is the model's own count."""
 
     def __init__(self, format: Format) -> None:
-        self._format = format
+        self.format = format
 
     @abstractmethod
     def count(self, text: str) -> int:
         """The number of tokens in `text`, each control token of the format counted as one."""
 
-    def count_tokens_from_messages(
-        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None
-    ) -> int:
-        """The number of tokens in the prompt for `messages` and `tools`, OpenAI dicts. Images and audio count nothing.
+    def count_tokens_from_messages(self, messages: Sequence[RawMessage], tools: Sequence[RawTool] | None = None) -> int:
+        """The number of tokens in the prompt for `messages` and `tools`, images and audio included: see `count_prompt`.
 
         Raises:
             InvalidRequest: the messages or tools are not OpenAI's.
         """
-        return self.count_prompt(self._format.render(messages, tools))
+        return self.count_prompt(self.format.render(messages, tools))
 
     def count_prompt(self, prompt: Prompt) -> int:
-        """The number of tokens in a rendered prompt."""
-        return self.count(prompt.text)
+        """The number of tokens in a rendered prompt, each image and sound counted as the family's `Format.media_tokens`."""
+        return self.count(prompt.text) + self._count_media(prompt)
+
+    def _count_media(self, prompt: Prompt) -> int:
+        """What images and audio take besides their placeholders, which are in the text."""
+        tokens = self.format.media_tokens
+        return sum(tokens.get(MEDIA_PARTS[part["type"]], 1) - 1 for part in prompt.media)
 
     def encode(self, text: str) -> list[int]:
         """The token ids of `text`, where the counter knows them: what CAMEL and LangChain count by.
@@ -51,11 +55,15 @@ class BaseTokenCounter(ABC):
         Raises:
             InvalidRequest: this counter knows no ids.
         """
-        raise InvalidRequest("this counter knows no token ids: use a GemmaTokenizer", param="token_counter")
+        raise _no_ids()
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids. Raises what `encode` raises."""
-        raise InvalidRequest("this counter knows no token ids: use a GemmaTokenizer", param="token_counter")
+        raise _no_ids()
+
+
+def _no_ids() -> InvalidRequest:
+    return InvalidRequest("this counter knows no token ids: use a GemmaTokenizer", param="token_counter")
 
 
 class EngineTokenCounter(BaseTokenCounter):
@@ -77,6 +85,25 @@ class EngineTokenCounter(BaseTokenCounter):
         if count is None:
             raise EngineProtocolError("this engine cannot count tokens", engine=self._engine.name)
         return count
+
+    def encode(self, text: str) -> list[int]:
+        """The engine's own ids of `text`.
+
+        Raises:
+            InvalidRequest: the engine tells no ids.
+            EngineError: the engine failed.
+        """
+        ids = self._engine.encode(text)
+        if ids is None:
+            raise _no_ids()
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The engine's own text of `ids`. Raises what `encode` raises."""
+        text = self._engine.decode(list(ids))
+        if text is None:
+            raise _no_ids()
+        return text
 
 
 class TokenizerCounter(BaseTokenCounter):
@@ -127,7 +154,7 @@ class EstimatedTokenCounter(BaseTokenCounter):
 
     def count_prompt(self, prompt: Prompt) -> int:
         """An estimate a little above `count`, so that prompts that are said to fit do fit."""
-        return ceil(self.count(prompt.text) * _MARGIN)
+        return ceil(self.count(prompt.text) * _MARGIN) + self._count_media(prompt)
 
     def encode(self, text: str) -> list[int]:
         """As many numbers as `count` says. They are not ids: nothing can be decoded from them."""

@@ -1,0 +1,57 @@
+"""Whether a prompt fits the engine's context: what is left out so that it does, and the refusal where it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from gemma_tools.backends.plan import Plan
+from gemma_tools.engines.base import Engine
+from gemma_tools.errors import ContextExceeded
+from gemma_tools.log import logger
+from gemma_tools.prompt import Prompt
+from gemma_tools.request import Message
+from gemma_tools.tokens import BaseTokenCounter
+from gemma_tools.tokens.fit import newest_part
+
+
+def fitted_plan(
+    planned: Callable[[Sequence[Message]], Plan],
+    messages: tuple[Message, ...],
+    *,
+    counter: BaseTokenCounter,
+    context: int,
+    answer: int | None,
+) -> Plan:
+    """The plan for the newest part of `messages` that leaves room for `answer` tokens; its losses say what was left out.
+
+    Half the context at most is kept for the answer, and a quarter where nobody says how long it may be.
+    """
+    plans: list[Plan] = []
+
+    def count(kept: Sequence[Message]) -> int:
+        plans.append(planned(kept))
+        return counter.count_prompt(plans[-1].prompt)
+
+    reserve = min(context // 4 if answer is None else answer, context // 2)
+    part = newest_part(messages, count, counter=counter, room=context - reserve)
+    plan = plans[-1]  # what was counted last is what is kept
+    if not part.dropped:
+        return plan
+    loss = f"the oldest {len(part.dropped)} of {len(messages)} messages were left out to fit the context of {context} tokens"
+    logger.info("%s", loss)
+    return replace(plan, losses=(*plan.losses, loss))
+
+
+def refuse_too_long(prompt: Prompt, counter: BaseTokenCounter, engine: Engine) -> None:
+    """Refuse a prompt that leaves no room for an answer, before the engine is asked to read it. `counter` is exact.
+
+    A prompt with guarded text is not refused here: an engine that takes token ids needs fewer for it.
+
+    Raises:
+        ContextExceeded: with both numbers.
+    """
+    tokens, context = counter.count(prompt.text), engine.context_length
+    if context is not None and tokens >= context and not prompt.guarded:
+        message = f"the prompt has {tokens} tokens, and the context {context}"
+        raise ContextExceeded(message, engine=engine.name, prompt_tokens=tokens, context=context)
