@@ -162,7 +162,10 @@ class String:
         """Take the mark for a quotation mark in the text."""
         self._call.repair("delimiter_in_string", "a delimiter inside a string that goes on", self._at, self._scan)
         self._say(self._at)
-        literal = self._source.dialect.literal_delimiter if mark == self._source.dialect.delimiter else mark
+        literal = mark
+        if mark == self._source.dialect.delimiter:
+            # Inside JSON or code, which the text began itself, a delimiter stands for a quotation mark in either family.
+            literal = '"' if self._has_opened(self._at) else self._source.dialect.literal_delimiter
         if self._streams:
             self._call.out.append(coerce.quote_json(literal)[1:-1])
         else:
