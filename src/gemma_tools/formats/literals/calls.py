@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from gemma_tools.formats.literals.frames import Draft, Repair
 from gemma_tools.formats.literals.names import LONGEST, Names
-from gemma_tools.formats.literals.reader import ArgumentReader
+from gemma_tools.formats.literals.reader import ArgumentReader, value_of
 from gemma_tools.formats.literals.source import BLANK, Cut, Refused, Source
 from gemma_tools.formats.reading import Buffer, Reading
 from gemma_tools.reply import ProblemKind
@@ -400,7 +400,7 @@ def _inner_draft(text: str, shape: Shape, *, exact: bool) -> Draft | None:
         buffer.text, buffer.ended = text, True
         draft = Draft(0, exact=exact)
         try:
-            quoted = _value_of(_inner(Source(buffer), draft, shape))
+            quoted = value_of(_inner(Source(buffer), draft, shape))
         except (Cut, Refused):
             return None
         if quoted is None:
@@ -420,16 +420,6 @@ def _inner(source: Source, draft: Draft, shape: Shape) -> Reading[str | None]:
     if (yield from source.run(i, BLANK)) < len(source.buffer.text):
         raise Refused
     return quoted
-
-
-def _value_of(reading: Reading[str | None]) -> str | None:
-    """What `reading` returns, of a text that has ended: nothing waits there."""
-    try:
-        next(reading)
-    except StopIteration as end:
-        value: str | None = end.value
-        return value
-    raise AssertionError("a reader waits though the text has ended")
 
 
 def _word(buffer: Buffer, i: int) -> str:

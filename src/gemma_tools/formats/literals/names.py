@@ -44,7 +44,7 @@ class Names:
         """The declared name that `word` means."""
         declared = self._declared
         if declared is None:
-            return word if _IDENTIFIER.fullmatch(word) else None
+            return word if _IDENTIFIER.fullmatch(word) and word.strip("._") else None
         if word in declared or self._exact:
             return word if word in declared else None
         separator = (_ANY_NAMESPACE if native else _NAMESPACE).match(word)

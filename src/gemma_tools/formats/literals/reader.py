@@ -9,15 +9,16 @@ Nothing here calls itself, however deep the text is nested, and every character 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, TypeVar
 
 from gemma_tools.formats.literals.frames import ARGUMENT, ELEMENT, MEMBER, Draft, Frame
-from gemma_tools.formats.literals.source import Cut, Refused, Source
+from gemma_tools.formats.literals.source import BLANK, Cut, Refused, Source, end_of
 from gemma_tools.formats.literals.strings import WORD, is_key, read_string
-from gemma_tools.formats.reading import Reading
+from gemma_tools.formats.reading import Buffer, Reading
 from gemma_tools.schema.coerce import bare, delimited, quote_json
 from gemma_tools.schema.shape import ANY, Shape, Types
 
+T = TypeVar("T")
 _TOKEN: Final = re.compile(r"[^\s,()\[\]{}<`]*+")
 _BARE_END: Final = re.compile(r"[,()\[\]{}<`~]")
 _QUOTE_START: Final = re.compile(r"[rRbBuUfF]{0,2}[\"']")
@@ -48,14 +49,17 @@ class ArgumentReader:
         self._draft.pieces.append("{")
         return (yield from self._read(i, [Frame("}", MEMBER, shape)]))
 
+    def value(self, i: int, shape: Shape) -> Reading[int]:
+        """Where the value at `i` ends."""
+        frames = [Frame("", ELEMENT, shape)]
+        i = yield from self._value(i, shape, frames)
+        return (yield from self._read(i, frames[1:]))
+
     def skip(self, i: int) -> Reading[int]:
         """Where the JSON value at `i` ends, of which nothing is kept."""
-        pieces = self._draft.pieces
-        kept = len(pieces)
-        frames = [Frame("", ELEMENT, ANY)]
-        i = yield from self._value(i, ANY, frames)
-        i = yield from self._read(i, frames[1:])
-        del pieces[kept:]
+        kept = len(self._draft.pieces)
+        i = yield from self.value(i, ANY)
+        del self._draft.pieces[kept:]
         return i
 
     def text(self, i: int) -> Reading[tuple[int, str]]:
@@ -205,7 +209,7 @@ class ArgumentReader:
         draft.pieces.append(f"{', ' if frame.filled else ''}{quote_json(key)}: ")
         shape = frame.shape.member(key)
         if text is not None:
-            draft.pieces.append(self._typed(text, shape.types, start, i))
+            draft.pieces.append(self._typed(text, shape, start, i))
             frame.filled, frame.comma = True, False
             return i
         return (yield from self._value(i, shape, frames, named=named))
@@ -274,16 +278,18 @@ class ArgumentReader:
             quoted = _QUOTE_START.match(source.buffer.text, i) is not None
         if quoted:
             end, text = yield from read_string(source, draft, i, frames)
-            draft.pieces.append(self._typed(text, shape.types, i, end))
+            draft.pieces.append(self._typed(text, shape, i, end))
             i = end
         else:
             i = yield from self._bare_value(i, shape.types, frame, named=named)
         frame.filled, frame.comma = True, False
         return i
 
-    def _typed(self, text: str, types: Types, start: int, end: int) -> str:
+    def _typed(self, text: str, shape: Shape, start: int, end: int) -> str:
         """The text of a quoted string as the schema wants it."""
-        value = delimited(text, types)
+        value = delimited(text, shape.types)
+        if value.startswith('"') and not shape.textual and not self._draft.exact and text.lstrip()[:1] in ("{", "["):
+            value = _container(text, shape) or value
         if not value.startswith('"'):
             self._draft.repair("type", "text was read as the type that the schema asks for", start, end)
         return value
@@ -348,6 +354,31 @@ class ArgumentReader:
             elif not depth and (frame.entry is ELEMENT or (yield from is_key(source, i + 1, frame, declared=False))):
                 return i
             i += 1
+
+
+def value_of(reading: Reading[T]) -> T:
+    """What `reading` returns, of a text that has ended: nothing waits there."""
+    try:
+        next(reading)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    raise AssertionError("a reader waits though the text has ended")
+
+
+def _container(text: str, shape: Shape) -> str | None:
+    """The object or the array that Python writes as `text`, as JSON text; None if it is none that the schema allows."""
+    buffer = Buffer()
+    buffer.text, buffer.ended = text, True
+    draft, source = Draft(0, exact=False, python=True), Source(buffer)
+    kind = "object" if text.lstrip()[0] == "{" else "array"
+    if shape.types is None or kind not in shape.types:
+        return None
+    try:
+        end = value_of(ArgumentReader(source, draft).value(value_of(source.blank(0)), shape))
+    except (Cut, Refused):
+        return None
+    return "".join(draft.pieces) if end_of(BLANK, text, end) == len(text) else None
 
 
 def _find(mark: re.Pattern[str], text: str, i: int) -> int:
