@@ -39,10 +39,80 @@ def unquote(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A control token, or all the text between two of them, exactly as it was given."""
+    """A control token, or all the text between two of them, exactly as it was given.
+
+    The header of a model's turn (`model` and a line break) is a segment of its own.
+    """
 
     text: str
     control: bool
+    role: str = ""
+    """Whose turn it is in: "system", "developer", "user", "assistant" or "tool"; empty outside of turns, or where nobody knows.
+
+    A result is of the role "tool" where it stands in the model's turn; in a user's turn it is the user's.
+    """
+    generated: bool = False
+    """Whether the model writes it, and not the renderer: text, thoughts, calls, and the token that ends what it says."""
+
+    def ids(self, tokenizer: Tokenizer) -> list[int]:
+        """Its token ids: a control token's own, or those of its text, whatever that spells.
+
+        Raises:
+            UnknownName: the vocabulary lacks the control token; the message names it.
+        """
+        return [tokenizer.id(self.text)] if self.control else tokenizer.encode(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTokens:
+    """The control tokens that show who speaks in the prompts of one family."""
+
+    start: str
+    end: str
+    call_end: str = ""
+    response: tuple[str, str] = ("", "")
+    """What opens and closes a result in the model's turn."""
+    thought: tuple[str, str] = ("", "")
+    """What opens and closes a thought."""
+
+    def segments(self, pieces: Sequence[str]) -> Iterator[Segment]:
+        """The segments of a prompt that was split at its control tokens: text and control token in turn, text last."""
+        role = previous = ""
+        said = False  # whether the model has said anything since the last header or result
+        given = False  # whether this is a thought without text, with which a prompt begins the model's reply
+        for text, control, following in zip(pieces[::2], (*pieces[1::2], ""), (*pieces[2::2], ""), strict=True):
+            if previous == self.start and role == "assistant":
+                header, line_break, text = text.partition("\n")
+                yield Segment(header + line_break, False, role)
+            if text:
+                speaks = role == "assistant" and not given
+                said = said or speaks
+                yield Segment(unquote(text), False, role, speaks)
+            if not control:
+                break
+            generated = role == "assistant" and not given
+            if control == self.start:
+                name = following.partition("\n")[0]
+                role, said, given, generated = "assistant" if name == "model" else name, True, False, False
+            elif control == self.end:
+                generated = generated and said  # after a result that was not answered, the renderer ends the turn
+            elif control == self.response[0]:
+                # The model stops with it after its calls. The openers of more results are not its own.
+                generated = generated and not text and previous == self.call_end
+                role = "tool" if role == "assistant" else role
+            elif control in MEDIA_CONTROLS:
+                generated = False
+            elif control + following == self.thought[0]:
+                given, generated = True, False
+            said = said or generated
+            yield Segment(control, True, role, generated)
+            if control == self.end:
+                role = ""
+            elif control == self.response[1] and role == "tool":
+                role, said = "assistant", False
+            elif control == self.thought[1]:
+                given = False
+            previous = control
 
 
 class Decoder(Protocol):
@@ -95,18 +165,23 @@ class Prompt:
     """What the request asked for and this format cannot say, one sentence each."""
     media: Sequence[Mapping[str, Any]] = field(default=(), compare=False)
     """The image and audio parts, in the order of their placeholders."""
+    turns: TurnTokens | None = None
+    """What shows who speaks; None where nobody can tell."""
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
         """Control tokens and text in order; made on first use. Joined, they are the prompt without the guard."""
-        return tuple(self._split())
+        pieces = self._pieces()
+        if self.turns:
+            return tuple(self.turns.segments(pieces))
+        return tuple(Segment(unquote(piece), bool(i % 2)) for i, piece in enumerate(pieces) if piece)
 
     @cached_property
     def text(self) -> str:
         """The segments joined, each control spelling inside text broken by U+2060 after its first character."""
         if "\x00" not in self.marked:
             return self.marked
-        return "".join(s.text if s.control else self.guard(s.text) for s in self.segments)
+        return "".join(piece if i % 2 else self.guard(unquote(piece)) for i, piece in enumerate(self._pieces()))
 
     @property
     def without_bos(self) -> str:
@@ -121,13 +196,7 @@ class Prompt:
         Raises:
             UnknownName: the vocabulary lacks a control token of this prompt; the message names it.
         """
-        ids: list[int] = []
-        for segment in self.segments:
-            if segment.control:
-                ids.append(tokenizer.id(segment.text))
-            else:
-                ids += tokenizer.encode(segment.text)
-        return ids
+        return [number for segment in self.segments for number in segment.ids(tokenizer)]
 
     @cached_property
     def guarded(self) -> frozenset[str]:
@@ -135,7 +204,7 @@ class Prompt:
         if "\x00" not in self.marked:
             return frozenset()
         pattern = _spellings(self.controls)
-        return frozenset(found for s in self.segments if not s.control for found in pattern.findall(s.text))
+        return frozenset(found for text in self._pieces()[::2] for found in pattern.findall(unquote(text)))
 
     def begun(self, text: str) -> Prompt:
         """This prompt with `text` as the beginning of the model's own output; control spellings in it are control."""
@@ -143,10 +212,9 @@ class Prompt:
         marked = "".join(piece if i % 2 else quote(piece) for i, piece in enumerate(pieces))
         return replace(self, marked=self.marked + marked, prefill=self.prefill + text)
 
-    def _split(self) -> Iterator[Segment]:
-        for i, piece in enumerate(_spellings(self.controls).split(self.marked)):
-            if piece:
-                yield Segment(piece, True) if i % 2 else Segment(unquote(piece), False)
+    def _pieces(self) -> list[str]:
+        """Text, quoted, and control tokens in turn; text comes first and last, and may be empty."""
+        return _spellings(self.controls).split(self.marked)
 
     @property
     def plain(self) -> bool:

@@ -59,18 +59,38 @@ def map_lines(path: str, answer: Callable[[dict[str, Any]], Mapping[str, Any]], 
         OSError: the file cannot be read.
         InvalidRequest: at the end, if lines failed: how many, and the first error.
     """
+    for item, added in _answers(path, lambda where, item: answer(item), what):
+        write_json({**item, **({"error": _error(added)} if isinstance(added, GemmaToolsError) else added)})
+
+
+def convert_lines(path: str, convert: Callable[[str, dict[str, Any]], Mapping[str, Any]], what: str) -> None:
+    """Read one JSON object a line, and print for each what `convert` makes of it; it is told the place, too.
+
+    A line that fails is left out. Else as `map_lines`.
+    """
+    for _, made in _answers(path, convert, what):
+        if not isinstance(made, GemmaToolsError):
+            write_json(made)
+
+
+def _answers(
+    path: str, answer: Callable[[str, dict[str, Any]], Mapping[str, Any]], what: str
+) -> Iterator[tuple[dict[str, Any], Mapping[str, Any] | GemmaToolsError]]:
+    """The JSON object of each line, and the answer to it or its error. Raises as `map_lines`."""
     failed: list[str] = []
     done = 0
     for number, line in _lines(path, what):
         done += 1
+        where = f"{path}, line {number}"
         item: dict[str, Any] = {}
+        made: Mapping[str, Any] | GemmaToolsError
         try:
             item = _object(_load(_decode(line)))
-            added = answer(item)
+            made = answer(where, item)
         except GemmaToolsError as error:
-            failed.append(f"{path}, line {number}: {error}")
-            added = {"error": _error(error)}
-        write_json({**item, **added})
+            failed.append(f"{where}: {error}")
+            made = error
+        yield item, made
     if failed:
         raise InvalidRequest(f"{len(failed)} of {done} lines failed, first {failed[0]}")
 

@@ -19,7 +19,7 @@ from gemma_tools.formats.brace.writer import Notation
 from gemma_tools.formats.options import Declarations, ToolContent
 from gemma_tools.formats.rendering import Declare, Declared, Draft, Request, result_of, write_result
 from gemma_tools.jsontext import is_mapping
-from gemma_tools.prompt import quote, unquote
+from gemma_tools.prompt import TurnTokens, quote, unquote
 from gemma_tools.request import Content, Message, Tool
 from gemma_tools.schema.declare import Path, Schema
 
@@ -35,6 +35,7 @@ _NOTATION: Final = Notation(
 )
 _NOTATIONS: Final = {False: _NOTATION, True: Notation(_NOTATION.delimiter, _NOTATION.call, _NOTATION.response, null="None")}
 """By `exact`: the template prints null as Python does."""
+_TURNS: Final = TurnTokens("<start_of_turn>", "<end_of_turn>", call_end=_NOTATION.call[1], response=_NOTATION.response)
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ class FunctionGemmaFormat(BraceFormat):
     def dialect(self) -> Dialect:
         """See `BraceFormat.dialect`."""
         return _DIALECT
+
+    @property
+    def turn_tokens(self) -> TurnTokens | None:
+        """See `GemmaFormat.turn_tokens`; None with `exact`: the template joins a user's text to the result before it."""
+        return None if self.exact else _TURNS
 
     @property
     def _declare(self) -> Declare:

@@ -23,7 +23,7 @@ from gemma_tools.formats.options import ToolContent
 from gemma_tools.formats.reading import declared_tools
 from gemma_tools.formats.rendering import Declare, Declared, Draft, GemmaFormat, Request, result_of
 from gemma_tools.jsontext import to_json, to_json_lines
-from gemma_tools.prompt import quote
+from gemma_tools.prompt import TurnTokens, quote
 from gemma_tools.request import MEDIA_PARTS, Call, Content, Message, Part, RawChoice, RawTool, Tool
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ _END: Final = "<end_of_turn>\n"
 _NEXT: Final = {side: _END + header for side, header in _HEADERS.items()}
 _NAMELESS: Final = "unknown"
 _READABLE_KEY: Final = re.compile(r"[^\s,()\[\]{}<`\"'=:*]+")
+_TURNS: Final = TurnTokens("<start_of_turn>", "<end_of_turn>")
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,11 @@ class Gemma3Format(GemmaFormat):
     def several_calls(self) -> bool:
         """See `Format.several_calls`: the JSON style documents one object."""
         return self.tool_style == "pythonic"
+
+    @property
+    def turn_tokens(self) -> TurnTokens:
+        """See `GemmaFormat.turn_tokens`."""
+        return _TURNS
 
     @property
     def _declare(self) -> Declare:

@@ -22,7 +22,7 @@ from gemma_tools.formats.brace.writer import Notation
 from gemma_tools.formats.options import Declarations, ToolContent
 from gemma_tools.formats.rendering import Declare, Declared, Draft, Request, write_result
 from gemma_tools.jsontext import is_mapping
-from gemma_tools.prompt import quote, unquote
+from gemma_tools.prompt import TurnTokens, quote, unquote
 from gemma_tools.request import MEDIA_PARTS, Content, Message, Part, Tool
 from gemma_tools.schema.declare import Path, Schema
 
@@ -35,6 +35,9 @@ _NOTATION: Final = Notation(
 _HEADERS: Final = {
     role: f"<|turn>{'model' if role == 'assistant' else role}\n" for role in ("system", "developer", "user", "assistant")
 }
+_TURNS: Final = TurnTokens(
+    "<|turn>", "<turn|>", call_end=_NOTATION.call[1], response=_NOTATION.response, thought=("<|channel>thought\n", _CHANNEL[1])
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,11 @@ class Gemma4Format(BraceFormat):
     def dialect(self) -> Dialect:
         """See `BraceFormat.dialect`."""
         return _DIALECT
+
+    @property
+    def turn_tokens(self) -> TurnTokens:
+        """See `GemmaFormat.turn_tokens`."""
+        return _TURNS
 
     @property
     def _declare(self) -> Declare:

@@ -14,7 +14,7 @@ from gemma_tools.formats.base import Format, Opens
 from gemma_tools.formats.brace.writer import Notation
 from gemma_tools.formats.options import ToolContent, check_options
 from gemma_tools.jsontext import check_json, read_json
-from gemma_tools.prompt import Prompt, unquote
+from gemma_tools.prompt import Prompt, TurnTokens, unquote
 from gemma_tools.request import Content, Message, Part, RawChoice, RawMessage, RawTool, Tool
 from gemma_tools.validation import cached_tool, validate, validate_tools
 
@@ -53,10 +53,10 @@ class Draft:
         """What has been written, quoted."""
         return "".join(self.out)
 
-    def prompt(self, form: Format, stop: tuple[str, ...], opens: Opens = "content") -> Prompt:
+    def prompt(self, form: GemmaFormat, opens: Opens = "content") -> Prompt:
         """The finished prompt."""
         losses, media = tuple(self.losses), tuple(self.media)
-        return Prompt(self.text, form.controls, opens=opens, stop=stop, losses=losses, media=media)
+        return Prompt(self.text, form.controls, opens=opens, stop=form.stop, losses=losses, media=media, turns=form.turn_tokens)
 
     def lose_name(self, index: int) -> None:
         """Report that a message has a speaker's name."""
@@ -101,6 +101,11 @@ class GemmaFormat(Format):
     declares: ClassVar[tuple[str, str]] = ("", "")
     """What stands around a declaration."""
 
+    @property
+    @abstractmethod
+    def turn_tokens(self) -> TurnTokens | None:
+        """What shows who speaks in a prompt; None where the options leave no telling."""
+
     def __post_init__(self) -> None:
         check_options(self)
 
@@ -124,7 +129,7 @@ class GemmaFormat(Format):
             declared = ()
         draft = Draft()
         request = Request(conversation, declared, add_generation_prompt, enable_thinking, preserve_thinking)
-        return draft.prompt(self, self.stop, self._render(request, draft))
+        return draft.prompt(self, self._render(request, draft))
 
     def declaration(self, tool: RawTool) -> str:
         """See `Format.declaration`. Control tokens around it are included."""

@@ -1,4 +1,4 @@
-"""Tokens: a model's own tokenizer, counters, and what a conversation costs before it is sent."""
+"""Tokens: a model's own tokenizer, counters, what a conversation costs before it is sent, and rows for training."""
 
 from gemma_tools.tokens.counters import (
     BaseTokenCounter,
@@ -9,6 +9,14 @@ from gemma_tools.tokens.counters import (
 )
 from gemma_tools.tokens.fit import Fitted, fit
 from gemma_tools.tokens.tokenizer import GemmaTokenizer
+from gemma_tools.tokens.training import (
+    TrainingRow,
+    TrainingText,
+    to_training,
+    training_prompt,
+    training_row,
+    training_text,
+)
 
 __all__ = [
     "BaseTokenCounter",
@@ -17,6 +25,12 @@ __all__ = [
     "Fitted",
     "GemmaTokenizer",
     "TokenizerCounter",
+    "TrainingRow",
+    "TrainingText",
     "fit",
+    "to_training",
     "token_counter",
+    "training_prompt",
+    "training_row",
+    "training_text",
 ]
