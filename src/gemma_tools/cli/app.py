@@ -16,6 +16,7 @@ from gemma_tools.cli.export_training import export_training
 from gemma_tools.cli.parse import parse
 from gemma_tools.cli.render import render
 from gemma_tools.cli.serve import serve
+from gemma_tools.cli.tokens import tokens
 from gemma_tools.errors import GemmaToolsError
 
 _INTERRUPTED = 130
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (complete, render, parse, chat, serve, export_training):
+for command in (complete, render, parse, tokens, chat, serve, export_training):
     app.command()(command)
 app.add_typer(bench, name="bench")
 

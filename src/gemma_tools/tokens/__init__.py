@@ -17,6 +17,7 @@ from gemma_tools.tokens.training import (
     training_row,
     training_text,
 )
+from gemma_tools.tokens.view import PartCount, Token, TokenView, count_parts
 
 __all__ = [
     "BaseTokenCounter",
@@ -24,9 +25,13 @@ __all__ = [
     "EstimatedTokenCounter",
     "Fitted",
     "GemmaTokenizer",
+    "PartCount",
+    "Token",
+    "TokenView",
     "TokenizerCounter",
     "TrainingRow",
     "TrainingText",
+    "count_parts",
     "fit",
     "to_training",
     "token_counter",

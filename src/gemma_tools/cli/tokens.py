@@ -1,0 +1,134 @@
+"""`gemma-tools tokens`: what a request or a text costs, part by part and token by token."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from gemma_tools.cli.files import read_json, read_text, write_json
+from gemma_tools.cli.options import FormatName, Options, format_and_options, parse_options
+from gemma_tools.errors import InvalidRequest
+from gemma_tools.jsontext import read_json as read_json_text
+
+if TYPE_CHECKING:
+    from gemma_tools.models import Family
+    from gemma_tools.prompt import Prompt
+    from gemma_tools.tokens import BaseTokenCounter, GemmaTokenizer, PartCount, TokenView
+
+_BACKGROUNDS = ("on grey15", "on grey30")
+_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | dict.fromkeys(range(127, 160), 0x2421)
+"""Control characters, which a terminal would obey, as the pictures of them that Unicode has."""
+
+
+def tokens(
+    file: Annotated[str, typer.Argument(help="A file with an OpenAI request or a text, or - for standard input.")] = "-",
+    text: Annotated[str | None, typer.Option(help="A text to count, in place of a file.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model; the request's own otherwise.")] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="A .gguf file, tokenizer.json or tokenizer.model to count with; the model's file otherwise."),
+    ] = None,
+    format: FormatName = None,
+    option: Options = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the counts and the tokens as JSON.")] = False,
+) -> None:
+    """Count the tokens of a request, part by part, or of a text; on a terminal the tokens are shown, too.
+
+    Without a model's file the counts are estimates, and say so.
+    """
+    from gemma_tools.tokens import EstimatedTokenCounter, PartCount, TokenizerCounter, TokenView, count_parts
+
+    item: dict[str, Any] = {"text": text} if text is not None else _read(file)
+    name = model or item.get("model")
+    own = _tokenizer(tokenizer, name)
+    family = _family(name)
+    named = item.get("format") or format or (family.name if family else None if "messages" in item else "gemma4")
+    of_family = family.options if family and family.name == named else {}
+    made, options = format_and_options({**item, "format": named}, None, {**of_family, **parse_options(option)})
+    counter = EstimatedTokenCounter(made) if own is None else TokenizerCounter(made, own)
+    shown: str | Prompt
+    if "messages" in item:
+        messages: Any = item["messages"]
+        if "tool_choice" in item:
+            options.setdefault("tool_choice", item["tool_choice"])
+        parts = count_parts(messages, item.get("tools"), counter=counter, **options)
+        shown = made.render(messages, item.get("tools"), **options)
+    else:
+        shown = cast(str, item["text"])
+        parts = (PartCount("text", own.count(shown) if own else counter.count(shown)),)
+    view = TokenView.of(shown, own) if own else None
+    if json:
+        write_json(_as_json(parts, counter, view), indented=True)
+    else:
+        _show(parts, counter, view)
+
+
+def _read(path: str) -> dict[str, Any]:
+    """A request, or `{"text": ...}`: what is named .json must be a request, anything else is one if it can be read as one."""
+    if path.lower().endswith(".json"):
+        value = read_json(path)
+        if not isinstance(value, dict) or "messages" not in value:
+            raise InvalidRequest("must be an OpenAI request, with messages", param=path, code="invalid_type")
+        return value
+    text = read_text(path)
+    try:
+        value = read_json_text(text)
+    except ValueError:
+        value = None
+    return value if isinstance(value, dict) and "messages" in value else {"text": text}
+
+
+def _tokenizer(path: str | None, model: str | None) -> GemmaTokenizer | None:
+    """The tokenizer in a file that is named, or in the model's own."""
+    from gemma_tools.data import tiny_path
+    from gemma_tools.models import model_file
+    from gemma_tools.tokens import GemmaTokenizer
+
+    if path is None and isinstance(model, str):
+        own = model_file(model)
+        path = str(tiny_path()) if own == "tiny" else None if own is None or own.startswith("hf:") else own
+    return None if path is None else GemmaTokenizer.from_file(path)
+
+
+def _family(model: str | None) -> Family | None:
+    """The family that a model's name or file belongs to; None without a model."""
+    from gemma_tools.gguf import read_header
+    from gemma_tools.models import family_of, family_of_file
+
+    if not isinstance(model, str):
+        return None
+    if model.lower().endswith(".gguf") and not model.startswith("hf:"):
+        return family_of_file(read_header(Path(model)), model)
+    return family_of(model)
+
+
+def _as_json(parts: tuple[PartCount, ...], counter: BaseTokenCounter, view: TokenView | None) -> Mapping[str, Any]:
+    counts = {"total": sum(part.tokens for part in parts), "exact": counter.exact, "parts": [asdict(part) for part in parts]}
+    return counts if view is None else {**counts, "tokens": [asdict(token) for token in view.tokens]}
+
+
+def _show(parts: tuple[PartCount, ...], counter: BaseTokenCounter, view: TokenView | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    total = sum(part.tokens for part in parts)
+    table = Table("part", show_footer=True)
+    table.columns[0].footer = "total" if counter.exact else "total (an estimate: --tokenizer FILE counts exactly)"
+    table.add_column("tokens", f"{total:,}", justify="right")
+    table.add_column("share", justify="right")
+    for part in parts:
+        table.add_row(part.part, f"{part.tokens:,}", f"{part.tokens / total:.0%}" if total else "")
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    if view is not None and sys.stdout.isatty():
+        pieces = (
+            (token.text.translate(_PICTURES), f"{'bold magenta ' if token.special else ''}{_BACKGROUNDS[number % 2]}")
+            for number, token in enumerate(view.tokens)
+        )
+        console.print(Text.assemble(*pieces), soft_wrap=True)

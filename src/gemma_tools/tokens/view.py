@@ -1,0 +1,104 @@
+"""What a text or a prompt costs, part by part and token by token, to be looked at."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gemma_tools.prompt import Prompt
+from gemma_tools.request import Message, RawMessage, RawTool
+from gemma_tools.tokens.counters import BaseTokenCounter
+from gemma_tools.tokens.tokenizer import GemmaTokenizer
+from gemma_tools.validation import validate_messages
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token. `text` is how the vocabulary spells it: a byte is `<0x0A>`, a space is a space."""
+
+    id: int
+    text: str
+    special: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TokenView:
+    """The tokens of a text or a prompt. Notebooks show them on backgrounds that take turns, special tokens in bold."""
+
+    tokens: tuple[Token, ...]
+
+    @classmethod
+    def of(cls, text: str | Prompt, tokenizer: GemmaTokenizer) -> TokenView:
+        """The tokens of `text`, in which nothing is special, or of a prompt, whose control tokens are."""
+        return cls(tuple(Token(id, tokenizer.token(id), special) for id, special in _ids(text, tokenizer)))
+
+    def __len__(self) -> int:
+        """How many tokens they are."""
+        return len(self.tokens)
+
+    def _repr_html_(self) -> str:
+        spans = (
+            f'<span title="{token.id}" style="background:rgba(76,201,240,{0.12 + 0.2 * (number % 2):.2f})'
+            f'{";color:#b5179e;font-weight:600" if token.special else ""}">{html.escape(token.text)}</span>'
+            for number, token in enumerate(self.tokens)
+        )
+        return f'<p>{len(self):,} tokens</p><pre style="white-space:pre-wrap">{"".join(spans)}</pre>'
+
+
+def _ids(text: str | Prompt, tokenizer: GemmaTokenizer) -> Iterator[tuple[int, bool]]:
+    """Ids, and whether they are special; a control token that the vocabulary lacks is text."""
+    if isinstance(text, str):
+        yield from ((id, False) for id in tokenizer.encode(text))
+        return
+    for segment in text.segments:
+        if segment.control and segment.text in tokenizer.controls:
+            yield tokenizer.id(segment.text), True
+        else:
+            yield from ((id, False) for id in tokenizer.encode(segment.text))
+
+
+@dataclass(frozen=True, slots=True)
+class PartCount:
+    """What a part of a request adds to the prompt."""
+
+    part: str
+    """"tools", or a message's place and role: "messages[2] tool"."""
+    tokens: int
+
+
+def count_parts(
+    messages: Sequence[RawMessage],
+    tools: Sequence[RawTool] | None = None,
+    *,
+    counter: BaseTokenCounter,
+    **options: Any,
+) -> tuple[PartCount, ...]:
+    """What each message and the tools add to the prompt. The counts add up to those of the whole prompt.
+
+    Each is what the prompt grows by when the part is added to those before it, so a message of the user that makes the thoughts
+    before it leave the prompt can count less than nothing. The last part is the beginning of the model's turn. `options` are
+    those of `Format.render`.
+
+    Raises:
+        InvalidRequest: the messages or tools are not OpenAI's.
+    """
+    checked = validate_messages(messages)
+
+    def tokens(number: int, declared: Sequence[RawTool] | None, *, begun: bool = False) -> int:
+        prompt = counter.format.render(checked[:number], declared, **{"add_generation_prompt": begun, **options})
+        return counter.count_prompt(prompt)
+
+    sums = [(_place(0, checked[0]), tokens(1, None))]
+    if tools:
+        sums.append(("tools", tokens(1, tools)))
+    sums += [(_place(i, message), tokens(i + 1, tools)) for i, message in enumerate(checked) if i]
+    sums.append(("the model's turn", tokens(len(checked), tools, begun=True)))
+    before = [0, *(total for _, total in sums)]
+    return tuple(PartCount(part, total - before[i]) for i, (part, total) in enumerate(sums))
+
+
+def _place(index: int, message: Message) -> str:
+    name = f" {message.name or message.called}" if message.role == "tool" else ""
+    return f"messages[{index}] {message.role}{name}"
