@@ -6,17 +6,12 @@ import json
 import re
 from typing import Final
 
+from gemma_tools.formats.paths import has_path
 from gemma_tools.schema.coerce import quote_json
 
 _ESCAPES: Final = r"\\(?:u[0-9a-fA-F]{4}|[\"'\\/bfnrt])"
 _VALID: Final = re.compile(rf"(?:[^\\]++|{_ESCAPES})*+")
 _ESCAPE: Final = re.compile(r"\\(u[0-9a-fA-F]{4}|[\"\\/bfnrt])|\\'|[\\\"\x00-\x1f]")
-_NAME: Final = r"[^\\/:*?\"<>|\r\n\t]"
-_PATH: Final = re.compile(rf"[A-Za-z]:(?:\\(?!\\){_NAME}*+)++")
-_PATH_INSIDE: Final = re.compile(r"(?<![\w\\])[C-Zc-z]:\\[\w.-]++\\[\w.-]")
-
-
-_PATH_AT_END: Final = re.compile(rf"(?<![\w\\])(?:[A-Za-z]:|\\\\[\w.$-]++)(?:\\(?!\\){_NAME}*+)++\Z")
 
 
 def has_raw_backslash(text: str) -> bool:
@@ -26,12 +21,7 @@ def has_raw_backslash(text: str) -> bool:
     """
     if "\\" not in text:
         return False
-    return _VALID.fullmatch(text) is None or _PATH.fullmatch(text) is not None or _PATH_INSIDE.search(text) is not None
-
-
-def ends_in_path(text: str) -> bool:
-    """Whether `text` ends in a Windows path with single backslashes, so that a backslash at its end is a part of the path."""
-    return _PATH_AT_END.search(text) is not None
+    return _VALID.fullmatch(text) is None or has_path(text)
 
 
 def unescape(text: str) -> str:

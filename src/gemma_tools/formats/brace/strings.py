@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from gemma_tools.formats.brace.escapes import ends_in_path, has_raw_backslash, unescape
+from gemma_tools.formats.brace.escapes import has_raw_backslash, unescape
 from gemma_tools.formats.brace.frames import QUOTES, Frame, closes
 from gemma_tools.formats.brace.source import SPACE, Call, Cut, Source
+from gemma_tools.formats.paths import ends_in_path
 from gemma_tools.formats.reading import Reading
 from gemma_tools.schema import coerce
 from gemma_tools.schema.shape import Types

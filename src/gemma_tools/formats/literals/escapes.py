@@ -26,8 +26,6 @@ _COMMON: Final = {
     "python": re.compile(rf"[^\\]*+(?:\\(?:[ntrbfav\"'\\]|{_SOLE}|x[0-9a-fA-F]{{2}})[^\\]*+)*+"),
 }
 """Texts whose escapes Python's own codec reads as they are meant here, at its speed."""
-_PATH: Final = re.compile(r"[A-Za-z]:\\(?!\\|[nr](?![a-z]))[^:*?\"<>|\n]*+")
-_DRIVE: Final = re.compile(r"(?<![^\s\"'=(,;])[A-Za-z]:\\(?=[abftvx0-7]\w)")
 
 
 class _Unknown(Exception):
@@ -44,16 +42,6 @@ def unescape(text: str, *, python: bool) -> str | None:
         return (_ESCAPE["python"].sub(_python, text)) if python else _ESCAPE["json"].sub(_json, text)
     except _Unknown:
         return None
-
-
-def has_path(text: str) -> bool:
-    """Whether `text` is such a path, or has one with a backslash that nobody puts there for a control character."""
-    return ":\\" in text and (is_path(text) or _DRIVE.search(text) is not None)
-
-
-def is_path(text: str) -> bool:
-    """Whether `text` is a path that begins with a drive and has single backslashes: `C:\\new` holds no line break."""
-    return _PATH.fullmatch(text) is not None
 
 
 def _json(escape: re.Match[str]) -> str:

@@ -14,9 +14,10 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from gemma_tools.formats.literals.escapes import has_path, is_path, unescape
+from gemma_tools.formats.literals.escapes import unescape
 from gemma_tools.formats.literals.frames import ARGUMENT, ELEMENT, Draft, Frame
 from gemma_tools.formats.literals.source import BLANK, Cut, Source, end_of
+from gemma_tools.formats.paths import ends_in_path, has_path
 from gemma_tools.formats.reading import Reading
 
 WORD: Final = re.compile(r"[^\s,()\[\]{}<`\"'=:]*+")
@@ -146,8 +147,8 @@ def _meant(source: Source, draft: Draft, start: int, end: int) -> str:
 
 
 def _may_end_path(text: str, start: int, i: int, quote: str) -> bool:
-    """Whether the backslash at `i`, in front of a quote, may be the last character of a path that begins with a drive."""
-    return text.startswith(quote, i + 1) and i - start < _LONGEST_PATH and is_path(text[start : i + 1])
+    """Whether the backslash at `i`, in front of a quote, may be the last character of a Windows path."""
+    return text.startswith(quote, i + 1) and i - start < _LONGEST_PATH and ends_in_path(text[start : i + 1])
 
 
 def _closes_key(source: Source, i: int, frame: Frame) -> Reading[bool]:
