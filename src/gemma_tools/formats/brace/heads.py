@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from gemma_tools.formats.brace.source import SPACE, Source, end_of
 from gemma_tools.formats.reading import Declared, Reading
@@ -24,8 +23,7 @@ _OTHER_BLOCKS: Final = ("declaration:", "response:")
 """What stands in the place of `call:` in the other blocks of the notation, which models repeat now and then."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """What a call begins with: `name` as it was written, from `start` to `end`; `bracket` is "" where none opens."""
 
     name: str
@@ -71,7 +69,7 @@ def tagged_head(source: Source, pos: int) -> Reading[Head]:
         pos = yield from source.run(pos + 1, SPACE)
     end, name, keyword = yield from _name_after_keyword(source, pos)
     head = yield from _with_bracket(source, start, end, name, keyword=keyword)
-    return head if start == begin else replace(head, exact=False)
+    return head if start == begin else head._replace(exact=False)
 
 
 def _name_after_keyword(source: Source, pos: int) -> Reading[tuple[int, str, bool]]:

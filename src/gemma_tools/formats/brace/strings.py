@@ -285,16 +285,15 @@ class String:
 
     def _say_before_run(self, text: str) -> None:
         """Give `text` out, which comes next, without what an unclosed string could have run into at its end."""
-        early = max(0, len(text) - _TAIL)
-        tail = text[early:] if early else text
-        comma = tail.rfind(",")
-        if comma >= 0 and self._may_be_key(tail[comma + 1 :]):
-            tail = tail[:comma]
-        certain = tail.rstrip(_RUN)
-        if early:
-            certain = text[:early] + certain
-        if certain:
-            self._said += len(certain)
+        size = len(text)
+        comma = text.rfind(",", size - _TAIL if size > _TAIL else 0)
+        if comma >= 0 and self._may_be_key(text[comma + 1 :]):
+            size = comma
+        tail = text[:size] if size <= _TAIL else text[size - _TAIL : size]
+        size -= len(tail) - len(tail.rstrip(_RUN))
+        if size:
+            certain = text[:size]
+            self._said += size
             self._call.out.append(coerce.quote_json(self._source.unbreak(certain) if self._source.broken else certain)[1:-1])
 
     def _is_broken_begun(self, tail: str) -> bool:

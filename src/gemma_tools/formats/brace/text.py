@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -29,7 +30,8 @@ _FENCE: Final = 3
 _DEEPEST_FENCE: Final = 16
 """How far a fence of tildes may be indented."""
 _SPECIAL: Final = re.compile(r"[<`~{\r\n]")
-_NAME: Final = re.compile(r"[A-Za-z0-9_.:/-]*+")
+_NAMED: Final = "[A-Za-z0-9_.:/-]"
+_NAME: Final = re.compile(f"{_NAMED}*+")
 _LONGEST_NAME: Final = 400
 
 
@@ -37,6 +39,34 @@ _LONGEST_NAME: Final = 400
 def _interruptions(spellings: tuple[str, ...]) -> re.Pattern[str]:
     """What interrupts running text, as a pattern."""
     return re.compile("|".join([*map(re.escape, spellings), "`++", "~{3,}+", r"\r?\n|\{", _TAG_LIKE]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Heads:
+    """What tells the heads of calls without a start tag from prose."""
+
+    names: frozenset[str]
+    listed: str
+    """Every name, after a line break."""
+    line_starts: frozenset[str]
+    """What the line of such a call begins with."""
+    begun: re.Pattern[str]
+    """What the fast lane leaves to the readers; or, in group 1, a last word that begins as a head may.
+
+    A word that began before is none: what a word begins with decides.
+    """
+
+    def may_begin(self, word: str) -> bool:
+        """Whether a head may begin with `word`."""
+        return "call:".startswith(word) or "\n" + word.removeprefix("call:") in self.listed
+
+
+@lru_cache(maxsize=64)
+def _heads_of(names: tuple[str, ...]) -> _Heads:
+    initials = frozenset("c").union(name[:1] for name in names)
+    first = "|".join(map(re.escape, sorted(initials)))
+    begun = re.compile(rf"{_SPECIAL.pattern}|(?<!{_NAMED})(?={first})({_NAMED}++)\Z")
+    return _Heads(frozenset(names), "\n" + "\n".join(names), initials | frozenset(" \t:C"), begun)
 
 
 def brace_parser(
@@ -65,10 +95,7 @@ class TextReader:
         self._dialect = source.dialect
         self._builder = builder
         self._calls = CallReader(source, builder, declared)
-        self._names = tuple(declared) if declared and not source.strict else ()
-        self._initials = frozenset("c").union(*(name[:1] for name in self._names))
-        self._line_starts = self._initials | frozenset(" \t:C")
-        """What the line of a call without its start tag begins with."""
+        self._heads = _heads_of(tuple(declared)) if declared and not source.strict else None
         self._spellings = (*source.dialect.text_tokens, *source.broken)
         self._scan = _interruptions(self._spellings)
         self._opener, self._closer = source.dialect.channel or ("", "")
@@ -88,12 +115,13 @@ class TextReader:
         """Read to the end of the text."""
         yield from self._begin()
         while self._builder.full is None:
-            if self._may_call and self._names and not self._thinking and not self._code:
+            if self._may_call and self._heads and not self._thinking and not self._code:
                 if self._pos == len(self._buffer.text) and not self._buffer.ended:
                     yield
                     continue
                 self._may_call = False
-                if self._buffer.text[self._pos : self._pos + 1] in self._line_starts and (yield from self._bare_calls(0)):
+                first = self._buffer.text[self._pos : self._pos + 1]
+                if first in self._heads.line_starts and (yield from self._bare_calls(0)):
                     continue
             self._may_call = False
             mark = self._next()
@@ -113,6 +141,8 @@ class TextReader:
         """Pass over a turn header that the model writes again, and a thought that lost its opener."""
         if not self._buffer.text:
             yield
+        if self._buffer.text.startswith(self._dialect.start):
+            return
         if self._buffer.text.startswith("<"):
             yield from self._header()
         if self._closer and not self._thinking and not self._buffer.text.startswith("<", self._pos):
@@ -151,20 +181,24 @@ class TextReader:
         if mark != "{":
             self._say(at)
             return mark
-        start, name = self._name_before(at) if not self._thinking and not self._code else (at, "")
-        if name in self._names and start >= self._pos:
-            self._say(start)
-            return mark
+        if self._heads and not self._thinking and not self._code:
+            start, name = self._name_before(at)
+            if name in self._heads.names and start >= self._pos:
+                self._say(start)
+                return mark
         self._say(at + 1)
         return ""
 
     def _take(self, piece: str) -> bool:
         """Take a piece of plain text without waking the readers: the buffer's fast lane."""
-        if _SPECIAL.search(piece) or self._buffer.text.find("<", self._pos) >= 0:
+        heads = self._heads if not self._thinking and not self._code else None
+        found = (heads.begun if heads else _SPECIAL).search(self._buffer.text, self._pos)
+        if found is None:
+            self._say(len(self._buffer.text))
+        elif heads is None or not found[1]:
             return False
-        text = self._buffer.text[self._pos :]
-        held = self._begun_name(text) if self._names and not self._thinking and not self._code else 0
-        self._say(len(self._buffer.text) - held)
+        else:
+            self._say(found.start() if heads.may_begin(found[1]) else found.end())
         return True
 
     def _say(self, end: int) -> None:
@@ -179,7 +213,8 @@ class TextReader:
             self._gap, self._reasoned = False, True
         else:
             self._builder.content(text)
-            self._spoken = self._spoken or not text.isspace()
+            if not self._spoken:
+                self._spoken = not text.isspace()
 
     def _certain(self) -> int:
         """Where the tail begins that more text could make a token, or the head of a call."""
@@ -195,23 +230,11 @@ class TextReader:
             return len(text) - 1
         if text.endswith("~"):
             return max(pos, len(text) - (2 if text.endswith("~~") else 1))
-        if not self._names or self._thinking or self._code:
+        if not self._heads or self._thinking or self._code:
             return len(text)
-        return len(text) - self._begun_name(text[max(pos, len(text) - _LONGEST_NAME) :])
-
-    def _begun_name(self, text: str) -> int:
-        """How many characters at the end of `text`, which comes next, may be the beginning of a call's head.
-
-        A word that began before was none: what a word begins with decides.
-        """
-        size = end_of(_NAME, text[::-1])
-        word = text[len(text) - size :]
-        if not word or word[0] not in self._initials:
-            return 0
-        if size == len(text) and self._pos > 0 and _NAME.fullmatch(self._buffer.text, self._pos - 1, self._pos):
-            return 0
-        name = word.removeprefix("call:")
-        return size if "call:".startswith(word) or any(known.startswith(name) for known in self._names) else 0
+        size = end_of(_NAME, text[max(pos, len(text) - _LONGEST_NAME) :][::-1])
+        begun = self._heads.begun.match(text, len(text) - size) if size else None
+        return begun.start() if begun and self._heads.may_begin(begun[1]) else len(text)
 
     def _name_before(self, end: int) -> tuple[int, str]:
         """Where the word before `end` begins, and the name in it, which `call:` may precede."""
@@ -319,7 +342,7 @@ class TextReader:
             yield from self._rest("after_end", "text after the end of the turn")
             return True
         elif token not in dialect.tokens or token == dialect.declaration[0]:
-            if self._names and not self._thinking and (yield from self._bare_calls(len(token))):
+            if self._heads and not self._thinking and (yield from self._bare_calls(len(token))):
                 return False
             if self._pos == start:
                 self._stray(token)

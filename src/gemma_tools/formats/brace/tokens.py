@@ -104,6 +104,11 @@ class Dialect:
         """What may follow the last call of a turn and says nothing."""
         return re.compile(rf"(?:\s++|{'|'.join(map(re.escape, (self.end, *self.stop, *self.fillers)))})*+")
 
+    @cached_property
+    def begun(self) -> frozenset[str]:
+        """Every beginning of `tokens`, the empty and the whole one, too."""
+        return frozenset(token[:size] for token in self.tokens for size in range(len(token) + 1))
+
     def is_begun(self, text: str, pos: int) -> bool:
         """Whether what stands from `pos` to the end of `text` could become a token."""
-        return len(text) - pos < self.longest and any(token.startswith(text[pos:]) for token in self.tokens)
+        return len(text) - pos < self.longest and text[pos:] in self.begun
