@@ -131,8 +131,9 @@ class ReplyBuilder:
         self.pieces.append(json_text)
 
     def _tell_arguments(self) -> None:
-        json_text = "".join(self.pieces)
-        self.pieces.clear()
+        pieces = self.pieces
+        json_text = pieces[0] if len(pieces) == 1 else "".join(pieces)
+        pieces.clear()
         if json_text and self._open is not None:
             self._open[2].append(json_text)
             self._events.append(ToolCallDelta(self._opened - 1, json_text))
@@ -224,7 +225,8 @@ class Parser:
             raise ValueError("the parser is closed")
         buffer = self.buffer
         buffer.append(text)
-        if buffer.lane is None or not buffer.lane(text):
+        lane = buffer.lane
+        if lane is None or not lane(text):
             next(self.reading, None)
         return self.builder.take()
 

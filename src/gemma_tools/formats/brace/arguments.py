@@ -25,6 +25,7 @@ _KEY: Final = re.compile(rf"({WORD}):")
 _OPENED: Final = re.compile(rf"({WORD}):([\[{{])")
 _KEY_END: Final = re.compile(r"[:={}\[\],\"'`<]")
 _COLON_OR_OTHER: Final = re.compile(r"[:{}\[\],\"'`<)]")
+_INTEGER: Final = frozenset(("integer",))
 _COMMAS: Final = re.compile(r"[,\s]*+")
 
 
@@ -139,19 +140,21 @@ class Arguments:
         text, frames = self._buffer.text, self._frames
         while frames:
             frame = frames[-1]
-            if frame.separated:
+            if frame.comma or not frame.filled:
                 pos = self._plain_items(pos, frame) if frame.in_array else self._plain_pairs(pos, frame)
-                opened = None if frame.in_array or not frame.separated else _OPENED.match(text, pos)
+                mark = text[pos : pos + 1]
+                opened = None if frame.in_array or mark in "}," else _OPENED.match(text, pos)
                 if opened and opened[1] not in frame.keys:
                     key, bracket = opened.groups()
                     self._put_key(frame, key)
                     self._open(bracket)
                     pos = opened.end()
                     continue
-            mark = text[pos : pos + 1]
+            else:
+                mark = text[pos : pos + 1]
             if mark == frame.closer and not frame.comma:
                 self._close_down(len(frames) - 1)
-            elif mark == "," and not frame.separated:
+            elif mark == "," and frame.filled and not frame.comma:
                 frame.comma = True
             else:
                 return pos
@@ -159,38 +162,38 @@ class Arguments:
         return pos
 
     def _plain_pairs(self, pos: int, frame: Frame) -> int:
-        text, put, plain = self._buffer.text, self._call.out.append, self._source.dialect.plain_pair
-        while pair := plain.match(text, pos):
-            key, value, lexeme = pair.groups()
-            types = frame.shape.member(key).types
-            textual = types is None or "string" in types
-            written = quote_json(value) if value is not None else coerce.bare(lexeme, types)
-            if key in frame.keys or not written or (written[0] == '"' and (value is None or not textual)):
+        text, put, match = self._buffer.text, self._call.out.append, self._source.dialect.plain_pair.match
+        shape, keys, filled, comma = frame.shape, frame.keys, frame.filled, frame.comma
+        while pair := match(text, pos):
+            key, value, lexeme, following = pair.groups()
+            written = _plain_value(value, lexeme, shape.member(key).types)
+            if not written or key in keys:
                 break
-            put(f'{", " if frame.filled else ""}"{key}": {written}')
-            frame.keys.add(key)
-            frame.filled = True
+            put(f', "{key}": {written}' if filled else f'"{key}": {written}')
+            keys.add(key)
+            filled = True
+            comma = following is not None
             pos = pair.end()
-            frame.comma = text[pos - 1] == ","
-            if not frame.comma:
+            if not comma:
                 break
+        frame.filled, frame.comma = filled, comma
         return pos
 
     def _plain_items(self, pos: int, frame: Frame) -> int:
-        text, put, plain = self._buffer.text, self._call.out.append, self._source.dialect.plain_item
-        types = frame.child.types
-        textual = types is None or "string" in types
-        while item := plain.match(text, pos):
-            value, lexeme = item.groups()
-            written = quote_json(value) if value is not None else coerce.bare(lexeme, types)
-            if not written or (written[0] == '"' and (value is None or not textual)):
+        text, put, match = self._buffer.text, self._call.out.append, self._source.dialect.plain_item.match
+        types, filled, comma = frame.child.types, frame.filled, frame.comma
+        while item := match(text, pos):
+            value, lexeme, following = item.groups()
+            written = _plain_value(value, lexeme, types)
+            if not written:
                 break
-            put(f", {written}" if frame.filled else written)
-            frame.filled = True
+            put(f", {written}" if filled else written)
+            filled = True
+            comma = following is not None
             pos = item.end()
-            frame.comma = text[pos - 1] == ","
-            if not frame.comma:
+            if not comma:
                 break
+        frame.filled, frame.comma = filled, comma
         return pos
 
     def _entry(self, pos: int, ahead: str) -> Reading[int]:
@@ -363,3 +366,13 @@ class Arguments:
         if bracket not in ("{", "[") or ("object" if bracket == "{" else "array") not in types:
             return False
         return (yield from self._source.ahead(at + 1))[1] != "\\"
+
+
+def _plain_value(value: str | None, lexeme: str, types: Types) -> str | None:
+    """JSON text for the `value` of a string, or for a number or constant; None where that needs a second look."""
+    if value is not None:
+        return quote_json(value) if types is None or "string" in types else None
+    if lexeme.isdecimal() and types == _INTEGER:
+        return lexeme
+    written = coerce.bare(lexeme, types)
+    return written if written and written[0] != '"' else None

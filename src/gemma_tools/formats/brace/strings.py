@@ -285,15 +285,16 @@ class String:
 
     def _say_before_run(self, text: str) -> None:
         """Give `text` out, which comes next, without what an unclosed string could have run into at its end."""
-        size = len(text)
-        comma = text.rfind(",", size - _TAIL if size > _TAIL else 0)
-        if comma >= 0 and self._may_be_key(text[comma + 1 :]):
-            size = comma
-        tail = text[:size] if size <= _TAIL else text[size - _TAIL : size]
-        size -= len(tail) - len(tail.rstrip(_RUN))
-        if size:
-            certain = text[:size]
-            self._said += size
+        early = ""
+        if len(text) > _TAIL:
+            early, text = text[:-_TAIL], text[-_TAIL:]
+        if "," in text:
+            before, _, last = text.rpartition(",")
+            if self._may_be_key(last):
+                text = before
+        certain = early + text.rstrip(_RUN)
+        if certain:
+            self._said += len(certain)
             self._call.out.append(coerce.quote_json(self._source.unbreak(certain) if self._source.broken else certain)[1:-1])
 
     def _is_broken_begun(self, tail: str) -> bool:

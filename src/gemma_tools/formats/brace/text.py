@@ -36,9 +36,10 @@ _LONGEST_NAME: Final = 400
 
 
 @lru_cache(maxsize=64)
-def _interruptions(spellings: tuple[str, ...]) -> re.Pattern[str]:
+def _interruptions(dialect: Dialect, broken: tuple[str, ...]) -> re.Pattern[str]:
     """What interrupts running text, as a pattern."""
-    return re.compile("|".join([*map(re.escape, spellings), "`++", "~{3,}+", r"\r?\n|\{", _TAG_LIKE]))
+    spellings = map(re.escape, (*dialect.text_tokens, *broken))
+    return re.compile("|".join([*spellings, "`++", "~{3,}+", r"\r?\n|\{", _TAG_LIKE]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,7 @@ class TextReader:
         self._builder = builder
         self._calls = CallReader(source, builder, declared)
         self._heads = _heads_of(tuple(declared)) if declared and not source.strict else None
-        self._spellings = (*source.dialect.text_tokens, *source.broken)
-        self._scan = _interruptions(self._spellings)
+        self._scan = _interruptions(source.dialect, source.broken)
         self._opener, self._closer = source.dialect.channel or ("", "")
         self._closers = (self._closer, source.dialect.either) if source.dialect.either else (self._closer,)
         self._pos = 0
@@ -223,7 +223,8 @@ class TextReader:
         if at >= 0:
             tail = text[at : at + 64]
             if len(text) - at <= 64 and (
-                any(spelling.startswith(tail) for spelling in self._spellings) or _TAG_LIKE_BEGUN.fullmatch(tail)
+                any(spelling.startswith(tail) for spelling in (*self._dialect.text_tokens, *self._source.broken))
+                or _TAG_LIKE_BEGUN.fullmatch(tail)
             ):
                 return at
         if text.endswith("\r"):

@@ -17,9 +17,9 @@ _DELIMITERS: Final = ("<escape>", '<|"|>', "<ctrl46>")
 """The string delimiters of all the families that write the notation."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dialect:
-    """The control tokens of one family's brace notation."""
+    """The control tokens of one family's brace notation. There is one of each family, so that looking it up is quick."""
 
     controls: tuple[str, ...]
     start: str
@@ -75,14 +75,14 @@ class Dialect:
         quote = re.escape(self.delimiter)
         value = rf"{quote}([^<]*+){quote}|({NUMERAL}|true|false|null)"
         starts = re.escape(VALUE_STARTS)
-        return re.compile(rf"({WORD}):(?:{value})(?:,(?={WORD}:[{starts}])|{self._closed('}')})")
+        return re.compile(rf"({WORD}):(?:{value})(?:(,)(?={WORD}:[{starts}])|{self._closed('}')})")
 
     @cached_property
     def plain_item(self) -> re.Pattern[str]:
         """A plain value in a list, and the comma after it if another plain value follows."""
         quote = re.escape(self.delimiter)
         value = rf"{quote}([^<]*+){quote}|({NUMERAL}|true|false|null)"
-        return re.compile(rf"(?:{value})(?:,(?={quote}|[-0-9tfn])|{self._closed(']')})")
+        return re.compile(rf"(?:{value})(?:(,)(?={quote}|[-0-9tfn])|{self._closed(']')})")
 
     def _closed(self, bracket: str) -> str:
         # A delimiter after the last bracket would show that the brackets are text.
