@@ -142,6 +142,43 @@ class Tokenizer(Protocol):
         """A decoder for one generation."""
 
 
+class TextGuard:
+    """Breaks control spellings in the text of a generation, as `Prompt.guard` breaks them, so that only tokens are left.
+
+    It is fed segments and gives text; the end of a text that may yet become a spelling waits for what follows.
+    """
+
+    def __init__(self, spellings: Iterable[str]) -> None:
+        self._spellings = tuple(spellings)
+        self._held = ""
+
+    def feed(self, segments: Iterable[Segment]) -> str:
+        """The text of `segments` as far as it is certain."""
+        out: list[str] = []
+        for segment in segments:
+            if segment.control:
+                out += (self.close(), segment.text)
+                continue
+            text = self._held + segment.text
+            start = text.rfind("<")
+            held = len(text) if start < 0 or not self._begins(text[start:]) else start
+            self._held = text[held:]
+            out.append(_guard(text[:held], self._spellings))
+        return "".join(out)
+
+    def close(self) -> str:
+        """What was held back."""
+        held, self._held = self._held, ""
+        return held
+
+    def _begins(self, end: str) -> bool:
+        return any(len(end) < len(spelling) and spelling.startswith(end) for spelling in self._spellings)
+
+
+def _guard(text: str, spellings: tuple[str, ...]) -> str:
+    return _spellings(spellings).sub(lambda m: m[0][0] + WORD_JOINER + m[0][1:], text)
+
+
 @cache
 def _spellings(controls: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("(" + "|".join(map(re.escape, sorted(controls, key=len, reverse=True))) + ")")
@@ -196,7 +233,19 @@ class Prompt:
         Raises:
             UnknownName: the vocabulary lacks a control token of this prompt; the message names it.
         """
-        return [number for segment in self.segments for number in segment.ids(tokenizer)]
+        ids: list[int] = []
+        for i, piece in enumerate(self._pieces()):
+            if i % 2:
+                ids.append(tokenizer.id(piece))
+            elif piece:
+                ids += tokenizer.encode(
+                    unquote(piece)
+                )  # all text between two control tokens at once, a header and what follows
+        return ids
+
+    def control_ids(self, tokenizer: Tokenizer) -> dict[str, int]:
+        """The ids of the format's control tokens, those that the vocabulary has."""
+        return {control: tokenizer.id(control) for control in self.controls if control in tokenizer.controls}
 
     @cached_property
     def guarded(self) -> frozenset[str]:
@@ -223,7 +272,7 @@ class Prompt:
 
     def guard(self, text: str) -> str:
         """`text` with each control spelling in it broken by U+2060 after its first character."""
-        return _spellings(self.controls).sub(lambda m: m[0][0] + WORD_JOINER + m[0][1:], text)
+        return _guard(text, self.controls)
 
     def _repr_html_(self) -> str:
         spans = (

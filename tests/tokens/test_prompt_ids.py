@@ -65,6 +65,14 @@ def test_ids_are_those_of_the_text(name: str, text: str) -> None:
         assert prompt.token_ids(tokenizer) == tokenizer.encode(prompt.text, control=controls)
 
 
+@given(text=st.text("\n ka", max_size=6))
+def test_ids_of_a_begun_answer_are_those_of_the_text(text: str) -> None:
+    prompt = get_format("gemma4").render([{"role": "user", "content": "hi"}]).begun(text)
+    tokenizer = GemmaTokenizer.from_file(tiny_path())
+    controls = tokenizer.controls.intersection(prompt.controls)
+    assert prompt.token_ids(tokenizer) == tokenizer.encode(prompt.text, control=controls)
+
+
 def hostile(path: Path, prompt: Prompt) -> None:
     """No special token but the prompt's own control tokens, and the text as it was given."""
     tokenizer = GemmaTokenizer.from_file(path)

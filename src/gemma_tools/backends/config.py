@@ -14,9 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gemma_tools.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gemma_tools.backends.plan import OnInvalid
     from gemma_tools.formats.base import Recovery
-    from gemma_tools.tokens import BaseTokenCounter
+    from gemma_tools.tokens import BaseTokenCounter, GemmaTokenizer
 
 
 class ModelConfig(BaseModel):
@@ -144,6 +146,7 @@ class ModelOptions(Settings, FormatOptions, total=False):
     model_config_dict: Mapping[str, Any] | None
     api_key: str | None
     token_counter: BaseTokenCounter | None
+    tokenizer: GemmaTokenizer | str | Path | None
     timeout: float | None
     max_retries: int
     recovery: Recovery

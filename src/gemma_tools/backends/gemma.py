@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, Unpack
 
@@ -34,7 +35,7 @@ from gemma_tools.models import model_file, ollama_name
 from gemma_tools.prompt import Prompt
 from gemma_tools.reply import ContentDelta, Event, ReasoningDelta, Reply, ToolCallStarted
 from gemma_tools.request import MEDIA_PARTS, ChatRequest, Message
-from gemma_tools.tokens import BaseTokenCounter, token_counter
+from gemma_tools.tokens import BaseTokenCounter, GemmaTokenizer, token_counter
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
@@ -71,6 +72,7 @@ class GemmaBackend(BaseModelBackend):
         recovery: Recovery = "schema",
         stream_arguments: Literal["whole", "live"] | None = None,
         on_invalid: OnInvalid | None = None,
+        tokenizer: GemmaTokenizer | str | Path | None = None,
         allow_remote_media: bool = False,
         allow_file_media: bool = False,
         **format_options: Unpack[FormatOptions],
@@ -92,6 +94,8 @@ class GemmaBackend(BaseModelBackend):
             on_invalid: what becomes of a call whose arguments break their schema: "report" adds a problem to the message,
                 "retry" shows the model its error (and raises after three rounds), "raise" raises UnusableAnswer. By default
                 it is reported if the extra `validation` is installed; a strict tool that no grammar binds is retried.
+            tokenizer: the model's tokenizer, or its file (see `GemmaTokenizer.from_file`), for an engine that does not have
+                the file itself: prompts go to engines that take them as token ids, and tokens are counted exactly.
             allow_remote_media: fetch images from http(s) addresses, public ones only.
             allow_file_media: read images from local files.
             format_options: options of the format; see `get_format`.
@@ -108,6 +112,7 @@ class GemmaBackend(BaseModelBackend):
         self._calls = stream_arguments or self.config.stream_arguments
         self._on_invalid = on_invalid
         self._media = MediaPolicy(allow_remote=allow_remote_media, allow_files=allow_file_media)
+        self._tokenizer = tokenizer if isinstance(tokenizer, GemmaTokenizer | None) else GemmaTokenizer.from_file(tokenizer)
         self._owns_engine = not isinstance(engine, Engine)
         self.engine: Engine = engine if isinstance(engine, Engine) else self._create_engine(engine)
 
@@ -118,8 +123,13 @@ class GemmaBackend(BaseModelBackend):
 
     @property
     def token_counter(self) -> BaseTokenCounter:
-        """The counter that was given, else the engine's own, else an estimate (`exact` is False then)."""
+        """The counter that was given, else the engine's own, else the tokenizer's, else an estimate (not `exact`)."""
         return self._token_counter or self._engine_counter
+
+    @cached_property
+    def tokenizer(self) -> GemmaTokenizer | None:
+        """The model's tokenizer: the one that was given, else that of the engine's file; None if neither is there."""
+        return self._tokenizer or GemmaTokenizer.of(self.engine)
 
     @property
     def token_limit(self) -> int | None:
@@ -248,7 +258,10 @@ class GemmaBackend(BaseModelBackend):
                 return (yield from self._chat_attempt(chat, plan, asked, cancel))
         prompt = plan.prompt
         log_content("prompt", prompt.text)
-        parser = self.format.parser(plan.tools, opens=prompt.opens, guarded=prompt.guarded, max_calls=plan.max_calls)
+        # As ids, the prompt itself is not guarded; it is the engine that guards what the model writes.
+        tokenizer = self._tokenizer_for(asked if plan.thought_end is None else replace(asked, constraint=None))
+        guarded = prompt.guarded.union(prompt.control_ids(tokenizer) if tokenizer else ())
+        parser = self.format.parser(plan.tools, opens=prompt.opens, guarded=guarded, max_calls=plan.max_calls)
         written: list[str] = []
 
         def take(text: str) -> list[Event]:
@@ -294,12 +307,12 @@ class GemmaBackend(BaseModelBackend):
         """What the model writes. With `thought_end` a thought is written first, unbound, and then the answer."""
         prompt, end = asked.prompt, thought_end
         if end is None:
-            return (yield from self.engine.generate(asked, cancel=cancel))
+            return (yield from self._generate(asked, cancel))
         # Any control token ends the thought: read on, it would end the turn or begin a call, and the answer would be lost.
         stops = (*prompt.stop, end, *self.format.controls)
         thinking = replace(asked, prompt=replace(prompt, stop=stops), constraint=None)
         written: list[str] = []
-        with Returning(self.engine.generate(thinking, cancel=cancel)) as pieces:
+        with Returning(self._generate(thinking, cancel)) as pieces:
             rest = iter(pieces)
             for piece in until(rest, stops):
                 written.append(piece)
@@ -314,9 +327,25 @@ class GemmaBackend(BaseModelBackend):
             return replace(first, finish="length")
         yield end
         bound = replace(asked, prompt=prompt.begun(thought + end), sampling=replace(asked.sampling, max_tokens=left))
-        second = yield from self.engine.generate(bound, cancel=cancel)
+        second = yield from self._generate(bound, cancel)
         total = None if second.usage.completion_tokens is None else used + second.usage.completion_tokens
         return replace(second, usage=replace(first.usage, completion_tokens=total), logprobs=first.logprobs + second.logprobs)
+
+    def _generate(self, asked: GenerationRequest, cancel: Cancellation) -> Pieces:
+        return self.engine.generate(replace(asked, tokenizer=self._tokenizer_for(asked)), cancel=cancel)
+
+    def _tokenizer_for(self, asked: GenerationRequest) -> GemmaTokenizer | None:
+        """The tokenizer, if the prompt is to be sent as ids.
+
+        A constraint may have control tokens written as text: then the prompt is text, too. So it is for a vocabulary in the
+        engine's own file that lacks a control token; a tokenizer that was given must have them all.
+        """
+        if asked.constraint is not None or asked.prompt.media or not self.engine.capabilities.token_ids:
+            return None
+        found = self.tokenizer
+        if found is None or self._tokenizer is not None:
+            return found
+        return found if all(segment.text in found.controls for segment in asked.prompt.segments if segment.control) else None
 
     def _tokens(self, prompt: Prompt, text: str, reply: Reply, usage: Usage) -> TokenUse:
         """The engine's counts; what it does not tell is counted here."""
@@ -355,7 +384,7 @@ class GemmaBackend(BaseModelBackend):
 
     @cached_property
     def _engine_counter(self) -> BaseTokenCounter:
-        return token_counter(self.format, self.engine)
+        return token_counter(self.format, self.engine, self._tokenizer)
 
 
 def _read(

@@ -11,11 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from threading import Event, Lock
 from typing import Any, Literal, Self, TypeAlias
 
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.prompt import Prompt
+from gemma_tools.prompt import Prompt, Tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,8 @@ class GenerationRequest:
     stop: tuple[str, ...] = field(default=(), kw_only=True)
     """The caller's own stop sequences, besides `prompt.stop`."""
     constraint: Constraint | None = field(default=None, kw_only=True)
+    tokenizer: Tokenizer | None = field(default=None, kw_only=True)
+    """The model's tokenizer, for an engine whose capabilities have `token_ids`: see there."""
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -70,6 +73,9 @@ class Capabilities:
     constraints: frozenset[Literal["gbnf", "lark", "json_schema"]] = frozenset()
     raw_prompt: bool = True
     """Takes the prompt as text or ids; False for a chat endpoint, which cannot continue a begun turn."""
+    token_ids: bool = False
+    """Sends the prompt as `prompt.token_ids(tokenizer)` where the request has a tokenizer. In what it then yields, text that
+    spells a control token of the vocabulary is broken by `TextGuard`: every spelling that is whole is a token."""
     images: bool = False
     audio: bool = False
     native_chat: bool = False
@@ -171,6 +177,11 @@ class Engine(ABC):
             InvalidRequest: a setting or constraint that this engine cannot honour.
             EngineError: anything that goes wrong; never a raw exception of a client library.
         """
+
+    @property
+    def vocabulary(self) -> Path | None:
+        """The file or folder that holds the model's vocabulary, where it is on this machine."""
+        return None
 
     @property
     def context_length(self) -> int | None:

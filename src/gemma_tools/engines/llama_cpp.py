@@ -50,10 +50,16 @@ class LlamaCppEngine(LlamaServerEngine):
             # llama.cpp's threads wait for each other by spinning, which on a busy machine costs far more than they save here.
             threads = 1
         key = secrets.token_urlsafe()
-        server = _open(_locate(model), key, context=context, parallel=parallel, threads=threads, gpu_layers=gpu_layers)
+        self._file = _locate(model)
+        server = _open(self._file, key, context=context, parallel=parallel, threads=threads, gpu_layers=gpu_layers)
         super().__init__(server.listening_address, api_key=key, timeout=math.inf, max_retries=0)
         self._remote.held.append(server)
         self._remote.call(lambda: self._json("GET", "/health"))  # freeing a server that never answered anything would hang
+
+    @property
+    def vocabulary(self) -> Path:
+        """The model's file."""
+        return self._file
 
 
 def _locate(model: str | Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from gemma_tools.engines.base import (
 from gemma_tools.engines.faults import not_understood, refuse_half_characters, status_fault, transport_fault
 from gemma_tools.engines.remote import ANY_NUMBER, CONNECT_TIMEOUT, FRESH, Answer, Patience, Remote, checked_url, through_proxy
 from gemma_tools.errors import ContextExceeded, EngineError, EngineProtocolError, InvalidRequest
-from gemma_tools.prompt import Prompt
+from gemma_tools.prompt import Prompt, Segment, TextGuard
 
 _FIELDS = {
     "max_tokens": "n_predict",
@@ -75,6 +75,7 @@ _EXTRA = frozenset(
 _CAPABILITIES = Capabilities(
     settings=frozenset(_FIELDS) | {"logit_bias", "logprobs"},
     constraints=frozenset({"gbnf", "lark", "json_schema"}),
+    token_ids=True,
 )
 
 
@@ -124,6 +125,8 @@ class LlamaServerEngine(Engine):
             "stop": list(request.stops),
             **_sampling(request.sampling),
         }
+        if request.tokenizer:
+            body |= {"prompt": request.prompt.token_ids(request.tokenizer), "return_tokens": True}
         return self._remote.play(lambda: self._ask(request, body), cancel)
 
     @property
@@ -164,14 +167,22 @@ class LlamaServerEngine(Engine):
         spellings = {number: text for text, number in ids.items()}
         top = request.sampling.logprobs
         logprobs: list[Mapping[str, Any]] = []
-        body = {**body, **_constraint(request.constraint, ids), "prompt": await self._encode(request.prompt, ids)}
+        read = None
+        if request.tokenizer:
+            known = request.prompt.control_ids(request.tokenizer)
+            _check_same(ids, known)
+            read = _Reader(known)
+        else:
+            body = {**body, "prompt": await self._encode(request.prompt, ids)}
+        body = {**body, **_constraint(request.constraint, ids)}
         async with self._client.stream("POST", "/completion", json=body) as response:
             await _refuse_error(response)
             async for data in _events(response):
                 if top is not None:
                     logprobs += (_logprob(entry, top, spellings) for entry in data.get("completion_probabilities", ()))
-                yield data["content"]
+                yield read.feed(data) if read else data["content"]
                 if data["stop"]:
+                    yield read.guard.close() if read else ""
                     yield _generation(data, tuple(logprobs))
 
     async def _encode(self, prompt: Prompt, ids: Mapping[str, int]) -> str | list[int | str]:
@@ -210,6 +221,38 @@ class LlamaServerEngine(Engine):
         if not isinstance(answer, dict):
             raise EngineProtocolError(f"{path} gave no JSON object")
         return answer
+
+
+def _check_same(theirs: Mapping[str, int], ours: Mapping[str, int]) -> None:
+    """Refuse a tokenizer that is not that of the server's model."""
+    for control in theirs.keys() & ours.keys():
+        if theirs[control] != ours[control]:
+            message = f"it is not that of the server's model: {control} is {ours[control]} in it, and {theirs[control]} there"
+            raise InvalidRequest(message, param="tokenizer")
+
+
+class _Reader:
+    """Text in which control tokens are told from their spellings by the ids that come with it.
+
+    The server sends a message a token, but holds text back that may become a stop string: a control token may be told by its
+    id before it is in the text.
+    """
+
+    def __init__(self, ids: Mapping[str, int]) -> None:
+        self.guard = TextGuard(ids)
+        self._spellings = {number: control for control, number in ids.items()}
+        self._told: list[str] = []
+
+    def feed(self, data: Mapping[str, Any]) -> str:
+        """The text of one message."""
+        self._told += (self._spellings[number] for number in data["tokens"] if number in self._spellings)
+        return self.guard.feed(self._segments(data["content"]))
+
+    def _segments(self, text: str) -> Iterator[Segment]:
+        while self._told and self._told[0] in text:
+            before, control, text = text.partition(self._told.pop(0))
+            yield from (Segment(before, False), Segment(control, True))
+        yield Segment(text, False)
 
 
 def _fault(where: str, error: Exception) -> EngineError:

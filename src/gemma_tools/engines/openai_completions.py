@@ -21,8 +21,9 @@ from gemma_tools.engines.faults import not_understood, refuse_half_characters, s
 from gemma_tools.engines.probe import Probe
 from gemma_tools.engines.remote import CONNECT_TIMEOUT, FRESH, Answer, Patience, Remote, checked_url, through_proxy
 from gemma_tools.engines.stopping import until
-from gemma_tools.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest
+from gemma_tools.errors import EngineError, EngineProtocolError, EngineRejected, EngineUnavailable, InvalidRequest
 from gemma_tools.generators import Returning
+from gemma_tools.prompt import Prompt, TextGuard, Tokenizer
 
 logger = logging.getLogger("gemma_tools")
 
@@ -53,6 +54,8 @@ class Profile:
     body: Mapping[str, Any] = field(default_factory=dict)
     constraints: Mapping[Any, Callable[[Any], Mapping[str, Any]]] = field(default_factory=dict)
     controls: str | None = None
+    token_ids: bool = False
+    """It tells the ids of what it writes, when it is asked with `return_token_ids`, and takes `stop_token_ids`."""
     adds_bos: bool = True
     """It puts the BOS before a prompt itself."""
     finds_stop: bool = True
@@ -73,6 +76,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             settings={**_COMMON, "top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"},
             body={**_KEEP_MARKERS, "add_special_tokens": False},
             constraints={"json_schema": lambda schema: {"structured_outputs": {"json": schema}}},
+            token_ids=True,
             adds_bos=False,
         ),
         "sglang": Profile(
@@ -155,13 +159,16 @@ class OpenAICompletionsEngine(Engine):
     @property
     def capabilities(self) -> Capabilities:
         """What the server's profile says."""
-        return Capabilities(settings=frozenset(self._profile.settings), constraints=frozenset(self._profile.constraints))
+        profile = self._profile
+        return Capabilities(
+            settings=frozenset(profile.settings), constraints=frozenset(profile.constraints), token_ids=profile.token_ids
+        )
 
     def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """See `Engine.generate`."""
         refuse_half_characters(request.prompt)
         self.refuse_unsupported(request)
-        if self._probe:
+        if self._probe and not request.tokenizer:
             self._probe.learn(request.prompt, partial(self._play, cancel=cancel), cancel)
         return (yield from self._play(request, cancel=cancel))
 
@@ -177,9 +184,28 @@ class OpenAICompletionsEngine(Engine):
 
     def _play(self, request: GenerationRequest, *, cancel: Cancellation | None) -> Pieces:
         # Not every server finds a stop string that begins or ends within a token, so it is looked for here, too.
-        with Returning(self._remote.play(partial(self._ask, request), cancel)) as pieces:
-            stopped = yield from until(pieces, request.stops)
-        return Generation() if stopped else pieces.value
+        with Returning(self._remote.play(partial(self._ask, request, self._prompt(request)), cancel)) as pieces:
+            rest = iter(pieces)
+            stopped = yield from until(rest, request.stops)
+            if stopped and not request.tokenizer:
+                return Generation()
+            for _ in rest:
+                pass  # ids reach beyond the stop sequence that the server has found, too; it tells now how it ended
+        return pieces.value
+
+    def _prompt(self, request: GenerationRequest) -> dict[str, Any]:
+        """The prompt and what ends the answer, as the server takes them."""
+        prompt, tokenizer = request.prompt, request.tokenizer
+        if tokenizer is None:
+            stops = request.stops if self._profile.finds_stop else prompt.stop
+            return {"prompt": prompt.without_bos if self._adds_bos else prompt.text, "stop": list(stops) or None}
+        controls = prompt.control_ids(tokenizer)
+        ids = {
+            "stop_token_ids": [controls[stop] for stop in request.stops if stop in controls],
+            "return_token_ids": True,
+        }
+        words = [stop for stop in request.stops if stop not in controls]
+        return {"prompt": prompt.token_ids(tokenizer), "stop": words or None, "extra_body": ids}
 
     def _body(self, request: GenerationRequest) -> dict[str, Any]:
         profile, constraint = self._profile, request.constraint
@@ -194,17 +220,15 @@ class OpenAICompletionsEngine(Engine):
                 return {**body, **send(wanted)}
         return body
 
-    async def _ask(self, request: GenerationRequest) -> Answer[str]:
+    async def _ask(self, request: GenerationRequest, prompt: Mapping[str, Any]) -> Answer[str]:
         finish, usage = None, Usage()
         logprobs: list[Mapping[str, Any]] = []
-        prompt = request.prompt
+        read = _IdReader(request.prompt, request.tokenizer) if request.tokenizer else None
         stream = await self._client.completions.create(
             model=self._model,
-            prompt=prompt.without_bos if self._adds_bos else prompt.text,
-            stop=list(request.stops if self._profile.finds_stop else prompt.stop) or None,
+            **{**prompt, "extra_body": {**self._body(request), **prompt.get("extra_body", {})}},
             stream=True,
             stream_options={"include_usage": True},
-            extra_body=self._body(request),
         )
         async with stream as chunks:
             async for chunk in chunks:
@@ -213,9 +237,28 @@ class OpenAICompletionsEngine(Engine):
                 for choice in chunk.choices:
                     finish = choice.finish_reason or finish
                     logprobs += _logprobs(choice.logprobs)
-                    yield choice.text
+                    yield read.feed(choice) if read else choice.text
+        if read:
+            yield read.close()
         if finish:
             yield Generation(finish="length" if finish == "length" else "stop", usage=usage, logprobs=tuple(logprobs))
+
+
+class _IdReader:
+    """The text of an answer, made of its ids: they are all there, also where the server hides control tokens in its text."""
+
+    def __init__(self, prompt: Prompt, tokenizer: Tokenizer) -> None:
+        self._decoder = tokenizer.decoder()
+        self._guard = TextGuard(prompt.control_ids(tokenizer))
+
+    def feed(self, choice: Any) -> str:
+        ids = getattr(choice, "token_ids", None)
+        if ids is None and choice.text:
+            raise EngineProtocolError("the server tells no token ids; a newer vLLM does, or leave out tokenizer=...")
+        return self._guard.feed(self._decoder.feed(ids or ()))
+
+    def close(self) -> str:
+        return self._guard.feed(self._decoder.close()) + self._guard.close()
 
 
 def _fault(where: str, error: Exception) -> EngineError:

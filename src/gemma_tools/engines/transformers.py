@@ -26,7 +26,7 @@ from gemma_tools.errors import (
     MissingDependency,
     ModelNotFound,
 )
-from gemma_tools.prompt import Prompt
+from gemma_tools.prompt import Prompt, TextGuard, Tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +49,8 @@ _CAPABILITIES = Capabilities(
             "logit_bias",
             "logprobs",
         }
-    )
+    ),
+    token_ids=True,
 )
 
 
@@ -75,6 +76,7 @@ class TransformersEngine(Engine):
         try:
             loaded = transformers.AutoModelForCausalLM.from_pretrained(model, dtype="auto")
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+            self._folder = Path(model) if Path(model).is_dir() else None
         except (OSError, ValueError, ImportError) as error:
             raise ModelNotFound(f"{model} cannot be loaded: {error}", engine=self.name) from error
         self._model: Any = loaded.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -84,6 +86,11 @@ class TransformersEngine(Engine):
     def capabilities(self) -> Capabilities:
         """What this engine can do."""
         return _CAPABILITIES
+
+    @property
+    def vocabulary(self) -> Path | None:
+        """The model's directory; None for a name on the Hub."""
+        return self._folder
 
     @property
     def context_length(self) -> int | None:
@@ -109,10 +116,12 @@ class TransformersEngine(Engine):
         self.refuse_unsupported(request)
         if extra := request.sampling.extra:
             raise InvalidRequest("not a setting of this engine", param=next(iter(extra)))
-        ids = self._encode(request.prompt)
-        run = _Run(self, ids, request.sampling, self._ends(request.prompt), cancel or Cancellation())
+        prompt, tokenizer = request.prompt, request.tokenizer
+        ids = prompt.token_ids(tokenizer) if tokenizer else self._encode(prompt)
+        run = _Run(self, ids, request.sampling, self._ends(prompt), cancel or Cancellation())
+        pieces = _read(run.tokens(), prompt, tokenizer) if tokenizer else run.pieces()
         try:
-            stopped = yield from until(run.pieces(), request.stops)
+            stopped = yield from until(pieces, request.stops)
         except EngineError as error:
             error.text = self._text(run.written)
             raise
@@ -152,6 +161,14 @@ class TransformersEngine(Engine):
         return text
 
 
+def _read(tokens: Iterator[int], prompt: Prompt, tokenizer: Tokenizer) -> Iterator[str]:
+    """The text of `tokens` as it becomes whole, control tokens told from text that spells them."""
+    decoder, guard = tokenizer.decoder(), TextGuard(prompt.control_ids(tokenizer))
+    for token in tokens:
+        yield guard.feed(decoder.feed((token,)))
+    yield guard.feed(decoder.close()) + guard.close()
+
+
 @dataclass
 class _Run:
     """One generation, token by token."""
@@ -171,7 +188,18 @@ class _Run:
         return Generation(finish=finish, usage=usage, logprobs=tuple(self.logprobs))
 
     def pieces(self) -> Iterator[str]:
-        """The text as it becomes whole; the token that ends it is not shown."""
+        """The text as it becomes whole."""
+        whole = start = 0
+        for _ in self.tokens():
+            before = self.engine._text(self.written[start:whole])
+            now = self.engine._text(self.written[start:])
+            if not now.endswith("\ufffd"):
+                start, whole = whole, len(self.written)
+                if now != before:
+                    yield now.removeprefix(before)
+
+    def tokens(self) -> Iterator[int]:
+        """What is drawn, up to the token that ends it, which is not shown."""
         context = self.engine.context_length
         assert context is not None
         if len(self.prompt) >= context:
@@ -184,18 +212,12 @@ class _Run:
         limit = context - len(self.prompt)
         if self.sampling.max_tokens is not None:
             limit = min(limit, self.sampling.max_tokens)
-        whole = start = 0
         for token in self._tokens(limit):
             self.written.append(token)
             if token in self.ends:
                 self.finish = "stop"
                 return
-            before = self.engine._text(self.written[start:whole])
-            now = self.engine._text(self.written[start:])
-            if not now.endswith("\ufffd"):
-                start, whole = whole, len(self.written)
-                if now != before:
-                    yield now.removeprefix(before)
+            yield token
         if self.cancel.cancelled:
             self.finish = "stop"
 

@@ -8,6 +8,7 @@ from gemma_tools.tokens.counters import (
     token_counter,
 )
 from gemma_tools.tokens.fit import Fitted, fit
+from gemma_tools.tokens.parsing import TokenParser
 from gemma_tools.tokens.tokenizer import GemmaTokenizer
 from gemma_tools.tokens.training import (
     TrainingRow,
@@ -27,6 +28,7 @@ __all__ = [
     "GemmaTokenizer",
     "PartCount",
     "Token",
+    "TokenParser",
     "TokenView",
     "TokenizerCounter",
     "TrainingRow",

@@ -196,8 +196,9 @@ _WEIGHTS: Final = tuple(
 """What each kind of text costs, in tokens for each time the pattern is found."""
 
 
-def token_counter(format: Format, engine: Engine) -> BaseTokenCounter:
-    """The engine's counter where it has one, else an estimate."""
-    if engine.count_tokens("") is None:
-        return EstimatedTokenCounter(format)
-    return EngineTokenCounter(format, engine)
+def token_counter(format: Format, engine: Engine, tokenizer: GemmaTokenizer | None = None) -> BaseTokenCounter:
+    """The engine's counter where it has one, else that of `tokenizer` or of the model's file, else an estimate."""
+    if engine.count_tokens("") is not None:
+        return EngineTokenCounter(format, engine)
+    found = tokenizer or GemmaTokenizer.of(engine)
+    return TokenizerCounter(format, found) if found else EstimatedTokenCounter(format)

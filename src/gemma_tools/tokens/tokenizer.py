@@ -14,12 +14,14 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from gemma_tools.errors import InvalidRequest, UnknownName
+from gemma_tools.errors import InvalidRequest, ModelNotFound, UnknownName
+from gemma_tools.log import logger
 from gemma_tools.tokens.decoding import TokenDecoder
 from gemma_tools.tokens.spellings import longest_of
 from gemma_tools.tokens.vocabulary import SPACE, Kind, Vocabulary, read_vocabulary
 
 if TYPE_CHECKING:
+    from gemma_tools.engines.base import Engine
     from gemma_tools.tokens.merging import Merger
 
 _HALF: Final = re.compile("[\ud800-\udfff]")
@@ -66,6 +68,17 @@ class GemmaTokenizer:
         except OSError:
             return cls(read_vocabulary(file))  # which says what is wrong
         return cast(Self, _from_file(file.resolve(), stat.st_mtime_ns, stat.st_size, cast(Any, cls)))
+
+    @classmethod
+    def of(cls, engine: Engine) -> Self | None:
+        """The tokenizer of the model that `engine` runs; None where its vocabulary is not here, or not of Gemma's kind."""
+        if engine.vocabulary is None:
+            return None
+        try:
+            return cls.from_file(engine.vocabulary)
+        except (InvalidRequest, ModelNotFound) as error:
+            logger.debug("the tokenizer of %s cannot be used: %s", engine.name, error)
+            return None
 
     def encode(self, text: str, *, control: Collection[str] = ()) -> list[int]:
         """The ids of `text`, in which only the spellings in `control` are special tokens.

@@ -202,10 +202,12 @@ class TextReader:
         return True
 
     def _say(self, end: int) -> None:
+        if self._source.broken and self._buffer.text.startswith(WORD_JOINER, end):
+            end -= 1  # reading a call stopped inside a broken spelling
         if end > self._pos:
             text = self._buffer.text[self._pos : end]
             self._pos = end
-            self._speak(text)
+            self._speak(self._source.unbreak(text))
 
     def _speak(self, text: str) -> None:
         if self._thinking:
@@ -255,8 +257,7 @@ class TextReader:
         elif mark[0] in "`~":
             yield from self._code_mark(mark[0])
         elif WORD_JOINER in mark:
-            self._speak(self._source.unbreak(mark))
-            self._pos = end
+            self._say(end)
         elif self._code and (yield from self._is_code(mark)):
             pass
         else:
