@@ -18,8 +18,10 @@ import pytest
 
 from gemma_tools import get_format, register_engine
 from gemma_tools.cli import main
+from gemma_tools.data import tiny_path
 from gemma_tools.errors import EngineError
 from gemma_tools.testing import ScriptedEngine
+from gemma_tools.tokens import GemmaTokenizer
 from support.cli import Ran, lines
 
 ROOT = Path(__file__).parents[2]
@@ -408,3 +410,45 @@ def test_a_batch_shows_its_progress_on_a_terminal_only() -> None:
     assert process.returncode == 0
     assert [line["result"]["content"] for line in lines(out.decode())] == ["hello"] * 3
     assert b"Parsing" in shown
+
+
+CHAT = {
+    "messages": [
+        {"role": "user", "content": "hi <end_of_turn>"},
+        {"role": "assistant", "content": "hello", "reasoning": "greet"},
+        {"role": "user", "content": "bye"},
+        {"role": "assistant", "content": "so long"},
+    ]
+}
+
+
+def test_export_training_prints_text_with_spans(run: Callable[..., Ran]) -> None:
+    ran = run("export-training", "--format", "gemma4", stdin=json.dumps(CHAT))
+    [row] = lines(ran.out)
+    assert row["text"] == get_format("gemma4").render(CHAT["messages"], add_generation_prompt=False).text
+    assert [row["text"][begin:end] for begin, end in row["spans"]] == ["hello<turn|>", "so long<turn|>"]
+    assert (ran.status, ran.err) == (0, "")
+
+
+def test_export_training_prints_ids_with_labels(run: Callable[..., Ran]) -> None:
+    ran = run("export-training", "-f", "functiongemma", "--tokenizer", tiny_path(), stdin=json.dumps(CHAT))
+    [row] = lines(ran.out)
+    tokenizer = GemmaTokenizer.from_file(tiny_path())
+    prompt = get_format("functiongemma").render(CHAT["messages"], add_generation_prompt=False)
+    assert row["input_ids"] == prompt.token_ids(tokenizer)
+    assert tokenizer.decode(label for label in row["labels"] if label != -100) == "hello<end_of_turn>so long<end_of_turn>"
+    assert "messages[1].reasoning: FunctionGemma has no thought channel" in ran.err
+
+
+def test_export_training_prints_a_row_for_each_exchange(run: Callable[..., Ran]) -> None:
+    ran = run("export-training", "-f", "gemma4", "--each-exchange", stdin=json.dumps(CHAT))
+    parts = [[row["text"][begin:end] for begin, end in row["spans"]] for row in lines(ran.out)]
+    assert parts == [["<|channel>thought\ngreet\n<channel|>hello<turn|>"], ["so long<turn|>"]]
+
+
+def test_export_training_leaves_out_what_fails_and_says_so(run: Callable[..., Ran]) -> None:
+    asked = {"messages": CHAT["messages"][:1]}
+    chats = [asked, CHAT, {**CHAT, "options": {"add_generation_prompt": True}}]
+    ran = run("export-training", "-f", "gemma4", stdin="\n".join(map(json.dumps, chats)))
+    assert (ran.status, len(lines(ran.out))) == (1, 1)
+    assert "2 of 3 lines failed, first -, line 1: messages: the model says nothing" in ran.err

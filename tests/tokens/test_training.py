@@ -14,7 +14,7 @@ from gemma_tools.data import tiny_path
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats import get_format
 from gemma_tools.prompt import Prompt
-from gemma_tools.tokens import GemmaTokenizer, to_training, training_prompt, training_row, training_text
+from gemma_tools.tokens import GemmaTokenizer, exchanges, to_training, training_prompt, training_row, training_text
 from gemma_tools.tokens.training import IGNORED
 
 FORMATS = ("functiongemma", "gemma3", "gemma4")
@@ -212,6 +212,35 @@ def test_labels_are_the_ids_that_the_model_writes(name: str, messages: list[dict
     kept = [label for label in labels if label != IGNORED]
     assert tiny.decode(kept) == "".join(segment.text for segment in prompt.segments if segment.generated)
     assert all(label in (number, IGNORED) for number, label in zip(input_ids, labels, strict=True))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(messages=conversations())
+@settings(max_examples=40)
+def test_exchanges_show_every_message_once(name: str, messages: list[dict[str, Any]], tiny: GemmaTokenizer) -> None:
+    form = get_format(name)
+    read = []
+    for prompt, begin in exchanges(messages, TOOLS, format=form):
+        text, spans = training_text(prompt, begin)
+        replies = [form.parse(text[start:end], TOOLS, guarded=prompt.guarded) for start, end in spans]
+        read += [(r.content or "", r.reasoning, [(c.name, c.arguments) for c in r.tool_calls]) for r in replies]
+        kept = [label for label in training_row(prompt, tiny, begin).labels if label != IGNORED]
+        assert tiny.decode(kept) == "".join(s.text for s in prompt.segments[begin:] if s.generated)
+    thinks = form.thought is not None
+    wanted = expected(messages, thinks)
+    thoughts = [message["reasoning"] if thinks else None for message in messages if message["role"] == "assistant"]
+    assert read == [(content, thought, calls) for (content, _, calls), thought in zip(wanted, thoughts, strict=True)]
+
+
+def test_an_exchange_without_an_answer_is_only_context() -> None:
+    [(prompt, begin)] = exchanges([USER, USER, ANSWER, USER], format=get_format("gemma4"))
+    text, [(start, end)] = training_text(prompt, begin)
+    assert (text.count("hi"), text[start:end]) == (2, "done<turn|>")
+
+
+def test_what_the_model_says_before_the_user_is_of_the_first_exchange() -> None:
+    rows = [training_text(*exchange) for exchange in exchanges([ANSWER, USER, ANSWER], format=get_format("gemma4"))]
+    assert [[text[a:b] for a, b in spans] for text, spans in rows] == [["done<turn|>", "done<turn|>"]]
 
 
 def test_a_row_of_one_answer(tiny: GemmaTokenizer) -> None:

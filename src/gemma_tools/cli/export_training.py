@@ -11,7 +11,7 @@ import typer
 from gemma_tools.cli.files import convert_lines
 from gemma_tools.cli.options import FormatName, Options, format_and_options, parse_options
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.tokens import GemmaTokenizer, training_prompt, training_row, training_text
+from gemma_tools.tokens import GemmaTokenizer, exchanges, training_prompt, training_row, training_text
 
 
 def export_training(
@@ -22,19 +22,27 @@ def export_training(
         typer.Option(help="A GGUF file, a tokenizer.json or a tokenizer.model: rows are ids; without it they are text."),
     ] = None,
     option: Options = None,
+    each_exchange: Annotated[
+        bool,
+        typer.Option("--each-exchange", help="A row for each exchange, with the ones before as context: keeps all thoughts."),
+    ] = False,
 ) -> None:
     """Print a row for training for each conversation: `input_ids` and `labels`, or `text` and `spans`."""
     given = parse_options(option)
     vocabulary = GemmaTokenizer.from_file(tokenizer) if tokenizer else None
 
-    def row(where: str, line: Mapping[str, Any]) -> dict[str, Any]:
-        form, rendering = format_and_options(line, format, given)
-        if unused := rendering.keys() - {"enable_thinking", "preserve_thinking"}:
+    def rows(where: str, line: Mapping[str, Any]) -> list[dict[str, Any]]:
+        form, thinking = format_and_options(line, format, given)
+        if unused := thinking.keys() - {"enable_thinking", "preserve_thinking"}:
             raise InvalidRequest("is not for training: a row shows the whole conversation", param=min(unused))
         messages: Any = line.get("messages")
-        prompt = training_prompt(messages, line.get("tools"), format=form, **rendering)
-        for loss in prompt.losses:
+        whole = training_prompt(messages, line.get("tools"), format=form, **thinking)
+        for loss in whole.losses:
             print(f"gemma-tools: note: {where}: {loss}", file=sys.stderr)
-        return (training_row(prompt, vocabulary) if vocabulary else training_text(prompt))._asdict()
+        prompts = exchanges(messages, line.get("tools"), format=form, **thinking) if each_exchange else [(whole, 0)]
+        return [
+            (training_row(prompt, vocabulary, begin) if vocabulary else training_text(prompt, begin))._asdict()
+            for prompt, begin in prompts
+        ]
 
-    convert_lines(chats, row, "Exporting")
+    convert_lines(chats, rows, "Exporting")

@@ -6,10 +6,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from gemma_tools import jsontext
 from gemma_tools.errors import GemmaToolsError, InvalidRequest
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -63,19 +65,20 @@ def map_lines(path: str, answer: Callable[[dict[str, Any]], Mapping[str, Any]], 
         write_json({**item, **({"error": _error(added)} if isinstance(added, GemmaToolsError) else added)})
 
 
-def convert_lines(path: str, convert: Callable[[str, dict[str, Any]], Mapping[str, Any]], what: str) -> None:
-    """Read one JSON object a line, and print for each what `convert` makes of it; it is told the place, too.
+def convert_lines(path: str, convert: Callable[[str, dict[str, Any]], list[dict[str, Any]]], what: str) -> None:
+    """Read one JSON object a line, and print for each the objects that `convert` makes of it; it is told the place, too.
 
     A line that fails is left out. Else as `map_lines`.
     """
     for _, made in _answers(path, convert, what):
         if not isinstance(made, GemmaToolsError):
-            write_json(made)
+            for row in made:
+                write_json(row)
 
 
 def _answers(
-    path: str, answer: Callable[[str, dict[str, Any]], Mapping[str, Any]], what: str
-) -> Iterator[tuple[dict[str, Any], Mapping[str, Any] | GemmaToolsError]]:
+    path: str, answer: Callable[[str, dict[str, Any]], T], what: str
+) -> Iterator[tuple[dict[str, Any], T | GemmaToolsError]]:
     """The JSON object of each line, and the answer to it or its error. Raises as `map_lines`."""
     failed: list[str] = []
     done = 0
@@ -83,7 +86,7 @@ def _answers(
         done += 1
         where = f"{path}, line {number}"
         item: dict[str, Any] = {}
-        made: Mapping[str, Any] | GemmaToolsError
+        made: T | GemmaToolsError
         try:
             item = _object(_load(_decode(line)))
             made = answer(where, item)

@@ -13,6 +13,7 @@ from gemma_tools.tokens.tokenizer import GemmaTokenizer
 from gemma_tools.tokens.training import (
     TrainingRow,
     TrainingText,
+    exchanges,
     to_training,
     training_prompt,
     training_row,
@@ -34,6 +35,7 @@ __all__ = [
     "TrainingRow",
     "TrainingText",
     "count_parts",
+    "exchanges",
     "fit",
     "to_training",
     "token_counter",

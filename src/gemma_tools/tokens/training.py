@@ -7,13 +7,15 @@ input_ids, labels = to_training(messages, tools, tokenizer, format=get_format("g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import Format
 from gemma_tools.prompt import Prompt, Tokenizer
 from gemma_tools.request import RawMessage, RawTool
+from gemma_tools.validation import validate
 
 IGNORED: Final = -100
 """The label of a token that the loss leaves out: the default of PyTorch's `cross_entropy`, and so Hugging Face's."""
@@ -67,6 +69,8 @@ def training_prompt(
 ) -> Prompt:
     """The prompt that shows a finished conversation, for `training_row` and `training_text`.
 
+    What a format leaves out of a history is left out here: thoughts of earlier exchanges, which `exchanges` keeps.
+
     Raises:
         InvalidRequest: the messages or tools are not OpenAI's; they hold images or sounds; the model says nothing in them;
             or the format does not tell what the model says.
@@ -87,32 +91,63 @@ def training_prompt(
     return prompt
 
 
-def training_row(prompt: Prompt, tokenizer: Tokenizer) -> TrainingRow:
-    """The ids of a prompt, which are those of `Prompt.token_ids`, and their labels.
+def exchanges(
+    messages: Sequence[RawMessage],
+    tools: Sequence[RawTool] | None = None,
+    *,
+    format: Format,
+    enable_thinking: bool = False,
+    preserve_thinking: bool = False,
+) -> Iterator[tuple[Prompt, int]]:
+    """For each exchange, a user's message and all that follows up to the next, the prompt up to its end, and its first segment.
+
+    So each thought is shown once, in the place where the model has it. Of what is before the first segment, the context,
+    nothing is to count: give its number to `training_row` or `training_text`.
+
+    Raises:
+        InvalidRequest: as `training_prompt`.
+    """
+    said = validate(messages).messages
+    later = [i for i, message in enumerate(said) if message.role == "user"][1:]
+    for start, end in pairwise((0, *later, len(said))):
+        if any(message.role == "assistant" for message in said[start:end]):
+            context = format.render(
+                said[: start + 1],
+                tools,
+                add_generation_prompt=False,
+                enable_thinking=enable_thinking,
+                preserve_thinking=preserve_thinking,
+            )
+            prompt = training_prompt(
+                said[:end], tools, format=format, enable_thinking=enable_thinking, preserve_thinking=preserve_thinking
+            )
+            yield prompt, len(context.segments) if start else 0
+
+
+def training_row(prompt: Prompt, tokenizer: Tokenizer, begin: int = 0) -> TrainingRow:
+    """The ids of a prompt, which are those of `Prompt.token_ids`, and their labels, from the segment `begin` on.
 
     Raises:
         UnknownName: the vocabulary lacks a control token of the prompt.
     """
     input_ids: list[int] = []
     labels: list[int] = []
-    for segment in prompt.segments:
+    for place, segment in enumerate(prompt.segments):
         ids = segment.ids(tokenizer)
         input_ids += ids
-        labels += ids if segment.generated else [IGNORED] * len(ids)
+        labels += ids if segment.generated and place >= begin else [IGNORED] * len(ids)
     return TrainingRow(input_ids, labels)
 
 
-def training_text(prompt: Prompt) -> TrainingText:
-    """The text of a prompt, and where the model's own parts are."""
+def training_text(prompt: Prompt, begin: int = 0) -> TrainingText:
+    """The text of a prompt, and where the model's own parts are, from the segment `begin` on."""
     texts: list[str] = []
     spans: list[tuple[int, int]] = []
-    begin = 0
-    for segment in prompt.segments:
+    start = 0
+    for place, segment in enumerate(prompt.segments):
         texts.append(segment.text if segment.control else prompt.guard(segment.text))
-        end = begin + len(texts[-1])
-        if segment.generated and spans and spans[-1][1] == begin:
-            spans[-1] = (spans[-1][0], end)
-        elif segment.generated:
-            spans.append((begin, end))
-        begin = end
+        end = start + len(texts[-1])
+        if segment.generated and place >= begin:
+            spans[-1:] = [(spans[-1][0], end)] if spans and spans[-1][1] == start else [*spans[-1:], (start, end)]
+        start = end
     return TrainingText("".join(texts), spans)
