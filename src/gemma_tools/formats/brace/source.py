@@ -120,6 +120,13 @@ class Source:
                 return pos, what
             yield
 
+    def before_broken(self, start: int, end: int) -> int:
+        """`end`, or where the broken spelling begins that lies across it: reading a call may have stopped inside one."""
+        text = self.buffer.text
+        at = text.rfind("<" + WORD_JOINER, start, end + 1)
+        across = at >= 0 and any(text.startswith(spelling, at) and at + len(spelling) > end for spelling in self.broken)
+        return at if across else end
+
     def unbreak(self, text: str) -> str:
         """`text` with the broken control spellings in it made whole."""
         if not self.broken or WORD_JOINER not in text:

@@ -202,8 +202,8 @@ class TextReader:
         return True
 
     def _say(self, end: int) -> None:
-        if self._source.broken and self._buffer.text.startswith(WORD_JOINER, end):
-            end -= 1  # reading a call stopped inside a broken spelling
+        if self._source.broken:
+            end = self._source.before_broken(self._pos, end)
         if end > self._pos:
             text = self._buffer.text[self._pos : end]
             self._pos = end
