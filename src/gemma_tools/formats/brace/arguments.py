@@ -62,7 +62,7 @@ class Arguments:
                 self._close_down(0)
                 return pos
             frame = frames[-1]
-            if ahead == "," and not (frame.in_array and frame.separated):
+            if ahead == "," and not (frame.in_array and frame.comma):
                 pos = self._comma(pos)
             elif ahead in "}])":
                 pos = self._close(pos, ahead)

@@ -84,7 +84,8 @@ def _give(source: Source, call: Call, start: int, end: int, types: Types) -> Non
     text = written.strip()
     if text != written:
         call.repair("white_space", "white space between the tokens", start + len(text), end)
-    if textual and text.endswith('"') and text.count('"') == 1:
+    half_quoted = textual and text.endswith('"') and text.count('"') == 1
+    if half_quoted:
         call.repair("delimiter_missing", "a string that lost its opening delimiter", start, end)
         text = text[:-1]
     value = coerce.bare(text, types)
@@ -94,7 +95,8 @@ def _give(source: Source, call: Call, start: int, end: int, types: Types) -> Non
         call.repair("value_missing", "a value is missing; an empty string was taken", start, end)
         value = '""'
     elif value is None or (value[0] == '"' and textual):
-        call.repair("string_bare", "a string without delimiters", start, end)
+        if not half_quoted:
+            call.repair("string_bare", "a string without delimiters", start, end)
         value = coerce.quote_json(source.unbreak(text)) if value is None else value
     elif value != text:
         call.repair("literal", "a number or constant not in JSON's spelling", start, end)

@@ -55,7 +55,7 @@ class CallReader:
             if head.bracket and pos > tag_end:
                 self._builder.problem("start_tag_twice", "the start tag was written twice", tag_end, pos)
         while True:
-            if not head.bracket or (source.strict and not head.exact):
+            if not head.bracket or (source.strict and not (head.exact and head.bracket == "{")):
                 return (yield from self._no_call(start, pos, head))
             name = resolve(head.name, self._declared, strict=source.strict)
             if name is None:
@@ -133,13 +133,17 @@ class CallReader:
                 self._builder.problem("end_tag_kind", "an end tag of another spelling", bracket_end, after, quoted=True)
                 return after, False
             head = yield from tagged_head(source, bracket_end)
-            if head.bracket and self._is_named(head):
+            if head.bracket and (self._buffer.text.startswith("call:", head.start) or self._is_named(head)):
                 self._surplus(pos, bracket_end)
                 self._builder.problem("second_call", "a second call inside one pair of tags", head.start, head.end)
                 return bracket_end, True
-        self._builder.problem("end_tag_missing", "the call has no end tag", pos, pos, index=self._builder.last_index)
-        self._open_end = pos
-        return pos, False
+        # The token limit may end the text in the middle of the end tag.
+        size = len(self._buffer.text)
+        after = size if self._buffer.ended and at < size and end.startswith(self._buffer.text[at:]) else pos
+        message = "the call has no end tag"
+        self._builder.problem("end_tag_missing", message, pos, after, quoted=True, index=self._builder.last_index)
+        self._open_end = after
+        return after, False
 
     def _surplus(self, start: int, end: int) -> None:
         written = self._buffer.text[start:end]

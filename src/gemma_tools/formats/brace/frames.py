@@ -81,11 +81,22 @@ def closes(
         return frame.in_array or (yield from _pair_follows(source, frame, at + 1, quote, quoting=quoting))
     if ahead in "}])":
         if ahead and ahead != "}" and all(ahead != open.closer for open in frames):
-            return False
+            # A bracket of the wrong kind closes a call only straight before its end tag.
+            end = yield from source.run(at, _CLOSERS)
+            return bool((yield from source.spelling(end, (source.dialect.end,))))
         return not ahead or (yield from _ends_here(source, frames, at, quote))
     if ahead in source.dialect.tokens and ahead != delimiter:
         return True
-    return not frame.in_array and (yield from declared_key_ahead(source, frame, at, ahead))
+    if frame.in_array:
+        return at > pos and ahead == quote and not quoting and (yield from _string_follows(source, at + len(quote)))
+    return (yield from declared_key_ahead(source, frame, at, ahead))
+
+
+def _string_follows(source: Source, pos: int) -> Reading[bool]:
+    """Whether the quote before `pos`, in a list, opens the next string: text stands straight after it."""
+    yield from source.have(pos + 1)
+    following = source.buffer.text[pos : pos + 1]
+    return bool(following) and not following.isspace() and following not in ",}])"
 
 
 def _pair_follows(source: Source, frame: Frame, pos: int, quote: str, *, quoting: bool) -> Reading[bool]:

@@ -31,6 +31,7 @@ class Head(NamedTuple):
     end: int
     bracket: str
     exact: bool
+    """Whether all but the kind of the bracket is as it should be."""
     keyword: bool
     """Whether `call` stood in front of the name."""
 
@@ -95,7 +96,7 @@ def _with_bracket(source: Source, start: int, end: int, name: str, *, keyword: b
     at = (yield from source.run(end, SPACE)) if name else end
     bracket = source.buffer.text[at : at + 1]
     bracket = bracket if name and bracket in ("{", "(") else ""
-    exact = source.buffer.text.startswith(f"call:{name}{{", start)
+    exact = source.buffer.text.startswith(f"call:{name}{bracket}", start)
     return Head(name, start, at + 1 if bracket else end, bracket, exact=exact, keyword=keyword)
 
 
