@@ -300,12 +300,13 @@ def test_events_come_as_soon_as_they_are_certain() -> None:
     assert parser.feed("Hello") == [ContentDelta("Hello")]
     assert parser.feed(" there\n[bo") == [ContentDelta(" there")]
     assert parser.feed("ok_ferry(port='Brest'") == []  # a call is given out once it is complete
-    assert parser.feed("), pi") == [
+    assert parser.feed("), pi") == []  # the first one of a list, once it is no text in square brackets
+    assert parser.feed("ng(") == [
         ToolCallStarted(0, "", "book_ferry"),
         ToolCallDelta(0, '{"port": "Brest"}'),
         ToolCallEnded(0),
     ]
-    assert parser.feed("ng()") == [ToolCallStarted(1, "", "ping"), ToolCallDelta(1, "{}"), ToolCallEnded(1)]
+    assert parser.feed(")") == [ToolCallStarted(1, "", "ping"), ToolCallDelta(1, "{}"), ToolCallEnded(1)]
     assert parser.feed("]") == []
     assert parser.close() == []
 

@@ -103,7 +103,8 @@ class Shape:
                 member = Shape(declared, self._document)
             else:
                 member = self._any_of(part for form in self._objects for part in _member(form, key))
-            self._members[key] = member
+            if key in self.properties:  # shapes live long, and models make up any number of keys
+                self._members[key] = member
         return member
 
     def declares(self, key: str) -> bool:

@@ -85,6 +85,8 @@ class CallReader:
         self._give = give
         self.firm = False
         """Whether calls are given out as they come."""
+        self._held = False
+        """Whether the calls that are found wait for what comes after them."""
         self._kept = 0
         self._draft = _NO_DRAFT
         self._name: str | None = None
@@ -147,6 +149,7 @@ class CallReader:
                 head = yield from self._head(i, native=True)
         if not objects and (head is None or self._names.resolve(head[1], native=True) is None):
             raise Refused
+        self._held = not objects
         while True:
             i = yield from (self._call(at, *head, native=True) if head else self.object(i, listed=True))
             at = yield from source.blank(i)
@@ -159,15 +162,40 @@ class CallReader:
             if buffer.text[at] == "]":
                 if comma:
                     self.note("comma_surplus", "a comma with nothing after it", at, at)
+                if self._held and (yield from self._is_link(at + 1)):
+                    raise Refused
+                self._release()
                 return at + 1
             if not objects:
                 head = yield from self._head(at, native=comma, declared=not comma)
             if not (buffer.text[at] == "{" if objects else head):
+                if self._held and not self._may_end(i, at):
+                    raise Refused  # prose in square brackets
+                self._release()
                 self.note("bracket_missing", "closing brackets are missing", i, i)
                 return i
+            self._release()
             if not comma:
                 self.note("comma_missing", "a comma is missing", at, at)
             i = at
+
+    def _is_link(self, i: int) -> Reading[bool]:
+        """Whether the list that ends before `i` is the text of a link in Markdown."""
+        yield from self.source.have(i, 1)
+        if self.source.buffer.text[i : i + 1] == "[":
+            yield from self.source.have(i, 2)
+        following = self.source.buffer.text[i : i + 2]
+        if not (following[:1] == "[" and (following[1:].isdigit() or following[1:].islower())):
+            return following[:1] in ("(", ":")
+        try:
+            return not (yield from self.begins((yield from self.source.blank(i + 1))))
+        except Cut:
+            return True
+
+    def _may_end(self, i: int, at: int) -> bool:
+        """Whether a list may end at `i` without its bracket, by what stands at `at`: no prose on the same line."""
+        text = self.source.buffer.text
+        return text[at] in "[{<`~" or "\n" in text[i:at]
 
     def surplus(self, i: int) -> Reading[int]:
         """Pass over closing brackets that close nothing."""
@@ -234,10 +262,17 @@ class CallReader:
             self.found.append(Call(self._name, "".join(draft.pieces), draft.repairs, tuple(self._extra), start, i, alone))
         self.begun = False
         self.complete = i
+        self._kept = len(self.found)
+        if not self._held:
+            self._release()
+
+    def _release(self) -> None:
+        """Give out what was found, if calls are given out as they come."""
+        self._held = False
         if self.firm and self._give is not None:
             self._give(self.found)
             self.found.clear()
-        self._kept = len(self.found)
+            self._kept = 0
 
     def _new_draft(self, start: int, *, python: bool, listed: bool) -> Draft:
         self._draft = Draft(start, exact=self._exact, firm=self.firm, python=python, listed=listed)

@@ -28,7 +28,11 @@ END_TAGS: Final = (*WRAPPERS.values(), "</function>", "</end_function_call>", "<
 _INLINE_BLANK: Final = re.compile(r"[^\S\n]*+")
 _BETWEEN: Final = re.compile(r"[\s,;]*+")
 _LABEL: Final = re.compile(r"[\w.+#-]*+")
-_RESULT_LABELS: Final = frozenset(("tool_output", "tool_outputs", "tool_response", "output"))
+_OTHER_LABELS: Final = re.compile(
+    r"tool_outputs?|tool_response|output|console|log|te?xt|plaintext|markdown|md|"
+    r"bash|z?sh|shell|powershell|sql|html|css|diff"
+)
+"""Labels of fences that hold no calls: results that the model invents, prose, and languages in which no calls are written."""
 _LONGEST_LABEL: Final = 40
 
 
@@ -86,7 +90,7 @@ def rest_of_answer(calls: CallReader, i: int) -> Reading[int]:
 
 
 def fence(calls: CallReader, i: int, *, line_start: bool) -> Reading[int]:
-    """A code fence that holds nothing but calls; its label does not matter. On one line it must be all of that line."""
+    """A code fence that holds nothing but calls; few labels say that it does not. On one line it must be all of that line."""
     source, buffer = calls.source, calls.source.buffer
     start, mark = i, buffer.text[i]
     i = yield from source.run(i, FENCE_RUN[mark])
@@ -94,8 +98,8 @@ def fence(calls: CallReader, i: int, *, line_start: bool) -> Reading[int]:
     end = yield from source.short_run(i, _LABEL, _LONGEST_LABEL)
     after = buffer.text[end : end + 1]
     if after in ("[", "{") or after.isspace():
-        if buffer.text[i:end] in _RESULT_LABELS:
-            raise Refused  # a result that the model invents
+        if _OTHER_LABELS.fullmatch(buffer.text, i, end):
+            raise Refused
         i = end
     found = False
     while True:

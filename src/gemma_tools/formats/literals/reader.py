@@ -254,13 +254,22 @@ class ArgumentReader:
             i += 2
         elif buffer.text[i] == "{":
             first = next(iter(frame.shape.properties), None)
-            types = frame.shape.member(first).types if first is not None else frozenset()
-            if types is None or "object" in types:
+            shape = frame.shape.member(first) if first is not None else None
+            if shape and (shape.types is None or "object" in shape.types) and not (yield from self._are_names(i, frame, shape)):
                 return None
         else:
             return None
         self._draft.repair("spread", "an object was taken for the arguments", start, i + 1)
         return i + 1
+
+    def _are_names(self, i: int, frame: Frame, shape: Shape) -> Reading[bool]:
+        """Whether the object at `i` has only declared arguments, and is no object of `shape`, as the first of them is."""
+        inner = Frame("}", MEMBER, frame.shape)
+        try:
+            yield from ArgumentReader(self._source, Draft(i, exact=False, python=True))._read(i + 1, [inner])
+        except Refused:
+            return False
+        return 0 < len(inner.keys) == sum(map(frame.shape.declares, inner.keys)) > sum(map(shape.declares, inner.keys))
 
     # Values
 

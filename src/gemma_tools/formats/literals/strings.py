@@ -54,6 +54,11 @@ class _Quotes:
         self._counted = start
         self._depth = 0
 
+    @property
+    def open(self) -> bool:
+        """Whether the text opened a bracket that it did not close, as far as it was looked at."""
+        return self._depth > 0
+
     def look(self, text: str, i: int) -> None:
         """Count the brackets up to `i` that the text opened and did not close, but for those in quotations."""
         if not self.inside:
@@ -122,6 +127,11 @@ def read_string(source: Source, draft: Draft, i: int, frames: list[Frame], *, ke
                 break
             lost = None if quotes.nested else _key_before(buffer.text, start, i, frames)
             if lost is not None:
+                quotes.look(buffer.text, i)
+                if quotes.open and not (yield from _opens_value(source, i + 1, quote, frames)):
+                    lost = None
+            if lost is not None:
+                lost = _first_key(buffer.text, start, lost, frames)
                 noted = draft.repairs.get("quote_in_string")
                 if noted and noted.start > lost:
                     del draft.repairs["quote_in_string"]  # it was a quote of that key
@@ -171,8 +181,43 @@ def _closes(source: Source, i: int, frame: Frame, quotes: _Quotes) -> Reading[bo
     if follows in ("`", "~"):
         return (yield from source.is_end(i))
     if frame.entry is ELEMENT:
-        return False
+        return follows in ('"', "'") and quotes.clean and (yield from _is_element(source, i, follows))
     return (yield from is_key(source, i, frame, declared=True))
+
+
+def _is_element(source: Source, i: int, quote: str) -> Reading[bool]:
+    """Whether the quote at `i`, after a string of a list and white space, opens another string: its comma is missing."""
+    if not source.buffer.text[i - 1].isspace():
+        return False
+    end = yield from _next_quote(source, i + 1, quote)
+    return (yield from source.ahead(end + 1))[1] in ("", ",", "]", ")", '"', "'")
+
+
+def _next_quote(source: Source, i: int, quote: str) -> Reading[int]:
+    """Where the next quote stands that is not escaped, or the text ends."""
+    while True:
+        i = yield from source.run(i, _PLAIN[quote])
+        yield from source.have(i, 2)
+        if not source.buffer.text.startswith("\\", i):
+            return i
+        i = min(i + 2, len(source.buffer.text))
+
+
+def _opens_value(source: Source, i: int, quote: str, frames: list[Frame]) -> Reading[bool]:
+    """Whether the quote before `i`, after a declared key, opens that key's value though the text before has an open bracket.
+
+    Then the next quote ends it, by what comes after that; otherwise the key is one of the code that the text is.
+    """
+    end = yield from _next_quote(source, i, quote)
+    i, follows = yield from source.ahead(end + 1)
+    level = len(frames)
+    while level and follows and follows == frames[level - 1].close:
+        level -= 1
+        i, follows = yield from source.ahead(i + 1)
+    if follows == "," and level:
+        key = yield from _key_at(source, i + 1)
+        return level < len(frames) if frames[level - 1].entry is ELEMENT else frames[level - 1].shape.declares(key or "")
+    return follows == "" or (not level and follows == "]")
 
 
 def _separates(source: Source, i: int, frame: Frame, quotes: _Quotes) -> Reading[bool]:
@@ -226,6 +271,17 @@ def _key_at(source: Source, i: int) -> Reading[str | None]:
         end = yield from source.short_run(i, WORD, _LONGEST_KEY)
         key = buffer.text[i:end]
     return key if (key or quote in ('"', "'")) and (yield from source.ahead(end))[1] in (":", "=") else None
+
+
+def _first_key(text: str, start: int, end: int, frames: list[Frame]) -> int:
+    """Where a string ends that may have run into whole entries in front of `end`: their strings are in the other quotes."""
+    while True:
+        last = len(text[max(start, end - _WINDOW) : end].rstrip()) + max(start, end - _WINDOW) - 1
+        opened = text.rfind(text[last], max(start, last - _WINDOW), last) if last > start and text[last] in "\"'" else -1
+        before = _key_before(text, start, opened, frames) if opened >= 0 else None
+        if before is None:
+            return end
+        end = before
 
 
 def _key_before(text: str, start: int, i: int, frames: list[Frame]) -> int | None:
