@@ -123,6 +123,13 @@ def real(session: nox.Session) -> None:
 
 
 @nox.session
+def training(session: nox.Session) -> None:
+    """A short training run, on torch, of the tiny model's shape on exported rows."""
+    install(session, "tests", "torch==2.13.0", "transformers>=5")
+    session.run("pytest", "tests/tokens/test_training_run.py")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks, each a script that prints ratios measured in one run."""
     install(session, "tests")
