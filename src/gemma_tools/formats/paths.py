@@ -17,7 +17,7 @@ _NAME: Final = r"[^\\/:*?\"<>|\r\n\t]"
 _PATH: Final = re.compile(rf"({_ROOT}|)((?:\\(?!'){_NAME}++)++)\\?+")
 _PATH_INSIDE: Final = re.compile(rf"{_BEFORE}({_ROOT})((?:\\[\w.+$~-]++)++)\\?+{_AFTER}")
 _PATH_AT_END: Final = re.compile(rf"{_BEFORE}(?:{_ROOT})(?:\\(?!\\){_NAME}*+)++\Z")
-_ESCAPED: Final = re.compile(r"[nrt]|u[0-9a-fA-F]{4}")
+_ESCAPED: Final = re.compile(r"[nrt]|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}")
 """What a part begins with whose backslash may be an escape. The others are control characters that no text has."""
 _LABEL: Final = re.compile(r"[ABabi-z]:")
 """A letter and a colon that are rarely a drive: `x:\\t5` is a line of a table."""
@@ -49,8 +49,11 @@ def _shows_path(root: str, names: str) -> bool:
     parts = names.split("\\")[1:]
     if root and any(len(part) > 1 and _ESCAPED.match(part) is None for part in parts):
         return True
-    if any(len(part) == 1 or " " in part for part in parts):
-        return False  # lines of text, or white space in a row
+    if any(len(part) == 1 for part in parts):
+        return False  # white space in a row
+    if any(" " in part for part in parts):
+        # Lines of text, unless a file on a drive is named.
+        return root[1:] == ":" and not _LABEL.match(root) and len(parts) > 1 and _EXTENSION.search(parts[-1]) is not None
     if any(map(_FOLDER.match, parts)):
         return True
     if not root or _LABEL.match(root):

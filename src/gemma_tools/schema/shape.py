@@ -89,6 +89,11 @@ class Shape:
         return frozenset.intersection(*names) if names and len(names) == len(wanted) else frozenset()
 
     @cached_property
+    def may_be_empty(self) -> bool:
+        """Whether an object without any property is allowed."""
+        return any(not form.get("required") and not form.get("minProperties") for form in self._objects)
+
+    @cached_property
     def element(self) -> Shape:
         """What the elements of an array are."""
         return self._any_of(part for form in self._forms for part in _elements(form))

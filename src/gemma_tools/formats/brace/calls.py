@@ -201,8 +201,8 @@ class CallReader:
         return bool(head.name) and at == head.end and ahead in (*"[{(<\"'`", dialect.delimiter, dialect.end)
 
     def _needs_nothing(self, head: Head) -> bool:
-        """Whether a head without brackets names a tool that has no required parameter."""
-        return self._is_declared(head.name) and not self._source.strict and not self._shape(head.name).required
+        """Whether a head without brackets names a tool that may be called without arguments."""
+        return self._is_declared(head.name) and not self._source.strict and self._shape(head.name).may_be_empty
 
     def _is_declared(self, name: str) -> bool:
         return self._declared is not None and name in self._declared

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from gemma_tools.formats.brace.escapes import has_raw_backslash, unescape
-from gemma_tools.formats.brace.frames import QUOTES, Frame, closes
+from gemma_tools.formats.brace.frames import QUOTES, Frame, closes, declared_key_ahead
 from gemma_tools.formats.brace.source import SPACE, Call, Cut, Source
 from gemma_tools.formats.paths import ends_in_path
 from gemma_tools.formats.reading import Reading
@@ -26,6 +26,7 @@ _RUN: Final = " \t\r\n}])"
 _TAIL: Final = 256
 """How far back is looked for what an unclosed string ran into, in characters: closing brackets, a comma and the next key."""
 _BRACKETS: Final = re.compile(r"([{}\[\]()])\1*+")
+_CLOSERS: Final = re.compile(r"[\s}\])]*+")
 _CLOSER_OF: Final = {"{": "}", "[": "]", "(": ")"}
 
 
@@ -187,6 +188,8 @@ class String:
         if self._quotations and self._has_opened(self._at):
             return -1
         end = self._end_before_key(self._at, "")
+        if end >= 0 and self._has_opened(end) and not (yield from self._fits(mark)):
+            return -1
         if end >= 0:
             return end
         if not self._buffer.text[max(self._said, self._at - _TAIL) : self._at].rstrip().endswith((",", "{")):
@@ -195,6 +198,23 @@ class String:
         if not spelled or (yield from self._source.ahead(self._scan + len(spelled)))[1] != ":":
             return -1
         return self._end_before_key(self._at, spelled.removesuffix(mark))
+
+    def _fits(self, mark: str) -> Reading[bool]:
+        """Whether the text that the mark ahead would open, inside brackets of this one, ends where an argument may end."""
+        source, pos = self._source, self._scan
+        while (found := self._buffer.text.find(mark, pos)) < 0:
+            if self._buffer.ended:
+                return False
+            pos = max(pos, len(self._buffer.text) - len(mark) + 1)
+            yield
+        at, ahead = yield from source.ahead(found + len(mark))
+        if ahead == ",":
+            at, ahead = yield from source.ahead(at + 1)
+            return (yield from declared_key_ahead(source, self._frames[-1], at, ahead))
+        if ahead and ahead in "}])":
+            end = yield from source.run(at, _CLOSERS)
+            at, ahead = yield from source.ahead(end)
+        return ahead in ("", ",") or (ahead in source.dialect.tokens and ahead != mark)
 
     def _end_before_key(self, at: int, key: str) -> int:
         """Where closing brackets, a comma and a declared key with its colon begin that stand straight before `at`.
@@ -227,7 +247,8 @@ class String:
         for level in range(min(len(closers), len(innermost) - 1), -1, -1):
             frame = self._frames[-1 - level]
             shape = frame.child if opening else frame.shape
-            if closers[len(closers) - level :] == innermost[:level] and frame.in_array is opening and key in shape.properties:
+            fitting = closers[len(closers) - level :] == innermost[:level] and frame.in_array is opening
+            if fitting and key in shape.properties and (opening or key not in frame.keys):
                 return level
         return -1
 

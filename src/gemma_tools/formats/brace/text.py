@@ -32,6 +32,8 @@ _DEEPEST_FENCE: Final = 16
 _SPECIAL: Final = re.compile(r"[<`~{\r\n]")
 _NAMED: Final = "[A-Za-z0-9_.:/-]"
 _NAME: Final = re.compile(f"{_NAMED}*+")
+_FENCE_PREFIX: Final = re.compile(r"[ \t>]*+(?:(?:[-*+]|[0-9]{1,9}[.)])[ \t]++)?[ \t>]*+")
+_INLINE_SPACE: Final = re.compile(r"[^\S\r\n]*+")
 _LONGEST_NAME: Final = 400
 
 
@@ -103,6 +105,7 @@ class TextReader:
         self._pos = 0
         self._line = 0
         self._code = ""
+        self._code_line = 0
         self._thinking = thinking
         self._thought = 0
         self._gap = False
@@ -279,16 +282,27 @@ class TextReader:
         """A run of backticks opens code, and a run as long closes it; a fence may be of tildes, at the beginning of a line."""
         start = self._pos
         end = yield from self._source.run(start, _RUNS[mark])
-        indented = start - self._line <= _DEEPEST_FENCE and not self._buffer.text[self._line : start].strip()
-        self._say(end)
-        size = end - start
-        opened = len(self._code)
-        if mark == "~" and not indented:
-            return
-        if not opened:
-            self._code = mark * size
+        before = self._buffer.text[self._line : start] if start - self._line <= _DEEPEST_FENCE else "text"
+        size, opened = end - start, len(self._code)
+        if mark == "~" and not _FENCE_PREFIX.fullmatch(before):
+            self._say(end)
+        elif not opened:
+            self._say(end)
+            self._code, self._code_line = mark * size, self._line
         elif mark == self._code[0] and (size == opened or size > opened >= _FENCE):
-            self._code = ""
+            closed = opened < _FENCE or self._line == self._code_line or (yield from self._ends_line(end))
+            self._say(end)
+            if closed:
+                self._code = ""
+        else:
+            self._say(end)
+
+    def _ends_line(self, pos: int) -> Reading[bool]:
+        """Whether a line ends at `pos`, or a control token stands there: a fence does not close before other text."""
+        at = yield from self._source.run(pos, _INLINE_SPACE)
+        if self._buffer.text[at : at + 1] in ("", "\n", "\r"):
+            return True
+        return bool((yield from self._source.spelling(at, self._dialect.tokens)))
 
     def _is_code(self, token: str) -> Reading[bool]:
         """Whether the token ahead, inside code, is a quotation; then it is said."""
