@@ -130,8 +130,13 @@ def test_other_properties_are_allowed_only_where_the_schema_says_so(more: dict[s
 
 def test_elements() -> None:
     assert shape({"type": "array", "items": {"$ref": "#/$defs/a"}}).element.types == {"number"}
-    assert shape({"prefixItems": [{"type": "string"}, {"type": "null"}], "items": False}).element.types == {"string", "null"}
-    assert shape({"items": [{"type": "string"}], "additionalItems": {"type": "boolean"}}).element.types == {"string", "boolean"}
+    by_place = shape({"prefixItems": [{"type": "string"}, {"type": "null"}], "items": {"type": "boolean"}})
+    assert [place.types for place in by_place.places] == [{"string"}, {"null"}]
+    assert by_place.element.types == {"boolean"}
+    old = shape({"items": [{"type": "string"}], "additionalItems": {"type": "boolean"}})
+    assert ([place.types for place in old.places], old.element.types) == ([{"string"}], {"boolean"})
+    either = shape({"anyOf": [{"prefixItems": [{"type": "string"}]}, {"items": {"type": "null"}}]})
+    assert [place.types for place in either.places] == [{"string", "null"}]
     for rest in ({}, {"items": True}):
         assert shape({"prefixItems": [{"type": "string"}], **rest}).element.types is None
     lists = {"anyOf": [{"items": {"type": "string"}}, {"items": {"type": "integer"}}, {"type": "null"}]}

@@ -95,8 +95,15 @@ class Shape:
 
     @cached_property
     def element(self) -> Shape:
-        """What the elements of an array are."""
-        return self._any_of(part for form in self._forms for part in _elements(form))
+        """What the elements of an array are, but for those that `places` tells of."""
+        return self._any_of(_elements(form)[1] for form in self._forms)
+
+    @cached_property
+    def places(self) -> Sequence[Shape]:
+        """What the first elements of an array are, where the schema tells each by its place."""
+        elements = [_elements(form) for form in self._forms]
+        most = max((len(firsts) for firsts, _ in elements), default=0)
+        return [self._any_of(firsts[i] if i < len(firsts) else rest for firsts, rest in elements) for i in range(most)]
 
     def member(self, key: str) -> Shape:
         """What the property `key` of an object is, declared or not."""
@@ -149,12 +156,13 @@ def _properties(form: Schema) -> Schema:
     return properties if is_mapping(properties) else {}
 
 
-def _elements(form: Schema) -> Iterable[object]:
+def _elements(form: Schema) -> tuple[Sequence[object], object]:
+    """What the first elements are, by their places, and the others."""
     items, firsts = form.get("items"), form.get("prefixItems")
     if isinstance(items, (list, tuple)):
         # What draft 2020-12 calls prefixItems was an array of `items` before.
         items, firsts = form.get("additionalItems"), items
-    return (*firsts, True if items is None else items) if isinstance(firsts, (list, tuple)) else (items,)
+    return (firsts, True if items is None else items) if isinstance(firsts, (list, tuple)) else ((), items)
 
 
 def _member(form: Schema, key: str) -> Iterable[object]:

@@ -140,6 +140,8 @@ class Arguments:
         text, frames = self._buffer.text, self._frames
         while frames:
             frame = frames[-1]
+            if frame.places:
+                return pos
             if frame.comma or not frame.filled:
                 pos = self._plain_items(pos, frame) if frame.in_array else self._plain_pairs(pos, frame)
                 mark = text[pos : pos + 1]
@@ -181,7 +183,7 @@ class Arguments:
 
     def _plain_items(self, pos: int, frame: Frame) -> int:
         text, put, match = self._buffer.text, self._call.out.append, self._source.dialect.plain_item.match
-        types, filled, comma = frame.child.types, frame.filled, frame.comma
+        types, filled, comma = frame.shape.element.types, frame.filled, frame.comma
         while item := match(text, pos):
             value, lexeme, following = item.groups()
             written = _plain_value(value, lexeme, types)
@@ -203,6 +205,7 @@ class Arguments:
         if frame.in_array:
             if frame.filled:
                 self._call.out.append(", ")
+            frame.begin_element()
             return (yield from self._value(pos, ahead))
         if ahead in "{(" and len(frames) == 1 and not frame.filled and not self._wrapped:
             self._call.repair("brackets_twice", "the arguments stand in two pairs of brackets", pos, pos + 1)

@@ -22,7 +22,7 @@ _CLOSERS: Final = re.compile(r"[\s}\])]*+")
 class Frame:
     """An open bracket: what closes it, what the schema says, and how far its entries are read."""
 
-    __slots__ = ("child", "closer", "comma", "filled", "in_array", "keys", "shape")
+    __slots__ = ("child", "closer", "comma", "filled", "in_array", "keys", "places", "shape")
 
     def __init__(self, closer: str, shape: Shape) -> None:
         self.closer = closer
@@ -30,10 +30,16 @@ class Frame:
         self.in_array = closer == "]"
         self.child = shape.element if self.in_array else shape
         """What the next value is to be."""
+        self.places = list(reversed(shape.places)) if self.in_array else []
+        """What the next elements are to be, the next one last, where the schema tells each by its place."""
         self.keys: set[str] = set()
         self.filled = False
         self.comma = False
         """Whether a comma was read since the last entry."""
+
+    def begin_element(self) -> None:
+        """The next element of an array begins."""
+        self.child = self.places.pop() if self.places else self.shape.element
 
     @property
     def separated(self) -> bool:

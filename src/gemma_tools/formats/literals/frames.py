@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from gemma_tools.formats.literals.source import Refused
@@ -31,15 +32,17 @@ ELEMENT: Final = _entry("()()", "")
 class Frame:
     """An open bracket, and what stands in it: `entry` tells a call's arguments, an object and an array apart.
 
-    `shape` is that of the object, or of the array's elements.
+    `shape` is that of the object, or of the array's elements; `places` are those of the next elements, the next one last,
+    where the schema tells each by its place.
     """
 
-    __slots__ = ("close", "comma", "entry", "filled", "keys", "placed", "shape", "spread")
+    __slots__ = ("close", "comma", "entry", "filled", "keys", "placed", "places", "shape", "spread")
 
-    def __init__(self, close: str, entry: re.Pattern[str], shape: Shape) -> None:
+    def __init__(self, close: str, entry: re.Pattern[str], shape: Shape, places: Sequence[Shape] = ()) -> None:
         self.close = close
         self.entry = entry
         self.shape = shape
+        self.places = list(reversed(places))
         self.keys: set[str] = set()
         self.placed = 0
         self.filled = False

@@ -130,7 +130,7 @@ class ArgumentReader:
         text, python, put = self._source.buffer.text, self._draft.python, self._draft.pieces.append
         while frames:
             frame = frames[-1]
-            plain = frame.entry.match(text, i)
+            plain = None if frame.places else frame.entry.match(text, i)
             if plain is None:
                 return i
             key, single_key, double, single, mark, digits, word, behind, opening = plain.groups()
@@ -181,7 +181,7 @@ class ArgumentReader:
         if opening == "{":
             frames.append(Frame("}", MEMBER, shape))
         else:
-            frames.append(Frame("]" if opening == "[" else ")", ELEMENT, shape.element))
+            frames.append(Frame("]" if opening == "[" else ")", ELEMENT, shape.element, shape.places))
 
     def _entry(self, i: int, frames: list[Frame]) -> Reading[int]:
         """One value with its key, where it has one; of a container only the opening bracket."""
@@ -189,7 +189,7 @@ class ArgumentReader:
         if frame.entry is ELEMENT:
             if frame.filled:
                 draft.pieces.append(", ")
-            return (yield from self._value(i, frame.shape, frames))
+            return (yield from self._value(i, frame.places.pop() if frame.places else frame.shape, frames))
         start = i
         i, key, text = yield from self._key(i, frames)
         named = key is not None
