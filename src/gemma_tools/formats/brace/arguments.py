@@ -13,9 +13,10 @@ from typing import Final
 from gemma_tools.formats.brace.bare import read_bare
 from gemma_tools.formats.brace.escapes import has_raw_backslash, unescape
 from gemma_tools.formats.brace.frames import CLOSER_OF, QUOTES, Frame, closes, declared_key_ahead
-from gemma_tools.formats.brace.source import Call, Cut, Source, Unreadable, end_of
+from gemma_tools.formats.brace.source import Call, Cut, Source, Unreadable
 from gemma_tools.formats.brace.strings import String
 from gemma_tools.formats.brace.tokens import WORD
+from gemma_tools.formats.lookahead import end_of
 from gemma_tools.formats.reading import Reading
 from gemma_tools.schema import coerce
 from gemma_tools.schema.coerce import quote_json

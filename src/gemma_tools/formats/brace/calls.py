@@ -10,12 +10,12 @@ from typing import Final, TypeAlias
 
 from gemma_tools.formats.brace.arguments import Arguments
 from gemma_tools.formats.brace.heads import LONGEST_NAME, Head, exact_head, line_head, resolve, tagged_head
-from gemma_tools.formats.brace.source import SPACE, Call, Cut, Source, Unreadable
+from gemma_tools.formats.brace.source import CLOSERS, Call, Cut, Source, Unreadable
+from gemma_tools.formats.lookahead import SPACE
 from gemma_tools.formats.reading import Declared, Reading, ReplyBuilder
 from gemma_tools.reply import ProblemKind
 from gemma_tools.schema.shape import ANY, Shape
 
-_CLOSERS: Final = re.compile(r"[\s}\])]*+")
 _END_TAG_LIKE: Final = re.compile(r"<[/|]{0,2}(?i:end_|start_)?(?i:tool_?calls?|function_?calls?|calls?|tools?|functions?)\|?>")
 _TAG_LIKE: Final = re.compile(r"</?\|?[A-Za-z_]{1,24}\|?>")
 _TAG_LIKE_BEGUN: Final = re.compile(r"(?:<[/|]{0,2}[A-Za-z_]{0,24}\|?)?")
@@ -117,10 +117,10 @@ class CallReader:
         source, end = self._source, self._source.dialect.end
         if self._buffer.text.startswith(end, pos):
             return pos + len(end), False
-        bracket_end = at = yield from source.run(pos, _CLOSERS)
+        bracket_end = at = yield from source.run(pos, CLOSERS)
         found = yield from source.spelling(at, (end, source.dialect.delimiter))
         while found == source.dialect.delimiter:
-            at = yield from source.run(at + len(found), _CLOSERS)
+            at = yield from source.run(at + len(found), CLOSERS)
             found = yield from source.spelling(at, (end, source.dialect.delimiter))
         if found:
             self._surplus(pos, at)
@@ -217,7 +217,7 @@ class CallReader:
         except Unreadable as unreadable:
             pos, fault = unreadable.pos, str(unreadable)
         else:
-            at = yield from self._source.run(pos, _CLOSERS)
+            at = yield from self._source.run(pos, CLOSERS)
             end_tag = yield from self._source.spelling(at, (self._source.dialect.end,))
             end = at + len(end_tag) if end_tag else pos
             message = f"no tool named {head.name!r} is declared"
@@ -299,7 +299,7 @@ class CallReader:
     def _after_bare(self, pos: int, *, tagged: bool) -> Reading[int]:
         """Where the text goes on after a bare call that ends at `pos`; -1 if what follows may make it prose."""
         source, dialect = self._source, self._source.dialect
-        at = yield from source.run(pos, _CLOSERS)
+        at = yield from source.run(pos, CLOSERS)
         if (yield from source.spelling(at, (dialect.end,))):
             return at + len(dialect.end)
         like = (yield from self._tag_like(at, _TAG_LIKE)) if tagged else ""

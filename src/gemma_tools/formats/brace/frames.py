@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from gemma_tools.formats.brace.source import Source
+from gemma_tools.formats.brace.source import CLOSERS, Source
 from gemma_tools.formats.brace.tokens import VALUE_STARTS, WORD
 from gemma_tools.formats.reading import Reading
 from gemma_tools.schema.shape import Shape
@@ -16,7 +16,6 @@ CLOSER_OF: Final = {"{": "}", "[": "]", "(": ")"}
 _KEY: Final = re.compile(r"[^:=,{}\[\]()\"'`<]*+")
 _LONGEST_KEY: Final = 128
 _WORD: Final = re.compile(WORD)
-_CLOSERS: Final = re.compile(r"[\s}\])]*+")
 
 
 class Frame:
@@ -88,7 +87,7 @@ def closes(
     if ahead in "}])":
         if ahead and ahead != "}" and all(ahead != open.closer for open in frames):
             # A bracket of the wrong kind closes a call only straight before its end tag.
-            end = yield from source.run(at, _CLOSERS)
+            end = yield from source.run(at, CLOSERS)
             return bool((yield from source.spelling(end, (source.dialect.end,))))
         return not ahead or (yield from _ends_here(source, frames, at, quote))
     if ahead in source.dialect.tokens and ahead != delimiter:
@@ -126,7 +125,7 @@ def _pair_follows(source: Source, frame: Frame, pos: int, quote: str, *, quoting
 
 def _ends_here(source: Source, frames: Sequence[Frame], pos: int, quote: str) -> Reading[bool]:
     """Whether the brackets at `pos` may close what is open: after the last one of a call no `quote` can follow."""
-    end = yield from source.run(pos, _CLOSERS)
+    end = yield from source.run(pos, CLOSERS)
     if (yield from source.spelling(end, (quote,))) != quote:
         return True
     brackets = source.buffer.text[pos:end]

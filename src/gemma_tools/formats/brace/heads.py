@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from gemma_tools.formats.brace.source import SPACE, Source, end_of
+from gemma_tools.formats.brace.source import Source
+from gemma_tools.formats.lookahead import SPACE, end_of
 from gemma_tools.formats.reading import Declared, Reading
 from gemma_tools.schema.shape import Shape
 

@@ -1,7 +1,4 @@
-"""Looks ahead in what a model wrote, however the text is cut.
-
-A look goes on where it ended when more text comes, and holds no text while it waits: see `formats.reading`.
-"""
+"""What a model wrote in the brace notation, looked at piece by piece, and one call while it is read."""
 
 from __future__ import annotations
 
@@ -11,11 +8,13 @@ from functools import lru_cache
 from typing import Final
 
 from gemma_tools.formats.brace.tokens import Dialect
+from gemma_tools.formats.lookahead import SPACE, Lookahead, end_of
 from gemma_tools.formats.reading import Buffer, Reading, ReplyBuilder
 from gemma_tools.prompt import WORD_JOINER
 from gemma_tools.reply import ProblemKind
 
-SPACE: Final = re.compile(r"\s*+")
+CLOSERS: Final = re.compile(r"[\s}\])]*+")
+"""Closing brackets, and white space between them."""
 
 
 class Cut(Exception):
@@ -41,59 +40,16 @@ def _any_of(spellings: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, spellings)))
 
 
-def end_of(run: re.Pattern[str], text: str, *span: int) -> int:
-    """Where the run at the beginning of `span` ends; `run` matches nothing, too."""
-    found = run.match(text, *span)
-    assert found is not None
-    return found.end()
-
-
-class Source:
+class Source(Lookahead):
     """The model's output, and what is known of how it is to be read."""
 
-    __slots__ = ("broken", "buffer", "dialect", "strict")
+    __slots__ = ("broken", "dialect", "strict")
 
     def __init__(self, buffer: Buffer, dialect: Dialect, *, strict: bool, guarded: Collection[str] = ()) -> None:
-        self.buffer = buffer
+        super().__init__(buffer)
         self.dialect = dialect
         self.strict = strict
         self.broken = broken_spellings(frozenset(guarded)) if guarded else ()
-
-    def run(self, pos: int, pattern: re.Pattern[str]) -> Reading[int]:
-        """Where the run at `pos` ends, however long it is; `pattern` matches a part of a run, too."""
-        buffer = self.buffer
-        while True:
-            pos = end_of(pattern, buffer.text, pos)
-            if pos < len(buffer.text) or buffer.ended:
-                return pos
-            yield
-
-    def run_up_to(self, start: int, pattern: re.Pattern[str], limit: int) -> Reading[int]:
-        """Where the run at `start` ends, at most `limit` characters on."""
-        buffer = self.buffer
-        while True:
-            end = end_of(pattern, buffer.text, start, start + limit)
-            if end < len(buffer.text) or end - start == limit or buffer.ended:
-                return end
-            yield
-
-    def have(self, end: int) -> Reading[None]:
-        """Wait until the text reaches `end`, or has ended."""
-        while len(self.buffer.text) < end and not self.buffer.ended:
-            yield
-
-    def spelling(self, pos: int, spellings: Collection[str]) -> Reading[str]:
-        """Which of `spellings` stands at `pos`; none is ""."""
-        buffer = self.buffer
-        while True:
-            for spelling in spellings:
-                if buffer.text.startswith(spelling, pos):
-                    return spelling
-            tail = buffer.text[pos : pos + 64]
-            if buffer.ended or not any(spelling.startswith(tail) for spelling in spellings):
-                return ""
-            tail = ""
-            yield
 
     def look(self, pos: int) -> tuple[int, str | None]:
         """Where the white space at `pos` ends and what stands there: a control token or a character.

@@ -14,7 +14,8 @@ from typing import Final
 
 from gemma_tools.formats.brace.escapes import has_raw_backslash, unescape
 from gemma_tools.formats.brace.frames import QUOTES, Frame, closes, declared_key_ahead
-from gemma_tools.formats.brace.source import SPACE, Call, Cut, Source
+from gemma_tools.formats.brace.source import CLOSERS, Call, Cut, Source
+from gemma_tools.formats.lookahead import SPACE
 from gemma_tools.formats.paths import ends_in_path
 from gemma_tools.formats.reading import Reading
 from gemma_tools.schema import coerce
@@ -26,7 +27,6 @@ _RUN: Final = " \t\r\n}])"
 _TAIL: Final = 256
 """How far back is looked for what an unclosed string ran into, in characters: closing brackets, a comma and the next key."""
 _BRACKETS: Final = re.compile(r"([{}\[\]()])\1*+")
-_CLOSERS: Final = re.compile(r"[\s}\])]*+")
 _CLOSER_OF: Final = {"{": "}", "[": "]", "(": ")"}
 
 
@@ -212,7 +212,7 @@ class String:
             at, ahead = yield from source.ahead(at + 1)
             return (yield from declared_key_ahead(source, self._frames[-1], at, ahead))
         if ahead and ahead in "}])":
-            end = yield from source.run(at, _CLOSERS)
+            end = yield from source.run(at, CLOSERS)
             at, ahead = yield from source.ahead(end)
         return ahead in ("", ",") or (ahead in source.dialect.tokens and ahead != mark)
 

@@ -15,9 +15,10 @@ from typing import Final, Literal
 
 from gemma_tools.formats.base import Opens
 from gemma_tools.formats.brace.calls import CallReader
-from gemma_tools.formats.brace.source import SPACE, Source, end_of
+from gemma_tools.formats.brace.source import Source
 from gemma_tools.formats.brace.thoughts import label_end, leaked_label_end, lost_opener_end
 from gemma_tools.formats.brace.tokens import Dialect
+from gemma_tools.formats.lookahead import SPACE, end_of
 from gemma_tools.formats.reading import Buffer, Declared, Parser, Reading, ReplyBuilder
 from gemma_tools.prompt import WORD_JOINER
 

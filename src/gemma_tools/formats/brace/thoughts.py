@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from gemma_tools.formats.brace.source import SPACE, Source
+from gemma_tools.formats.brace.source import Source
+from gemma_tools.formats.lookahead import SPACE
 from gemma_tools.formats.reading import Reading
 
 _LABEL: Final = "thought"

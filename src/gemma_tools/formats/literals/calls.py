@@ -13,7 +13,8 @@ from typing import Final, NamedTuple, TypeAlias
 from gemma_tools.formats.literals.frames import Draft, Repair
 from gemma_tools.formats.literals.names import LONGEST, Names
 from gemma_tools.formats.literals.reader import ArgumentReader, value_of
-from gemma_tools.formats.literals.source import BLANK, Cut, Refused, Source
+from gemma_tools.formats.literals.source import Cut, Refused, Source
+from gemma_tools.formats.lookahead import SPACE
 from gemma_tools.formats.reading import Buffer, Reading
 from gemma_tools.reply import ProblemKind
 from gemma_tools.schema.shape import Shape
@@ -181,9 +182,9 @@ class CallReader:
 
     def _is_link(self, i: int) -> Reading[bool]:
         """Whether the list that ends before `i` is the text of a link in Markdown."""
-        yield from self.source.have(i, 1)
+        yield from self.source.have(i + 1)
         if self.source.buffer.text[i : i + 1] == "[":
-            yield from self.source.have(i, 2)
+            yield from self.source.have(i + 2)
         following = self.source.buffer.text[i : i + 2]
         if not (following[:1] == "[" and (following[1:].isdigit() or following[1:].islower())):
             return following[:1] in ("(", ":")
@@ -214,7 +215,7 @@ class CallReader:
         """Whether the object at `i` begins with a name."""
         source, buffer = self.source, self.source.buffer
         i = yield from source.blank(i + 1)
-        end = yield from source.short_run(i, _KEY, _LONGEST_KEY)
+        end = yield from source.run_up_to(i, _KEY, _LONGEST_KEY)
         return buffer.text[i:end].strip("\"'") == "name"
 
     def _head(self, i: int, *, native: bool = False, declared: bool = True) -> Reading[tuple[int, str] | None]:
@@ -363,7 +364,7 @@ class CallReader:
     def _object_key(self, i: int) -> Reading[tuple[int, str]]:
         """A key of an object that may be a call, from after its colon to where its value begins."""
         source, buffer, draft = self.source, self.source.buffer, self._draft
-        end = yield from source.short_run(i, _KEY, _LONGEST_KEY)
+        end = yield from source.run_up_to(i, _KEY, _LONGEST_KEY)
         written = buffer.text[i:end]
         quote = written[:1] if written[:1] in "\"'" else ""
         key = written[len(quote) : -1] if quote and written.endswith(quote) else written
@@ -386,8 +387,8 @@ class CallReader:
         if quote not in "\"'":
             draft.spoil("a name that is no text")
             return (yield from reader.skip(i)), ""
-        end = yield from source.short_run(i + 1, _QUOTED_NAME, LONGEST)
-        yield from source.have(end, 1)
+        end = yield from source.run_up_to(i + 1, _QUOTED_NAME, LONGEST)
+        yield from source.have(end + 1)
         if end == len(buffer.text):
             raise Cut(end)
         word = buffer.text[i + 1 : end]
@@ -452,7 +453,7 @@ def _inner(source: Source, draft: Draft, shape: Shape) -> Reading[str | None]:
         i = yield from ArgumentReader(source, draft).members(i + 1, shape)
     elif source.buffer.text[i] in "\"'":
         i, quoted = yield from ArgumentReader(source, draft).text(i)
-    if (yield from source.run(i, BLANK)) < len(source.buffer.text):
+    if (yield from source.run(i, SPACE)) < len(source.buffer.text):
         raise Refused
     return quoted
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from gemma_tools.formats.literals.source import end_of
+from gemma_tools.formats.lookahead import end_of
 
 _BEGINNING: Final = re.compile(r"\{\s*+[\"']|\[\s*+[\[{\"]")
 _OUTSIDE: Final = re.compile(r"[^\"{}\[\]\n<]*+")

@@ -6,7 +6,8 @@ import re
 from typing import Final
 
 from gemma_tools.formats.literals.calls import CallReader
-from gemma_tools.formats.literals.source import BLANK, FENCE_RUN, Cut, Refused
+from gemma_tools.formats.literals.source import FENCE_RUN, Cut, Refused
+from gemma_tools.formats.lookahead import SPACE
 from gemma_tools.formats.reading import Reading
 
 WRAPPERS: Final = {
@@ -95,7 +96,7 @@ def fence(calls: CallReader, i: int, *, line_start: bool) -> Reading[int]:
     start, mark = i, buffer.text[i]
     i = yield from source.run(i, FENCE_RUN[mark])
     count = i - start
-    end = yield from source.short_run(i, _LABEL, _LONGEST_LABEL)
+    end = yield from source.run_up_to(i, _LABEL, _LONGEST_LABEL)
     after = buffer.text[end : end + 1]
     if after in ("[", "{") or after.isspace():
         if _OTHER_LABELS.fullmatch(buffer.text, i, end):
@@ -137,7 +138,7 @@ def wrapped(calls: CallReader, i: int, opener: str) -> Reading[int]:
         end = yield from source.run(i, _BETWEEN)
         tag = yield from source.spelling(end, (*END_TAGS, opener))
         if tag == opener:
-            after = yield from source.run(end + len(tag), BLANK)
+            after = yield from source.run(end + len(tag), SPACE)
             if buffer.text[after : after + 1] in ("[", "{", "`"):
                 return end  # the next call, in tags of its own
         if tag:

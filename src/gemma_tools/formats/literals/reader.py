@@ -12,8 +12,9 @@ import re
 from typing import Final, TypeVar
 
 from gemma_tools.formats.literals.frames import ARGUMENT, ELEMENT, MEMBER, Draft, Frame
-from gemma_tools.formats.literals.source import BLANK, Cut, Refused, Source, end_of
+from gemma_tools.formats.literals.source import Cut, Refused, Source
 from gemma_tools.formats.literals.strings import WORD, is_key, read_string
+from gemma_tools.formats.lookahead import SPACE, end_of
 from gemma_tools.formats.reading import Buffer, Reading
 from gemma_tools.schema.coerce import bare, delimited, quote_json
 from gemma_tools.schema.shape import ANY, Shape, Types
@@ -248,7 +249,7 @@ class ArgumentReader:
             return None
         start = i
         if buffer.text[i] == "*":
-            yield from self._source.have(i, 3)
+            yield from self._source.have(i + 3)
             if not buffer.text.startswith("**{", i):
                 return None
             i += 2
@@ -283,7 +284,7 @@ class ArgumentReader:
             return i + 1
         quoted = mark in "\"'"
         if mark in "rRbBuUfF":
-            yield from source.have(i, 3)
+            yield from source.have(i + 3)
             quoted = _QUOTE_START.match(source.buffer.text, i) is not None
         if quoted:
             end, text = yield from read_string(source, draft, i, frames)
@@ -387,7 +388,7 @@ def _container(text: str, shape: Shape) -> str | None:
         end = value_of(ArgumentReader(source, draft).value(value_of(source.blank(0)), shape))
     except (Cut, Refused):
         return None
-    return "".join(draft.pieces) if end_of(BLANK, text, end) == len(text) else None
+    return "".join(draft.pieces) if end_of(SPACE, text, end) == len(text) else None
 
 
 def _find(mark: re.Pattern[str], text: str, i: int) -> int:

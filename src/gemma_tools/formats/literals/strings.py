@@ -16,7 +16,8 @@ from typing import Final
 
 from gemma_tools.formats.literals.escapes import unescape
 from gemma_tools.formats.literals.frames import ARGUMENT, ELEMENT, Draft, Frame
-from gemma_tools.formats.literals.source import BLANK, Cut, Source, end_of
+from gemma_tools.formats.literals.source import Cut, Source
+from gemma_tools.formats.lookahead import SPACE, end_of
 from gemma_tools.formats.paths import ends_in_path, has_path
 from gemma_tools.formats.reading import Reading
 
@@ -88,7 +89,7 @@ def read_string(source: Source, draft: Draft, i: int, frames: list[Frame], *, ke
         raw |= buffer.text[i] in "rR"
         i += 1
     quote = buffer.text[i]
-    yield from source.have(i, 3)
+    yield from source.have(i + 3)
     closer = quote * 3 if buffer.text.startswith(quote * 3, i) else quote
     if not draft.python and (raw or len(closer) > 1 or quote == "'"):
         draft.repair("quotes", "a string in Python's notation", i, i + len(closer))
@@ -105,13 +106,13 @@ def read_string(source: Source, draft: Draft, i: int, frames: list[Frame], *, ke
             continue
         draft.seen = i
         if buffer.text[i] == "\\":
-            yield from source.have(i, 2)
+            yield from source.have(i + 2)
             if _may_end_path(buffer.text, start, i, quote) and (yield from _closes(source, i + 2, frames[-1], quotes)):
                 i += 1
                 break
             i = min(i + 2, len(buffer.text))
         elif len(closer) > 1:
-            yield from source.have(i, 3)
+            yield from source.have(i + 3)
             if buffer.text.startswith(closer, i):
                 break
             i += 1
@@ -138,7 +139,7 @@ def read_string(source: Source, draft: Draft, i: int, frames: list[Frame], *, ke
                 draft.repair("string_open", "the closing quote of a string is missing", lost, lost)
                 return lost, _meant(source, draft, start, lost)
             draft.repair("quote_in_string", "a quote inside a string was not escaped", i, i + 1)
-            yield from source.have(i, 2)
+            yield from source.have(i + 2)
             quotes.take(buffer.text, i, start)
             i += 1
     return i + len(closer), source.whole(buffer.text[start:i]) if raw else _meant(source, draft, start, i)
@@ -197,7 +198,7 @@ def _next_quote(source: Source, i: int, quote: str) -> Reading[int]:
     """Where the next quote stands that is not escaped, or the text ends."""
     while True:
         i = yield from source.run(i, _PLAIN[quote])
-        yield from source.have(i, 2)
+        yield from source.have(i + 2)
         if not source.buffer.text.startswith("\\", i):
             return i
         i = min(i + 2, len(source.buffer.text))
@@ -244,7 +245,7 @@ def _is_numeral(source: Source, i: int) -> Reading[bool]:
     """Whether a number comes next, and the end of its entry."""
     if not source.buffer.text[i : i + 1].isdigit():
         return False
-    end = yield from source.short_run(i, _NUMERAL, _LONGEST_KEY)
+    end = yield from source.run_up_to(i, _NUMERAL, _LONGEST_KEY)
     return (yield from source.ahead(end))[1] in ("", ",", ")", "]", "}")
 
 
@@ -257,18 +258,18 @@ def is_key(source: Source, i: int, frame: Frame, *, declared: bool) -> Reading[b
 def _key_at(source: Source, i: int) -> Reading[str | None]:
     """The key that comes next, and its sign after it; None where that is none. Only a quoted key may be empty."""
     buffer = source.buffer
-    i = yield from source.run(i, BLANK)
+    i = yield from source.run(i, SPACE)
     quote = buffer.text[i : i + 1]
     if quote in ('"', "'"):
-        end = yield from source.short_run(i + 1, _KEY_TEXT[quote], _LONGEST_KEY)
-        yield from source.have(end, 1)
+        end = yield from source.run_up_to(i + 1, _KEY_TEXT[quote], _LONGEST_KEY)
+        yield from source.have(end + 1)
         if end - i - 1 == _LONGEST_KEY or buffer.text.startswith("\\", end):
             return buffer.text[i + 1 : end]  # too long to wait for, or with escapes: no text goes on so
         if not buffer.text.startswith(quote, end):
             return None
         key, end = buffer.text[i + 1 : end], end + 1
     else:
-        end = yield from source.short_run(i, WORD, _LONGEST_KEY)
+        end = yield from source.run_up_to(i, WORD, _LONGEST_KEY)
         key = buffer.text[i:end]
     return key if (key or quote in ('"', "'")) and (yield from source.ahead(end))[1] in (":", "=") else None
 

@@ -16,7 +16,8 @@ from gemma_tools.formats.literals.calls import Call, CallReader, Found
 from gemma_tools.formats.literals.names import Names
 from gemma_tools.formats.literals.nesting import Nesting
 from gemma_tools.formats.literals.places import END_TAGS, WRAPPERS, fence, rest_of_answer, rest_of_line, whole, wrapped
-from gemma_tools.formats.literals.source import BLANK, FENCE_RUN, STOPS, Cut, Refused, Source, end_of
+from gemma_tools.formats.literals.source import FENCE_RUN, STOPS, Cut, Refused, Source
+from gemma_tools.formats.lookahead import SPACE, end_of
 from gemma_tools.formats.reading import Buffer, Declared, Parser, Reading, ReplyBuilder
 
 _TURN: Final = "<start_of_turn>"
@@ -107,7 +108,7 @@ class TextReader:
             if self._json.depth:
                 i = self._json.skip(self._buffer.text, i)
             else:
-                i = end_of(BLANK if self._line_start else _INTERESTING, self._buffer.text, i)
+                i = end_of(SPACE if self._line_start else _INTERESTING, self._buffer.text, i)
             if i < len(self._buffer.text):
                 i = yield from self._mark(i)
                 continue
@@ -160,7 +161,7 @@ class TextReader:
     def _header(self) -> Reading[None]:
         """Pass over a turn header that the model writes again in front of its answer."""
         if (yield from self._source.spelling(0, (_TURN,))):
-            yield from self._source.have(0, len(_TURN) + len("assistant\n"))
+            yield from self._source.have(len(_TURN) + len("assistant\n"))
             role = _ROLE.match(self._buffer.text, len(_TURN))
             if role:
                 self._said = role.end()
@@ -227,10 +228,10 @@ class TextReader:
             return after
         if found in _TAGS:
             return (yield from self._tag(i, found))
-        if self._code and (found not in STOPS or (yield from self._source.run(after, BLANK)) < len(self._buffer.text)):
+        if self._code and (found not in STOPS or (yield from self._source.run(after, SPACE)) < len(self._buffer.text)):
             return after  # quoted; but where nothing follows, the turn ended in an open fence
         if found == _TURN:
-            yield from self._source.have(after, _LONGEST_ROLE)
+            yield from self._source.have(after + _LONGEST_ROLE)
             if not _NEW_TURN.match(self._buffer.text, after):
                 return after  # only mentioned
         self._say(i)
@@ -272,7 +273,7 @@ class TextReader:
         """A bracket that may open a list of calls, or an object that is one."""
         buffer = self._buffer
         if len(buffer.text) - i < 2:
-            yield from self._source.have(i, 2)
+            yield from self._source.have(i + 2)
         if buffer.text[i + 1 : i + 2] in ("T", "t", "/", "E") and not self._exact:
             tag = yield from self._source.spelling(i, _BRACKET_TAGS)
             if tag:
