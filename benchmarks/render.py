@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from gemma_tools.formats import get_format, rendering
+from gemma_tools.formats import family, get_format, rendering
 from gemma_tools.formats.base import Format
 from gemma_tools.formats.brace import writer
 from gemma_tools.validation import cached_tool
@@ -69,7 +69,7 @@ def forget() -> None:
     """Empty all caches."""
     for cached in (
         cached_tool,
-        rendering._remembered_declaration,
+        family._remembered_declaration,
         writer._remembered_call,
         rendering._remembered_result,
     ):

@@ -17,7 +17,7 @@ from gemma_tools.formats.brace.format import BraceFormat
 from gemma_tools.formats.brace.tokens import Dialect
 from gemma_tools.formats.brace.writer import Notation
 from gemma_tools.formats.options import Declarations, ToolContent
-from gemma_tools.formats.rendering import Declare, Declared, Draft, Request, result_of, write_result
+from gemma_tools.formats.rendering import DeclarationText, Declare, Draft, Request, result_of, write_result
 from gemma_tools.jsontext import is_mapping
 from gemma_tools.prompt import TurnTokens, quote, unquote
 from gemma_tools.request import Content, Message, Tool
@@ -262,7 +262,7 @@ def _property(declaration: Declaration, schema: Schema, path: Path) -> list[Piec
     return pieces
 
 
-def _declare(exact: bool, tool: Tool) -> Declared:
+def _declare(exact: bool, tool: Tool) -> DeclarationText:
     return Declaration(_NOTATIONS[exact], _property, exact, undeclared=_SCHEMA_WORDS).write(tool)
 
 

@@ -10,18 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.formats.base import MOST_CALLS, Opens, Recovery, ReplyParser, check_max_calls
-from gemma_tools.formats.eager import EagerParser, noting_unread
+from gemma_tools.formats.base import Opens, Recovery
+from gemma_tools.formats.family import GemmaFormat
 from gemma_tools.formats.literals.text import gemma3_parser
 from gemma_tools.formats.literals.writer import python_text
 from gemma_tools.formats.options import ToolContent
-from gemma_tools.formats.reading import declared_tools
-from gemma_tools.formats.rendering import Declare, Declared, Draft, GemmaFormat, Request, result_of
+from gemma_tools.formats.reading import Declared, Parser
+from gemma_tools.formats.rendering import DeclarationText, Declare, Draft, Request, result_of
 from gemma_tools.jsontext import to_json, to_json_lines
 from gemma_tools.prompt import TurnTokens, quote
 from gemma_tools.request import MEDIA_PARTS, Call, Content, Message, Part, RawChoice, RawTool, Tool
@@ -132,43 +131,27 @@ class Gemma3Format(GemmaFormat):
     def _value(self, value: object) -> str:
         return python_text(value) if self.tool_style == "pythonic" else to_json(value)
 
-    def parser(
+    def _parser(
         self,
-        tools: Sequence[RawTool] | None = None,
+        declared: Declared,
         *,
         opens: Opens = "content",
         guarded: Collection[str] = (),
+        strict: bool = False,
         max_calls: int | None = None,
-    ) -> ReplyParser:
-        """See `Format.parser`. Both tool styles are read, whichever the prompt asks for."""
-        if max_calls is not None:
-            check_max_calls(max_calls)
+    ) -> Parser:
+        # Both tool styles are read, whichever the prompt asks for.
+        one_object = max_calls is None and not self.several_calls
+        return gemma3_parser(declared, guarded=guarded, strict=strict, max_calls=max_calls, one_object=one_object)
 
-        strict, one_object = self.recovery == "strict", max_calls is None and not self.several_calls
-        declared = declared_tools(tools)
-        parser = gemma3_parser(declared, guarded=guarded, strict=strict, max_calls=max_calls, one_object=one_object)
-        if self.recovery == "eager":
-            return EagerParser(parser, declared, partial(gemma3_parser, None), max_calls=max_calls)
-        return noting_unread(parser, declared, partial(gemma3_parser, declared, guarded=guarded) if strict else None)
-
-    def grammar(
-        self,
-        tools: Sequence[RawTool],
-        *,
-        tool_choice: RawChoice = "auto",
-        parallel: bool | None = None,
-        opens: Opens = "content",
-        max_calls: int = MOST_CALLS,
-    ) -> Grammar:
-        """See `Format.grammar`."""
-        check_max_calls(max_calls)
+    def _grammar(self, tools: Sequence[RawTool], *, tool_choice: RawChoice, opens: Opens, max_calls: int) -> Grammar:
         from gemma_tools.formats.literals.grammar import gemma3_grammar
         from gemma_tools.grammar.values import Bounds
 
-        several = self.several_calls if parallel is None else parallel
-        most = max_calls if several else 1
         bounds = Bounds(string=self.longest_string)
-        return gemma3_grammar(self.tool_style, self.controls, tools, tool_choice=tool_choice, max_calls=most, bounds=bounds)
+        return gemma3_grammar(
+            self.tool_style, self.controls, tools, tool_choice=tool_choice, max_calls=max_calls, bounds=bounds
+        )
 
 
 class _Turns:
@@ -302,6 +285,6 @@ def _json_calls(calls: Sequence[Call]) -> str:
     return written[0] if len(written) == 1 else f"[{', '.join(written)}]"
 
 
-def _declare(tool: Tool) -> Declared:
+def _declare(tool: Tool) -> DeclarationText:
     """The function as a list entry."""
     return quote("  " + to_json_lines(tool.function, 1)), ()

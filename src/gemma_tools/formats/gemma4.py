@@ -20,7 +20,7 @@ from gemma_tools.formats.brace.format import BraceFormat
 from gemma_tools.formats.brace.tokens import Dialect
 from gemma_tools.formats.brace.writer import Notation
 from gemma_tools.formats.options import Declarations, ToolContent
-from gemma_tools.formats.rendering import Declare, Declared, Draft, Request, write_result
+from gemma_tools.formats.rendering import DeclarationText, Declare, Draft, Request, write_result
 from gemma_tools.jsontext import is_mapping
 from gemma_tools.prompt import TurnTokens, quote, unquote
 from gemma_tools.request import MEDIA_PARTS, Content, Message, Part, Tool
@@ -341,7 +341,7 @@ def _object(declaration: Declaration, schema: Schema, path: Path) -> list[Piece]
     return ["properties:{", (properties, path), "}"]
 
 
-def _declare(exact: bool, tool: Tool) -> Declared:
+def _declare(exact: bool, tool: Tool) -> DeclarationText:
     return Declaration(_NOTATION, _property, exact, response=True).write(tool)
 
 
