@@ -203,7 +203,8 @@ def write_nested(value: Any, scalar: Callable[[object], str], level: int | None 
 
 def quote_json(text: str) -> str:
     """`text` as a JSON string. A lone surrogate, which UTF-8 cannot carry, is written as an escape."""
-    return _escape_surrogates(encode_basestring(text))
+    quoted = encode_basestring(text)
+    return quoted if quoted.isascii() else _escape_surrogates(quoted)
 
 
 def _escape_surrogates(text: str) -> str:

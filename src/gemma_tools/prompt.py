@@ -237,10 +237,8 @@ class Prompt:
         for i, piece in enumerate(self._pieces()):
             if i % 2:
                 ids.append(tokenizer.id(piece))
-            elif piece:
-                ids += tokenizer.encode(
-                    unquote(piece)
-                )  # all text between two control tokens at once, a header and what follows
+            elif piece:  # all text between two control tokens at once, a header and what follows
+                ids += tokenizer.encode(unquote(piece))
         return ids
 
     def control_ids(self, tokenizer: Tokenizer) -> dict[str, int]:

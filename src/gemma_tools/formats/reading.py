@@ -33,6 +33,7 @@ from gemma_tools.reply import (
     new_call_id,
 )
 from gemma_tools.schema.shape import Shape, shape_of
+from gemma_tools.schema.types import Schema
 from gemma_tools.validation import validate_tools
 
 T = TypeVar("T")
@@ -41,10 +42,11 @@ Reading: TypeAlias = Generator[None, None, T]
 Declared: TypeAlias = Mapping[str, Shape] | None
 """What each declared tool's parameters may be, by name; None means that any name goes."""
 
-_LARGEST_KEY: Final = 65_536
-"""Of a schema that is kept for the next reply, in bytes."""
 MOST_REPEATS: Final = 4
 """Identical calls in a row. One more ends the reading: a model that repeats itself does not stop before the token limit."""
+
+_LARGEST_KEY: Final = 65_536
+"""Of a schema that is kept for the next reply, in bytes."""
 
 
 class Buffer:
@@ -258,28 +260,39 @@ def declared_tools(tools: Sequence[Any] | None) -> Declared:
     """
     if tools is None:
         return None
-    # A parser is made for every reply, and a list of plain dicts is what most callers have.
-    parameters: dict[str, Any] = {}
-    for tool in tools if isinstance(tools, list) else ():
+    plain = _plain_parameters(tools) if isinstance(tools, list) else None
+    return _Shapes({tool.name: tool.parameters or {} for tool in validate_tools(tools)} if plain is None else plain)
+
+
+def _plain_parameters(tools: list[Any]) -> dict[str, Schema] | None:
+    """The parameters of tools that are plain dicts, as most callers have them; None if one needs a closer look.
+
+    A parser is made for every reply, so that this is done more often than anything else.
+    """
+    parameters: dict[str, Schema] = {}
+    for tool in tools:
         function = tool.get("function") if tool.__class__ is dict else None
-        name, schema = (function.get("name"), function.get("parameters") or {}) if function.__class__ is dict else (0, 0)
+        if function.__class__ is not dict:
+            return None
+        name, schema = function.get("name"), function.get("parameters") or {}
         if name.__class__ is not str or schema.__class__ is not dict:
-            break
+            return None
         parameters[name] = schema
-    else:
-        if isinstance(tools, list):
-            return _Shapes(parameters)
-    return _Shapes({tool.name: tool.parameters or {} for tool in validate_tools(tools)})
+    return parameters
 
 
 class _Shapes(Mapping[str, Shape]):
     """The shapes of tools' parameters by name, each made when it is asked for: a reply calls few of many tools."""
 
-    def __init__(self, parameters: dict[str, Mapping[str, Any]]) -> None:
+    def __init__(self, parameters: Mapping[str, Schema]) -> None:
         self._parameters = parameters
+        self._made: dict[str, Shape] = {}
 
     def __getitem__(self, name: str) -> Shape:
-        return _shape_of(self._parameters[name])
+        shape = self._made.get(name)
+        if shape is None:
+            shape = self._made[name] = _shape_of(self._parameters[name])
+        return shape
 
     def __contains__(self, name: object) -> bool:
         return name in self._parameters
@@ -291,7 +304,7 @@ class _Shapes(Mapping[str, Shape]):
         return len(self._parameters)
 
 
-def _shape_of(parameters: Mapping[str, Any]) -> Shape:
+def _shape_of(parameters: Schema) -> Shape:
     """The shape of parameters that are most often the same from one reply to the next."""
     try:
         key = marshal.dumps(cast("dict[str, Any]", parameters), 2)

@@ -22,7 +22,7 @@ from itertools import groupby
 from typing import Final, Literal, TypeAlias
 
 from gemma_tools.formats.reading import Declared
-from gemma_tools.jsontext import refuse_constant
+from gemma_tools.jsontext import quote_json, refuse_constant, to_json
 from gemma_tools.reply import ToolCall, new_call_id
 from gemma_tools.schema import coerce
 from gemma_tools.schema.shape import ANY, Shape
@@ -255,14 +255,14 @@ def _call(name: str, arguments: object, declared: Declared, call_id: str | None 
     if arguments.get("type") == "object" and not shape.declares("type"):
         return None
     try:
-        pieces = [f"{coerce.quote_json(key)}: {_typed(value, shape.member(key))}" for key, value in arguments.items()]
+        pieces = [f"{quote_json(key)}: {_typed(value, shape.member(key))}" for key, value in arguments.items()]
     except RecursionError:
         return None
     return ToolCall(call_id or new_call_id(), name, "{" + ", ".join(pieces) + "}")
 
 
 def _typed(value: object, shape: Shape) -> str:
-    return coerce.delimited(value, shape.types) if isinstance(value, str) else coerce.to_json(value)
+    return coerce.delimited(value, shape.types) if isinstance(value, str) else to_json(value)
 
 
 def _regex(text: str, declared: Declared) -> Iterator[_Place]:

@@ -11,12 +11,8 @@ import re
 from math import isfinite
 from typing import Final
 
-from gemma_tools.jsontext import quote_json as quote_json
-from gemma_tools.jsontext import read_json
-from gemma_tools.jsontext import to_json as to_json
+from gemma_tools.jsontext import quote_json, read_json
 from gemma_tools.schema.types import Types
-
-__all__ = ["bare", "delimited", "number", "quote_json", "to_json"]
 
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LOOSE_NUMBER: Final = re.compile(r"([+-]?)([0-9]*)(?:(\.)([0-9]*))?([eE][+-]?[0-9]+)?")

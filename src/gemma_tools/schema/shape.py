@@ -45,13 +45,11 @@ class Shape:
             return tuple(schema["anyOf"])
         return [form.schema for form in forms(schema, self._document.lookup)[0]]
 
-    @property
+    @cached_property
     def types(self) -> Types:
         """The JSON types that are allowed; None for any."""
-        return self._named or self._allowed
-
-    @cached_property
-    def _allowed(self) -> Types:
+        if self._named:
+            return self._named
         allowed: frozenset[str] = frozenset()
         for form in self._forms:
             types = allowed_types(form)

@@ -89,23 +89,24 @@ def _unknown_role(role: object) -> InvalidRequest:
     return InvalidRequest(message, param=".role", code="missing" if role is None else "invalid_value")
 
 
-def _plain(raw: Mapping[str, Any], ledger: _Ledger) -> Message:
-    get = raw.get
-    content, name = get("content"), get("name")
+def _said(raw: Mapping[str, Any]) -> tuple[Any, str | None]:
+    """What a message says, and the name of who says it."""
+    content, name = raw.get("content"), raw.get("name")
     if content.__class__ is not str and content is not None:
         content = _content(content)
     if name is not None:
         check_text(name, ".name")
+    return content, name
+
+
+def _plain(raw: Mapping[str, Any], ledger: _Ledger) -> Message:
+    content, name = _said(raw)
     return _new(Message, (raw["role"], content, (), None, name, None, None, ()))
 
 
 def _assistant(raw: Mapping[str, Any], ledger: _Ledger) -> Message:
     get = raw.get
-    content, name = get("content"), get("name")
-    if content.__class__ is not str and content is not None:
-        content = _content(content)
-    if name is not None:
-        check_text(name, ".name")
+    content, name = _said(raw)
     calls: tuple[Call, ...] = ()
     if given := get("tool_calls"):
         calls = _calls(given, ledger)

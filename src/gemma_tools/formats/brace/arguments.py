@@ -18,8 +18,8 @@ from gemma_tools.formats.brace.strings import String
 from gemma_tools.formats.brace.tokens import WORD
 from gemma_tools.formats.lookahead import end_of
 from gemma_tools.formats.reading import Reading
+from gemma_tools.jsontext import quote_json
 from gemma_tools.schema import coerce
-from gemma_tools.schema.coerce import quote_json
 from gemma_tools.schema.shape import Shape, Types
 
 _KEY: Final = re.compile(rf"({WORD}):")

@@ -11,6 +11,7 @@ from gemma_tools.formats.brace.source import Call, Cut, Source, Unreadable
 from gemma_tools.formats.brace.strings import typed
 from gemma_tools.formats.brace.tokens import NUMERAL
 from gemma_tools.formats.reading import Reading
+from gemma_tools.jsontext import quote_json
 from gemma_tools.schema import coerce
 from gemma_tools.schema.shape import Types
 
@@ -97,7 +98,7 @@ def _give(source: Source, call: Call, start: int, end: int, types: Types) -> Non
     elif value is None or (value[0] == '"' and textual):
         if not half_quoted:
             call.repair("string_bare", "a string without delimiters", start, end)
-        value = coerce.quote_json(source.unbreak(text)) if value is None else value
+        value = quote_json(source.unbreak(text)) if value is None else value
     elif value != text:
         call.repair("literal", "a number or constant not in JSON's spelling", start, end)
     call.out.append(value)

@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from gemma_tools.formats.paths import has_path
-from gemma_tools.schema.coerce import quote_json
+from gemma_tools.jsontext import quote_json
 
 _ESCAPES: Final = r"\\(?:u[0-9a-fA-F]{4}|[\"'\\/bfnrt])"
 _VALID: Final = re.compile(rf"(?:[^\\]++|{_ESCAPES})*+")

@@ -18,6 +18,7 @@ from gemma_tools.formats.brace.source import CLOSERS, Call, Cut, Source
 from gemma_tools.formats.lookahead import SPACE
 from gemma_tools.formats.paths import ends_in_path
 from gemma_tools.formats.reading import Reading
+from gemma_tools.jsontext import quote_json
 from gemma_tools.schema import coerce
 from gemma_tools.schema.shape import Types
 
@@ -169,7 +170,7 @@ class String:
             # Inside JSON or code, which the text began itself, a delimiter stands for a quotation mark in either family.
             literal = '"' if self._has_opened(self._at) else self._source.dialect.literal_delimiter
         if self._streams:
-            self._call.out.append(coerce.quote_json(literal)[1:-1])
+            self._call.out.append(quote_json(literal)[1:-1])
         else:
             self._pieces.append(literal)
         self._said = self._scan
@@ -188,10 +189,8 @@ class String:
         if self._quotations and self._has_opened(self._at):
             return -1
         end = self._end_before_key(self._at, "")
-        if end >= 0 and self._has_opened(end) and not (yield from self._fits(mark)):
-            return -1
         if end >= 0:
-            return end
+            return end if not self._has_opened(end) or (yield from self._fits(mark)) else -1
         if not self._buffer.text[max(self._said, self._at - _TAIL) : self._at].rstrip().endswith((",", "{")):
             return -1
         spelled = yield from self._source.spelling(self._scan, [key + mark for key in self._declared_keys()])
@@ -316,7 +315,7 @@ class String:
         certain = early + text.rstrip(_RUN)
         if certain:
             self._said += len(certain)
-            self._call.out.append(coerce.quote_json(self._source.unbreak(certain) if self._source.broken else certain)[1:-1])
+            self._call.out.append(quote_json(self._source.unbreak(certain) if self._source.broken else certain)[1:-1])
 
     def _is_broken_begun(self, tail: str) -> bool:
         return any(spelling.startswith(tail) for spelling in self._source.broken)
@@ -344,7 +343,7 @@ class String:
         if end > self._said:
             text = self._buffer.text[self._said : end]
             if self._streams:
-                self._call.out.append(coerce.quote_json(self._source.unbreak(text))[1:-1])
+                self._call.out.append(quote_json(self._source.unbreak(text))[1:-1])
             else:
                 self._pieces.append(text)
             self._said = end

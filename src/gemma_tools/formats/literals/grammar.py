@@ -10,8 +10,8 @@ from gemma_tools.grammar.charset import each
 from gemma_tools.grammar.nodes import EMPTY, Lit, alt, repeat, seq
 from gemma_tools.grammar.notation import Json, Keywords, Python
 from gemma_tools.grammar.values import Bounds
+from gemma_tools.jsontext import quote_json
 from gemma_tools.request import RawChoice, RawTool
-from gemma_tools.schema.coerce import quote_json
 
 
 def gemma3_grammar(

@@ -16,7 +16,8 @@ from gemma_tools.formats.literals.source import Cut, Refused, Source
 from gemma_tools.formats.literals.strings import WORD, is_key, read_string
 from gemma_tools.formats.lookahead import SPACE, end_of
 from gemma_tools.formats.reading import Buffer, Reading
-from gemma_tools.schema.coerce import bare, delimited, quote_json
+from gemma_tools.jsontext import quote_json
+from gemma_tools.schema.coerce import bare, delimited
 from gemma_tools.schema.shape import ANY, Shape, Types
 
 T = TypeVar("T")
