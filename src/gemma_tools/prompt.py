@@ -241,6 +241,11 @@ class Prompt:
                 ids += tokenizer.encode(unquote(piece))
         return ids
 
+    @cached_property
+    def control_tokens(self) -> frozenset[str]:
+        """The control tokens that are in the prompt."""
+        return frozenset(self._pieces()[1::2])
+
     def control_ids(self, tokenizer: Tokenizer) -> dict[str, int]:
         """The ids of the format's control tokens, those that the vocabulary has."""
         return {control: tokenizer.id(control) for control in self.controls if control in tokenizer.controls}

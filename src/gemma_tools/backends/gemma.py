@@ -345,7 +345,7 @@ class GemmaBackend(BaseModelBackend):
         found = self.tokenizer
         if found is None or self._tokenizer is not None:
             return found
-        return found if all(segment.text in found.controls for segment in asked.prompt.segments if segment.control) else None
+        return found if asked.prompt.control_tokens <= found.controls else None
 
     def _tokens(self, prompt: Prompt, text: str, reply: Reply, usage: Usage) -> TokenUse:
         """The engine's counts; what it does not tell is counted here."""
