@@ -258,7 +258,7 @@ def _property(declaration: Declaration, schema: Schema, path: Path) -> list[Piec
         said.append("items")
         pieces += [",", *declaration.items(schema["items"], path)]
     declaration.drop(schema, said)
-    pieces.append(f",type:{declaration.type_of(schema)}}}")
+    pieces.append(f",type:{declaration.notation.string(kind)}}}")
     return pieces
 
 

@@ -311,25 +311,25 @@ def _property(declaration: Declaration, schema: Schema, path: Path) -> list[Piec
     """Each keyword only if it says something, in the template's order; the type last."""
     said = ["description", "type", "nullable"]
     kind = str(schema.get("type", "")).upper()
-    groups: list[list[Piece]] = []
+    pieces: list[Piece] = []
     if schema.get("description"):
-        groups.append([f"description:{declaration.notation.string(str(schema['description']))}"])
+        pieces += (",", f"description:{declaration.notation.string(str(schema['description']))}")
     if kind == "STRING" and schema.get("enum"):
         said.append("enum")
-        groups.append([f"enum:{declaration.notation.value(schema['enum'], bare_keys=False)}"])
+        pieces += (",", f"enum:{declaration.notation.value(schema['enum'], bare_keys=False)}")
     if kind == "ARRAY" and is_mapping(schema.get("items")) and schema["items"]:
         said.append("items")
-        groups.append(declaration.items(schema["items"], path))
+        pieces += (",", *declaration.items(schema["items"], path))
     if schema.get("nullable"):
-        groups.append(["nullable:true"])
+        pieces += (",", "nullable:true")
     if kind == "OBJECT":
         said += ("properties", "required")
-        groups.append(_object(declaration, schema, path))
+        pieces += (",", *_object(declaration, schema, path))
         if schema.get("required"):
-            groups.append([f"required:{declaration.names(schema['required'])}"])
-    groups.append([f"type:{declaration.type_of(schema)}}}"])
+            pieces += (",", f"required:{declaration.names(schema['required'])}")
+    pieces += (",", f"type:{declaration.notation.string(kind)}}}")
     declaration.drop(schema, said)
-    return [piece for group in groups for piece in (",", *group)][1:]
+    return pieces[1:]
 
 
 def _object(declaration: Declaration, schema: Schema, path: Path) -> list[Piece]:

@@ -10,7 +10,7 @@ Sources: JSON Schema 2020-12 (https://json-schema.org/draft/2020-12) for the key
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -50,16 +50,8 @@ def where(path: Path) -> str:
     return f"property {dots}{'.'.join(reversed(names))}" if names else "the parameters"
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """`source` is to be copied to `target[key]` as a property, as the items of an array, or word for word."""
-
-    kind: str
-    source: Any
-    target: Any
-    key: Any
-    path: Path
-    chain: frozenset[str]
+_Copy: TypeAlias = "Callable[[Any, Any, Any, Path, frozenset[str]], None]"
+"""Copies `source` to `target[key]`: `(source, target, key, path, chain)`. `chain` are the references that led there."""
 
 
 @dataclass
@@ -70,14 +62,15 @@ class _Simplifier:
     nullable: list[str] = field(default_factory=list)
     """Which properties had null among their types."""
     resolved: int = 0
+    tasks: list[tuple[_Copy, Any, Any, Any, Path, frozenset[str]]] = field(default_factory=list)
+    """What is still to be copied: as a property, as the items of an array, or word for word."""
 
     def run(self) -> dict[str, Any]:
         result: dict[str, Any] = {}
-        tasks = [_Task("property", self.root, result, "", None, frozenset())]
-        steps = {"property": self._property, "items": self._items, "raw": self._raw}
-        while tasks:
-            task = tasks.pop()
-            tasks.extend(steps[task.kind](task))
+        self._property(self.root, result, "", None, frozenset())
+        while self.tasks:
+            copy, *where = self.tasks.pop()
+            copy(*where)
         if self.nullable:
             names = ", ".join(self.nullable[:_MOST_NAMED]) + (" and others" if len(self.nullable) > _MOST_NAMED else "")
             self.losses.append(f"{names}: null among the types becomes nullable")
@@ -90,53 +83,54 @@ class _Simplifier:
         elif len(self.losses) == _MOST_LOSSES:
             self.losses.append("and there is more like that")
 
-    def _property(self, task: _Task) -> Iterator[_Task]:
-        flat, chain = self._flatten(task.source, task.path, task.chain)
-        copy = task.target[task.key] = dict(flat)
-        properties = flat.get("properties")
+    def _property(self, source: Any, target: Any, key: Any, path: Path, chain: frozenset[str]) -> None:
+        flat, chain = self._flatten(source, path, chain)
+        copy = target[key] = dict(flat)
+        properties, required, items = flat.get("properties"), flat.get("required"), flat.get("items")
         if is_mapping(properties):
-            yield from self._children(copy, properties, task.path, chain)
+            self._children(copy, properties, path, chain)
         elif copy.pop("properties", None) is not None:
-            self.lose(task.path, "its properties are no object, and are left out")
-        required = flat.get("required")
+            self.lose(path, "its properties are no object, and are left out")
         if isinstance(required, (list, tuple)):
             copy["required"] = [name for name in required if isinstance(name, str)]
         elif copy.pop("required", None) is not None:
-            self.lose(task.path, "its required is no list of names, and is left out")
-        if is_mapping(flat.get("items")):
-            yield _Task("items", flat["items"], copy, "items", task.path, chain)
+            self.lose(path, "its required is no list of names, and is left out")
+        if is_mapping(items):
+            self.tasks.append((self._items, items, copy, "items", path, chain))
 
-    def _children(self, copy: dict[str, Any], properties: Schema, path: Path, chain: frozenset[str]) -> Iterator[_Task]:
-        children: dict[str, Any] = {str(name): None for name, child in properties.items() if child is not False}
+    def _children(self, copy: dict[str, Any], properties: Schema, path: Path, chain: frozenset[str]) -> None:
+        children: dict[str, Any] = {}
         copy["properties"] = children
         for name, child in properties.items():
+            name = str(name)
             if child is False:
-                self.lose((path, str(name)), "no value is allowed for it, so that it is not declared")
+                self.lose((path, name), "no value is allowed for it, so that it is not declared")
                 continue
-            yield _Task("property", child, children, str(name), (path, str(name)), chain)
+            children[name] = child
+            if not _is_plain(child):
+                self.tasks.append((self._property, child, children, name, (path, name), chain))
 
-    def _items(self, task: _Task) -> Iterator[_Task]:
-        flat, chain = self._dereference(task.source, task.path, task.chain)
-        copy = task.target[task.key] = dict(flat)
+    def _items(self, source: Schema, target: Any, key: Any, path: Path, chain: frozenset[str]) -> None:
+        flat, chain = self._dereference(source, path, chain)
+        copy = target[key] = dict(flat)
         for keyword, value in flat.items():
             if keyword == "properties" and is_mapping(value):
-                yield from self._children(copy, value, task.path, chain)
+                self._children(copy, value, path, chain)
             elif isinstance(value, (Mapping, list, tuple)) and keyword not in DATA:
-                yield _Task("raw", value, copy, keyword, task.path, chain)
+                self.tasks.append((self._raw, value, copy, keyword, path, chain))
 
-    def _raw(self, task: _Task) -> Iterator[_Task]:
-        source, chain = task.source, task.chain
+    def _raw(self, source: Any, target: Any, key: Any, path: Path, chain: frozenset[str]) -> None:
         if is_mapping(source):
-            source, chain = self._dereference(source, task.path, chain)
+            source, chain = self._dereference(source, path, chain)
             copy: Any = dict(source)
             entries: Iterator[tuple[Any, Any]] = iter(source.items())
         else:
             copy = list(source)
             entries = iter(enumerate(source))
-        task.target[task.key] = copy
-        for key, value in entries:
-            if isinstance(value, (Mapping, list, tuple)) and key not in DATA:
-                yield _Task("raw", value, copy, key, task.path, chain)
+        target[key] = copy
+        for name, value in entries:
+            if isinstance(value, (Mapping, list, tuple)) and name not in DATA:
+                self.tasks.append((self._raw, value, copy, name, path, chain))
 
     def _flatten(self, source: object, path: Path, chain: frozenset[str]) -> tuple[Schema, frozenset[str]]:
         """One schema with one type, without references, `allOf` or unions."""
@@ -212,6 +206,15 @@ class _Simplifier:
             chosen["nullable"] = True
             self.nullable.append(where(path))
         return chosen
+
+
+_PLAIN: Final = ("string", "integer", "number", "boolean")
+_PARTS: Final = frozenset(("properties", "required", "items"))
+
+
+def _is_plain(schema: object) -> bool:
+    """Whether `schema` can stand in the copy as it is: it has one type, and no part that would have to be looked at."""
+    return schema.__class__ is dict and schema.get("type") in _PLAIN and _PARTS.isdisjoint(schema)
 
 
 def _is_settled(schema: Schema) -> bool:

@@ -112,13 +112,16 @@ class Declaration:
 
     def _join(self, pieces: list[Piece]) -> str:
         out: list[str] = []
-        stack = pieces[::-1]
+        stack = [iter(pieces)]
         while stack:
-            piece = stack.pop()
-            if isinstance(piece, str):
-                out.append(piece)
+            for piece in stack[-1]:
+                if isinstance(piece, str):
+                    out.append(piece)
+                else:
+                    stack.append(iter(self._properties(*piece)))
+                    break
             else:
-                stack.extend(reversed(self._properties(*piece)))
+                stack.pop()
         return "".join(out)
 
     def _properties(self, properties: Schema, path: Path) -> list[Piece]:

@@ -38,7 +38,9 @@ class Notation:
 
     def string(self, text: str) -> str:
         """A text between delimiters."""
-        return f"{self.delimiter}{quote(text)}{self.delimiter}"
+        if "<" in text or "\x00" in text:
+            text = quote(text)
+        return f"{self.delimiter}{text}{self.delimiter}"
 
     def value(self, value: object, *, bare_keys: bool = True) -> str:
         """A JSON value; keys are bare in calls and results, delimited in declarations."""
