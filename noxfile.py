@@ -122,6 +122,27 @@ def real(session: nox.Session) -> None:
     session.run("pytest", "tests/real", *session.posargs)
 
 
+ENGINES: dict[str, tuple[str, ...]] = {
+    "transformers": ("torch>=2.6", "transformers>=5", "accelerate", "gguf", "safetensors"),
+    "mlx-lm": ("mlx[cpu]; platform_system == 'Linux'", "mlx-lm>=0.32", "gguf", "safetensors"),
+}
+"""The parts of the session `engines`: what pip installs for each besides the project and its tests."""
+
+
+@nox.session
+@nox.parametrize("engine", [nox.param(name, id=name) for name in ENGINES])
+def engines(session: nox.Session, engine: str) -> None:
+    """A real engine with the tiny model: the engine suites and the promises; one is `nox -s "engines(mlx-lm)"`."""
+    install(session, "tests")
+    try:
+        session.install(*ENGINES[engine])
+    except nox.command.CommandFailed:
+        session.skip(f"pip finds no {engine} for this platform")
+    suites = ("test_engine_conformance.py", "test_server_failures.py")
+    session.run("pytest", *(f"tests/engines/{suite}" for suite in suites), "--engine", engine, "-rs", *session.posargs)
+    session.run("python", "benchmarks/promises.py", "40", "--engine", engine)
+
+
 @nox.session
 def training(session: nox.Session) -> None:
     """A short training run, on torch, of the tiny model's shape on exported rows."""

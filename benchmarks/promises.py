@@ -1,20 +1,22 @@
 """How often the tiny model's answers keep what requests demand, and what grammars do to its accuracy.
 
-    python benchmarks/promises.py [COUNT]
+    python benchmarks/promises.py [COUNT] [--engine NAME]
 
-For each family, in process and over llama-server's HTTP: COUNT requests (200) that require a call, that name a tool, that
-forbid calls, and that want JSON of a schema; half of them off-topic. An answer that was cut counts as broken. Then COUNT
-requests for tools that the model has seen, with values that it has not, without a grammar, bound by one where it calls
-(`strict`), and made to call (`required`): how many of the calls are right.
+For each family, in process and over llama-server's HTTP, or on an engine that `nox -s engines` installs: COUNT requests (200)
+that require a call, that name a tool, that forbid calls, and that want JSON of a schema; half of them off-topic. An answer
+that was cut, or given up, counts as broken. Then COUNT requests for tools that the model has seen, with values that it has
+not, without a grammar, bound by one where it calls (`strict`), and made to call (`required`): how many of the calls are right.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from data import Family, Source
 from gemma_tools import BaseModelBackend, create_model
 from gemma_tools.data import tiny_path
+from gemma_tools.errors import UnusableAnswer
+from support.engines import INSTALLED, opened
 from support.promises import ANSWERS, broken_answer, broken_call, choices, demands, json_format
 from support.servers.llama import llama_server
 
@@ -46,11 +50,22 @@ def over_http(name: str) -> Iterator[BaseModelBackend]:
         yield model
 
 
+@contextmanager
+def installed(engine: str, name: str) -> Iterator[BaseModelBackend]:
+    """The model on an engine that `nox -s engines` installs."""
+    with opened(engine) as where, where.make() as made, create_model(name, engine=made, **SETTINGS) as model:
+        yield model
+
+
 def forced(model: BaseModelBackend, count: int, kind: str) -> Iterator[str | None]:
     """What each answer to a forced call broke."""
     for demand in demands(count):
-        answer = model.run(demand.messages, tools=demand.tools, tool_choice=choices(demand)[kind])
-        yield broken_call(answer, demand, named=kind == "named")
+        try:
+            answer = model.run(demand.messages, tools=demand.tools, tool_choice=choices(demand)[kind])
+        except UnusableAnswer:
+            yield "given up"
+        else:
+            yield broken_call(answer, demand, named=kind == "named")
 
 
 def forbidden(model: BaseModelBackend, count: int) -> Iterator[str | None]:
@@ -63,8 +78,12 @@ def forbidden(model: BaseModelBackend, count: int) -> Iterator[str | None]:
 def structured(model: BaseModelBackend, count: int) -> Iterator[str | None]:
     """What each JSON answer broke."""
     for demand, schema in zip(demands(count), cycle(ANSWERS)):
-        answer = model.run(demand.messages, json_format(schema))
-        yield "cut" if answer.choices[0].finish_reason == "length" else broken_answer(answer, schema)
+        try:
+            answer = model.run(demand.messages, json_format(schema))
+        except UnusableAnswer:
+            yield "given up"
+        else:
+            yield "cut" if answer.choices[0].finish_reason == "length" else broken_answer(answer, schema)
 
 
 def right(model: BaseModelBackend, family: Family, count: int, *, strict: bool, choice: str) -> int:
@@ -74,8 +93,9 @@ def right(model: BaseModelBackend, family: Family, count: int, *, strict: bool, 
     for _ in range(count):
         example = source.example(family=family, mode="call", pool="known")
         tools = [{**tool, "function": {**tool["function"], "strict": strict}} for tool in example.tools]
-        message = model.run(example.messages, tools=tools, tool_choice=choice).choices[0].message
-        found += _calls(message.model_dump()) == _calls(example.reply)
+        with suppress(UnusableAnswer):
+            message = model.run(example.messages, tools=tools, tool_choice=choice).choices[0].message
+            found += _calls(message.model_dump()) == _calls(example.reply)
     return found
 
 
@@ -95,12 +115,22 @@ CHECKS: dict[str, Callable[[BaseModelBackend, int], Iterator[str | None]]] = {
 
 def main() -> None:
     """Print one line for each model."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    options = argparse.ArgumentParser(description="How often the tiny model's answers keep what requests demand.")
+    options.add_argument("count", nargs="?", type=int, default=200)
+    options.add_argument("--engine", choices=sorted(INSTALLED))
+    given = options.parse_args()
+    count = given.count
+    places: dict[str, Callable[[str], AbstractContextManager[BaseModelBackend]]] = {
+        "in process": in_process,
+        "llama-server": over_http,
+    }
+    if given.engine:
+        places = {given.engine: partial(installed, given.engine)}
     columns = [*CHECKS, "seen", "strict", "forced"]
     print(f"{f'of {count}':28}" + "".join(f"{column:>10}" for column in columns))
     broken = []
     for name, family in FAMILIES.items():
-        for label, where in (("in process", in_process), ("llama-server", over_http)):
+        for label, where in places.items():
             with where(name) as model:
                 print(f"{name + ' ' + label:28}", end="")
                 for check in CHECKS.values():

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from support.engines import BUILT_IN, INSTALLED
 
 # A busy machine is no fault: nothing is held to a time, not even the making of examples.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -15,3 +18,16 @@ def pytest_configure() -> None:
     """Listen to Ctrl-C again: a shell starts what it puts in the background with SIGINT ignored, and children inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the suites that run on all engines run on one that the tests do not install; see `support.engines`."""
+    parser.addoption("--engine", action="append", choices=sorted(INSTALLED), help="run on this engine, which is installed")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test with the argument `engine_name` each of the engines, and one with `installed_name` each of `--engine`."""
+    chosen = metafunc.config.getoption("engine") or []
+    for argument, names in (("engine_name", chosen or sorted(BUILT_IN)), ("installed_name", chosen)):
+        if argument in metafunc.fixturenames:
+            metafunc.parametrize(argument, names, scope="module")

@@ -1,0 +1,89 @@
+"""Every engine with the tiny model behind it, for the suites and the benchmark that run on all of them.
+
+`INSTALLED` are real runtimes and servers that the tests do not install: `nox -s engines` installs one and runs the suites on
+it with `--engine NAME`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from gemma_tools.data import tiny_path
+from gemma_tools.engines import Engine, create_engine
+from support.servers.llama import TINY_CONTROL, llama_server
+from support.servers.ollama import ollama_server
+from support.servers.process import Process, running
+from support.weights import tiny_safetensors
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An engine's model, or the server that has it, for as long as a test needs it."""
+
+    make: Callable[..., Engine]
+    """Makes a new engine; takes options of the engine."""
+    server: Process | None = None
+    """The real server's process."""
+
+
+@contextmanager
+def _llama_cpp(model: str) -> Iterator[Opened]:
+    yield Opened(partial(create_engine, model, threads=1))
+
+
+@contextmanager
+def _llama_server(control: bool) -> Iterator[Opened]:
+    with llama_server(TINY_CONTROL if control else tiny_path()) as url:
+        yield Opened(partial(create_engine, "llama-server", url=url))
+
+
+@contextmanager
+def _openai(control: bool) -> Iterator[Opened]:
+    with llama_server(TINY_CONTROL if control else tiny_path()) as url:
+        yield Opened(partial(create_engine, "openai", model="tiny", url=f"{url}/v1", server="llama-server"))
+
+
+@contextmanager
+def _ollama() -> Iterator[Opened]:
+    with llama_server(tiny_path()) as llama, ollama_server(llama) as url:
+        yield Opened(partial(create_engine, "ollama", model="tiny", url=url))
+
+
+@contextmanager
+def _transformers() -> Iterator[Opened]:
+    yield Opened(partial(create_engine, "transformers", model=str(tiny_safetensors()), device="cpu"))
+
+
+@contextmanager
+def _mlx_lm() -> Iterator[Opened]:
+    folder = str(tiny_safetensors())
+    command = [sys.executable, "-m", "mlx_lm", "server", "--model", folder, "--host", "127.0.0.1", "--port", "{port}"]
+    with running(command, ready="/v1/models") as server:
+        yield Opened(partial(create_engine, "mlx-lm", model=folder, url=f"{server.url}/v1"), server)
+
+
+BUILT_IN = {
+    "llama.cpp": partial(_llama_cpp, "tiny"),
+    "llama.cpp-control": partial(_llama_cpp, str(TINY_CONTROL)),
+    "llama-server": partial(_llama_server, control=False),
+    "llama-server-control": partial(_llama_server, control=True),
+    "ollama": _ollama,
+    "openai": partial(_openai, control=False),
+    "openai-control": partial(_openai, control=True),
+}
+"""The engines that the tests have at hand, all of them on llama.cpp in the end."""
+
+INSTALLED = {
+    "transformers": _transformers,
+    "mlx-lm": _mlx_lm,
+}
+"""The engines that `nox -s engines` installs."""
+
+
+def opened(name: str) -> AbstractContextManager[Opened]:
+    """The engine called `name`; its server runs while the context is open."""
+    return {**BUILT_IN, **INSTALLED}[name]()

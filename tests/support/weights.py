@@ -1,0 +1,105 @@
+"""The tiny model in the forms that other engines load, made of the GGUF file that ships with the package.
+
+The packages that it takes are those of `nox -s engines`. What was made once is kept in `build/`, under the file's checksum.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from gemma_tools.data import tiny_path
+from gemma_tools.gguf import read_header
+from support.real import as_tokenizer_json
+
+_TENSORS = {
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "attn_norm": "input_layernorm",
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+    "token_embd": "model.embed_tokens",
+    "output_norm": "model.norm",
+}
+"""What llama.cpp calls the tensors, and what transformers does."""
+
+
+def tiny_safetensors() -> Path:
+    """The folder of the tiny model for transformers, vLLM and mlx-lm."""
+    folder = _folder("safetensors")
+    if not (folder / "tokenizer_config.json").exists():
+        rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        _write_weights(folder / "model.safetensors")
+        _write_configuration(folder)
+    return folder
+
+
+def _folder(form: str) -> Path:
+    checksum = zlib.crc32(tiny_path().read_bytes())
+    return Path(__file__).parents[2] / "build" / f"tiny-{checksum:08x}" / form
+
+
+def _write_weights(path: Path) -> None:
+    import gguf
+    from safetensors.numpy import save_file
+
+    tensors = {}
+    for tensor in gguf.GGUFReader(tiny_path()).tensors:
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        *layer, name, _ = tensor.name.split(".")
+        where = f"model.layers.{layer[1]}." if layer else ""
+        # llama.cpp adds the 1 to the norms that transformers adds when it runs.
+        tensors[f"{where}{_TENSORS[name]}.weight"] = values if values.ndim > 1 else values - 1
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _write_configuration(folder: Path) -> None:
+    header = read_header(tiny_path())
+    ends = {name: header[f"tokenizer.ggml.{name}_token_id"] for name in ("bos", "eos", "eot", "padding")}
+    tokens = {"bos_token_id": ends["bos"], "eos_token_id": [ends["eos"], ends["eot"]], "pad_token_id": ends["padding"]}
+    layers = header["gemma3.block_count"]
+    config = {
+        "architectures": ["Gemma3ForCausalLM"],
+        "model_type": "gemma3_text",
+        "dtype": "float32",
+        "vocab_size": len(header["tokenizer.ggml.tokens"]),
+        "hidden_size": header["gemma3.embedding_length"],
+        "intermediate_size": header["gemma3.feed_forward_length"],
+        "num_hidden_layers": layers,
+        "num_attention_heads": header["gemma3.attention.head_count"],
+        "num_key_value_heads": header["gemma3.attention.head_count_kv"],
+        "head_dim": header["gemma3.attention.key_length"],
+        "query_pre_attn_scalar": header["gemma3.attention.key_length"],
+        "max_position_embeddings": header["gemma3.context_length"],
+        "sliding_window": header["gemma3.attention.sliding_window"],
+        "layer_types": ["sliding_attention"] * layers,
+        "rope_parameters": {
+            "full_attention": {"rope_type": "default", "rope_theta": header["gemma3.rope.freq_base"]},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        },
+        "rms_norm_eps": header["gemma3.attention.layer_norm_rms_epsilon"],
+        "hidden_activation": "gelu_pytorch_tanh",
+        "tie_word_embeddings": True,
+        **tokens,
+    }
+    names = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    _write(folder / "config.json", config)
+    _write(folder / "generation_config.json", tokens)
+    (folder / "tokenizer.json").write_bytes(as_tokenizer_json(tiny_path()).read_bytes())
+    _write(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names})
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
