@@ -24,6 +24,8 @@ LAYERS = [
     {"completion", "tokens", "testing"},
     {"backends"},
     {"openai_api"},
+    {"anthropic_api"},
+    {"routes"},
     {"bench", "integrations", "tools", "transport"},
     {"server"},
     {"cli"},

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from gemma_tools.engines import register_engine
     from gemma_tools.errors import GemmaToolsError, InvalidRequest
     from gemma_tools.formats import get_format, register_format
-    from gemma_tools.transport import GemmaTransport, async_openai_client, openai_client
+    from gemma_tools.transport import (
+        GemmaTransport,
+        anthropic_client,
+        async_anthropic_client,
+        async_openai_client,
+        openai_client,
+    )
 
 __version__ = "0.1.0"
 
@@ -34,6 +40,8 @@ __all__ = [
     "GemmaTransport",
     "InvalidRequest",
     "__version__",
+    "anthropic_client",
+    "async_anthropic_client",
     "async_openai_client",
     "create_model",
     "get_format",
@@ -54,6 +62,8 @@ _HOMES = {
     "GemmaToolsError": "errors",
     "GemmaTransport": "transport",
     "InvalidRequest": "errors",
+    "anthropic_client": "transport",
+    "async_anthropic_client": "transport",
     "async_openai_client": "transport",
     "create_model": "backends",
     "get_format": "formats",

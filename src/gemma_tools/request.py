@@ -137,3 +137,5 @@ class ChatRequest:
     """What `chat_template_kwargs` says."""
     legacy_functions: bool = False
     """The request has `functions`, so that the answer has `function_call`."""
+    warnings: tuple[str, ...] = ()
+    """What of the request was left out before it came here: the `losses` of its completion tell it."""

@@ -1,7 +1,8 @@
-"""The OpenAI SDK answered in process: real SDK clients whose HTTP requests never leave the interpreter.
+"""The SDKs of OpenAI and Anthropic answered in process: real clients whose HTTP requests never leave the interpreter.
 
-`GemmaTransport` serves `httpx` (openai 2.x) and `httpx2` (openai 3.x) alike. Neither looks at the class of a transport, but
-both insist on streams of their own, so everything in a response is made by the package that the request came from.
+`GemmaTransport` serves `httpx` (openai 2.x) and `httpx2` (openai 3.x, anthropic) alike. Neither looks at the class of a
+transport, but both insist on streams of their own, so everything in a response is made by the package that the request came
+from.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from gemma_tools.backends import create_model
 from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.engines.base import Cancellation
-from gemma_tools.openai_api import ApiRequest, ApiResponse, ahandle, handle
+from gemma_tools.errors import MissingDependency
+from gemma_tools.openai_api.wire import ApiRequest, ApiResponse
+from gemma_tools.routes import ahandle, handle
 
 if TYPE_CHECKING:
+    import anthropic
     import openai
 
 Model: TypeAlias = str | BaseModelBackend
@@ -31,6 +35,7 @@ BASE_URL = "http://gemma-tools.invalid/v1"
 """Where the SDK believes its requests go. No host can have this name (RFC 2606), so nothing reaches a network by mistake."""
 
 _OPTIONS: Mapping[str, Any] = {"base_url": BASE_URL, "api_key": "in-process", "max_retries": 0}
+_ANTHROPIC_OPTIONS: Mapping[str, Any] = {**_OPTIONS, "base_url": BASE_URL.removesuffix("/v1")}
 
 
 def openai_client(models: Model | Mapping[str, Model], **options: Any) -> openai.OpenAI:
@@ -57,11 +62,40 @@ def async_openai_client(models: Model | Mapping[str, Model], **options: Any) -> 
     return openai.AsyncOpenAI(http_client=http_client, **{**_OPTIONS, **options})
 
 
+def anthropic_client(models: Model | Mapping[str, Model], **options: Any) -> anthropic.Anthropic:
+    """`openai_client` with Anthropic's SDK: `client.messages.create(...)`, streams and the tool runner.
+
+    Raises:
+        MissingDependency: the package anthropic is not installed.
+        UnknownName: a name that `create_model` does not know.
+    """
+    sdk = _anthropic()
+    http_client: Any = sdk.DefaultHttpxClient(transport=_transport(models))
+    client: anthropic.Anthropic = sdk.Anthropic(http_client=http_client, **{**_ANTHROPIC_OPTIONS, **options})
+    return client
+
+
+def async_anthropic_client(models: Model | Mapping[str, Model], **options: Any) -> anthropic.AsyncAnthropic:
+    """`anthropic_client` for asyncio."""
+    sdk = _anthropic()
+    http_client: Any = sdk.DefaultAsyncHttpxClient(transport=_transport(models))
+    client: anthropic.AsyncAnthropic = sdk.AsyncAnthropic(http_client=http_client, **{**_ANTHROPIC_OPTIONS, **options})
+    return client
+
+
+def _anthropic() -> Any:
+    try:
+        import anthropic
+    except ImportError:
+        raise MissingDependency("anthropic", "anthropic", "a client of Anthropic's kind") from None
+    return anthropic
+
+
 class GemmaTransport:
     """A transport for `Client` and `AsyncClient` of httpx and httpx2, answered by models in this process.
 
     The caller's read timeout bounds each wait: for a whole answer, and for each piece of a stream. Leaving a stream early
-    stops the engine. Paths are OpenAI's, whatever the host: `/v1/chat/completions`, `/v1/responses`, `/v1/models`.
+    stops the engine. Paths are those of `gemma_tools.routes`, whatever the host.
     """
 
     def __init__(self, models: Model | Mapping[str, Model]) -> None:

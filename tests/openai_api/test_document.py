@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gemma_tools.openai_api import ApiRequest, handle
 from gemma_tools.openai_api.responses_input import ACCEPTED, HONOURED
+from gemma_tools.openai_api.wire import ApiRequest
 from gemma_tools.policy import FIELD_POLICY
+from gemma_tools.routes import POSTS, handle
 from support.serving import CALL, QUESTION, WEATHER, scripted
 
 jsonschema_rs = pytest.importorskip("jsonschema_rs")
@@ -45,6 +47,13 @@ def test_every_path_is_answered() -> None:
         for method in operations:
             request = ApiRequest(method.upper(), path.replace("{model}", "m"), json.dumps(asked(input="hi")).encode())
             assert handle(request, {"m": scripted(CALL)}).status in (200, 400)  # no 404, and no 405
+
+
+def test_every_path_is_told() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "server.md").read_text(encoding="utf-8")
+    for path in POSTS:
+        assert {path, f"/v1{path}"} & DOCUMENT["paths"].keys(), path
+        assert re.search(rf"`(POST )?(/v1)?{path}`", page), path
 
 
 def test_the_fields_of_requests_are_those_of_the_policy() -> None:

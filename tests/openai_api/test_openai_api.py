@@ -19,7 +19,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from gemma_tools import FunctionGemmaModel
 from gemma_tools import errors as e
 from gemma_tools.jsontext import read_json
-from gemma_tools.openai_api import ApiRequest, ApiResponse, ahandle, handle
+from gemma_tools.openai_api.wire import ApiRequest, ApiResponse
+from gemma_tools.routes import ahandle, handle
 from gemma_tools.testing import Script
 from support.serving import CALL, QUESTION, WEATHER, EndlessEngine, scripted, thinker
 

@@ -10,8 +10,9 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.openai_api import ApiRequest, handle
 from gemma_tools.openai_api.responses_input import ACCEPTED, HONOURED, REFUSED, to_chat
+from gemma_tools.openai_api.wire import ApiRequest
+from gemma_tools.routes import handle
 from gemma_tools.testing import Script
 from support.serving import CALL, WEATHER, scripted, thinker
 

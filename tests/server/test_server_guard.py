@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from gemma_tools.openai_api import Refused
+from gemma_tools.openai_api.errors import Refused
 from gemma_tools.server.limits import RateLimiter
 from support.serving import QUESTION, scripted, serving
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
     from pydantic import BaseModel
 
+    from gemma_tools.prompt import Prompt
     from gemma_tools.tokens import BaseTokenCounter
 
     RawFormat: TypeAlias = type[BaseModel] | Mapping[str, Any] | None
@@ -187,6 +188,14 @@ class BaseModelBackend(ABC):
     async def arespond(self, request: ChatRequest, *, cancel: Cancellation | None = None) -> AsyncResponse:
         """`respond`, awaited: a completion, or an asynchronous generator of chunks."""
         return await self._arun(request, cancel or Cancellation())
+
+    def prompt(self, request: ChatRequest) -> Prompt:
+        """The prompt that `request` makes, as the model would read it. Nothing is generated.
+
+        Raises:
+            InvalidRequest: the request cannot be honoured, or this backend makes no prompts of its own.
+        """
+        raise InvalidRequest("this model shows no prompt", param="model", code="unsupported_value")
 
     @property
     def stream(self) -> bool:

@@ -176,18 +176,29 @@ class GemmaBackend(BaseModelBackend):
     def _thinks(self, request: ChatRequest) -> bool:
         return bool(request.enable_thinking)
 
-    def _plan(self, request: ChatRequest, *, thinking: bool) -> Plan:
+    def prompt(self, request: ChatRequest) -> Prompt:
+        """The prompt that `request` makes, as the model would read it; with `fit`, of what is left of the conversation.
+
+        Raises:
+            InvalidRequest: the request cannot be honoured.
+        """
+        return self._plan_of(request, thinking=self._thinks(request)).prompt
+
+    def _plan_of(self, request: ChatRequest, *, thinking: bool) -> Plan:
         def planned(messages: Sequence[Message]) -> Plan:
             asked = replace(request, messages=tuple(messages))
             return make_plan(asked, self.format, self.engine.capabilities, thinking=thinking, on_invalid=self._on_invalid)
 
-        plan = self._fitted(planned, request) if self.config.fit else planned(request.messages)
+        return self._fitted(planned, request) if self.config.fit else planned(request.messages)
+
+    def _plan(self, request: ChatRequest, *, thinking: bool) -> Plan:
+        plan = self._plan_of(request, thinking=thinking)
         counter = self.token_counter
         # A token is at least a byte, so that most prompts need not be counted. An estimate refuses nothing.
         if counter.exact and self._context is not None and len(plan.prompt.text.encode(errors="replace")) >= self._context:
             refuse_too_long(plan.prompt, counter, self.engine)
         prompt = self._with_media(plan.prompt) if plan.prompt.media else plan.prompt
-        return replace(plan, prompt=prompt, losses=self.warnings + plan.losses)
+        return replace(plan, prompt=prompt, losses=self.warnings + request.warnings + plan.losses)
 
     def _fitted(self, planned: Callable[[Sequence[Message]], Plan], request: ChatRequest) -> Plan:
         context = self.token_limit

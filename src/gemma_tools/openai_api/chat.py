@@ -10,8 +10,8 @@ from typing import Any
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gemma_tools.engines.base import Cancellation
-from gemma_tools.openai_api.errors import refuse
-from gemma_tools.openai_api.wire import DONE, STREAM_HEADERS, ApiResponse, Body, Facts, Responder, dump, error_frame, event
+from gemma_tools.openai_api.errors import failure_of, refuse
+from gemma_tools.openai_api.wire import DONE, STREAM_HEADERS, ApiResponse, Body, Facts, Responder, dump, event
 from gemma_tools.request import ChatRequest
 from gemma_tools.validation import parse_request
 
@@ -84,6 +84,8 @@ def _events(chunks: Chunks, request: ChatRequest, facts: Facts) -> Generator[byt
                 if chunk.choices or request.include_usage:
                     yield event(chunk.model_dump(exclude_unset=True))
         except Exception as error:
-            yield error_frame(error, facts)
+            failure = failure_of(error)
+            facts.error = failure.code
+            yield event({"error": failure.error})
         else:
             yield DONE

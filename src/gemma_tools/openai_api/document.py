@@ -84,6 +84,9 @@ def document() -> dict[str, Any]:
         return {"summary": summary, **body, **more, "responses": answers}
 
     completion = content("application/json", ChatCompletion) | content("text/event-stream", ChatCompletionChunk)
+    message = {"application/json": {"schema": {"type": "object", "description": "Anthropic's Message object"}}}
+    counted = {"application/json": {"schema": {"type": "object", "properties": {"input_tokens": {"type": "integer"}}}}}
+    told = {"application/json": {"schema": {"type": "object"}}}
     response = {"application/json": {"schema": {"type": "object", "description": "OpenAI's Response object"}}}
     name = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
     return {
@@ -96,6 +99,13 @@ def document() -> dict[str, Any]:
         "paths": {
             "/v1/chat/completions": {"post": operation("Answer a conversation", completion, chat)},
             "/v1/responses": {"post": operation("Answer a conversation, in the shape of Responses", response, responses)},
+            "/v1/chat/completions/input_tokens": {"post": operation("Count the tokens of a chat request", counted, chat)},
+            "/v1/responses/input_tokens": {"post": operation("Count the tokens of a Responses request", counted, responses)},
+            "/v1/messages": {"post": operation("Answer a conversation, as Anthropic's Messages API does", message)},
+            "/v1/messages/count_tokens": {"post": operation("Count the tokens of a Messages request", counted)},
+            "/apply-template": {"post": operation("Show the prompt of a chat request", told, chat)},
+            "/tokenize": {"post": operation("The token ids of a text", told)},
+            "/detokenize": {"post": operation("The text of token ids", told)},
             "/v1/models": {"get": operation("List the models", content("application/json", ModelList))},
             "/v1/models/{model}": {"get": operation("Look up a model", content("application/json", Model), parameters=[name])},
         },

@@ -19,14 +19,14 @@ Json = dict[str, Any]
 
 
 class ResponseWriter:
-    """Writes one response. `start`, `feed` and `finish` give the events; `response` is the object so far.
+    """Writes one response. `start`, `feed` and `finish` give the events; `answer` is the object so far.
 
     Only one output item is open at a time: a delta of another kind, or of another call, closes it.
     """
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         text = dict(body.get("text") or {})
-        self.response: Json = {
+        self.answer: Json = {
             "id": _id("resp"),
             "object": "response",
             "created_at": int(time.time()),
@@ -69,25 +69,25 @@ class ResponseWriter:
         for position, call in enumerate(delta.get("tool_calls") or ()):
             yield from self._call_delta(call.get("index", position), call)
         if problems := delta.get("problems"):
-            self.response["problems"] = problems
+            self.answer["problems"] = problems
 
     def add(self, beyond: Mapping[str, Any] | None) -> None:
         """Take over what a chat completion, or a chunk of one, says `beyond` OpenAI's fields: its `losses`."""
-        self.response |= beyond or {}
+        self.answer |= beyond or {}
 
     def finish(self, finish_reason: str | None, usage: CompletionUsage | None) -> Iterator[Json]:
         """The events that end the response."""
         cut = finish_reason == "length"
         yield from self._close(cut)
-        self.response["status"] = "incomplete" if cut else "completed"
-        self.response["incomplete_details"] = {"reason": "max_output_tokens"} if cut else None
-        self.response["usage"] = usage and _usage(usage)
-        yield self._event(f"response.{self.response['status']}", response=self._snapshot())
+        self.answer["status"] = "incomplete" if cut else "completed"
+        self.answer["incomplete_details"] = {"reason": "max_output_tokens"} if cut else None
+        self.answer["usage"] = usage and _usage(usage)
+        yield self._event(f"response.{self.answer['status']}", response=self._snapshot())
 
     def fail(self, failure: Failure) -> Iterator[Json]:
         """The events that end a response which failed on its way. The last one is the error itself."""
-        self.response["status"] = "failed"
-        self.response["error"] = {"code": "server_error", "message": failure.message}
+        self.answer["status"] = "failed"
+        self.answer["error"] = {"code": "server_error", "message": failure.message}
         yield self._event("response.failed", response=self._snapshot())
         yield self._event("error", error=failure.error, code=failure.code, message=failure.message, param=failure.param)
 
@@ -97,7 +97,7 @@ class ResponseWriter:
         return event
 
     def _snapshot(self) -> Json:
-        return {**self.response, "output": list(self.response["output"])}
+        return {**self.answer, "output": list(self.answer["output"])}
 
     def _text(self, kind: str, text: str) -> Iterator[Json]:
         if self._item is None or self._item["type"] != kind:
@@ -118,7 +118,7 @@ class ResponseWriter:
     def _open(self, item: Json, call: int | None) -> Iterator[Json]:
         yield from self._close(cut=False)
         self._item, self._call, self._pieces = item, call, []
-        yield self._event("response.output_item.added", output_index=len(self.response["output"]), item=item)
+        yield self._event("response.output_item.added", output_index=len(self.answer["output"]), item=item)
 
     def _close(self, cut: bool) -> Iterator[Json]:
         item = self._item
@@ -139,13 +139,13 @@ class ResponseWriter:
             yield self._event("response.content_part.done", **self._place(part=part))
             filled = {"content": [part]}
         done = {**item, **filled, "status": "completed" if complete else "incomplete"}
-        yield self._event("response.output_item.done", output_index=len(self.response["output"]), item=done)
-        self.response["output"].append(done)
+        yield self._event("response.output_item.done", output_index=len(self.answer["output"]), item=done)
+        self.answer["output"].append(done)
         self._item = self._call = None
 
     def _item_place(self, **fields: Any) -> Json:
         assert self._item is not None
-        return {"item_id": self._item["id"], "output_index": len(self.response["output"]), **fields}
+        return {"item_id": self._item["id"], "output_index": len(self.answer["output"]), **fields}
 
     def _place(self, **fields: Any) -> Json:
         return self._item_place(content_index=0, **fields)

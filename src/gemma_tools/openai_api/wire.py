@@ -11,8 +11,10 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.jsontext import read_json, to_json
-from gemma_tools.openai_api.errors import failure_of, refuse
+from gemma_tools.openai_api.errors import refuse
+from gemma_tools.prompt import Prompt
 from gemma_tools.request import ChatRequest
+from gemma_tools.tokens import BaseTokenCounter
 
 JSON_HEADERS: Mapping[str, str] = {"content-type": "application/json"}
 STREAM_HEADERS: Mapping[str, str] = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store"}
@@ -33,7 +35,13 @@ class Responder(Protocol):
         self, request: ChatRequest, *, cancel: Cancellation | None = None
     ) -> ChatCompletion | Iterator[ChatCompletionChunk]:
         """Answer `request`: a completion, or its chunks when `request.stream` is set."""
-        ...
+
+    def prompt(self, request: ChatRequest) -> Prompt:
+        """The prompt that `request` makes. Nothing is generated."""
+
+    @property
+    def token_counter(self) -> BaseTokenCounter:
+        """What counts tokens for this model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +103,6 @@ def event(value: Any, name: str | None = None) -> bytes:
 
 
 DONE = b"data: [DONE]\n\n"
-
-
-def error_frame(error: BaseException, facts: Facts) -> bytes:
-    """The event that ends a stream with `error`."""
-    failure = failure_of(error)
-    facts.error = failure.code
-    return event({"error": failure.error})
-
-
-def error_response(error: BaseException, facts: Facts | None = None) -> ApiResponse[bytes]:
-    """The answer that tells of `error`."""
-    failure = failure_of(error)
-    facts = facts or Facts()
-    facts.error = failure.code
-    return ApiResponse(failure.status, dump({"error": failure.error}), {**JSON_HEADERS, **failure.headers}, facts)
 
 
 def load(body: bytes) -> dict[str, Any]:

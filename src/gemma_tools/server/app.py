@@ -10,8 +10,9 @@ from typing import Any
 
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import EngineTimeout, MissingDependency
-from gemma_tools.openai_api import ApiRequest, Models, Refused, ahandle, error_frame, error_response, refuse
-from gemma_tools.openai_api.wire import ApiResponse, AsyncBody, dump
+from gemma_tools.openai_api.errors import Refused, refuse
+from gemma_tools.openai_api.wire import ApiRequest, ApiResponse, AsyncBody, dump
+from gemma_tools.routes import Models, ahandle, error_frame, error_response
 from gemma_tools.server.guard import Guard
 from gemma_tools.server.limits import Gate, RateLimiter
 from gemma_tools.server.log import Entry
@@ -26,6 +27,8 @@ try:
 except ImportError:
     raise MissingDependency("starlette", "server", "the server") from None
 
+HEALTH = ("/health", "/v1/health")
+"""Where anybody may ask whether this server runs."""
 _PARTING_SECONDS = 5
 """For telling a caller that its time is up; one that does not read is not waited for any longer."""
 
@@ -68,7 +71,7 @@ class Api:
             await self._attend(ApiRequest(request.method, request.url.path, body), receive, entry, outlet)
         except Refused as refused:
             entry.outcome = "refused"
-            await outlet.send(error_response(refused, entry.facts))
+            await outlet.send(error_response(refused, entry.path, entry.facts))
         except ClientDisconnect:
             entry.outcome = "gone"
         finally:
@@ -78,7 +81,7 @@ class Api:
     async def _let_in(self, request: Request, entry: Entry) -> bytes:
         """Check the head, then read the body. Refused before anything of the body is read, where the head is enough."""
         self._guard.check_caller(request.headers)
-        if request.url.path != "/health":
+        if request.url.path not in HEALTH:
             try:
                 entry.caller = self._guard.check_key(request.headers) or entry.caller
             finally:
@@ -127,7 +130,7 @@ class Api:
                     await outlet.fail(EngineTimeout(f"no answer within {self._settings.timeout:g} seconds"))
 
     async def _answer(self, request: ApiRequest, entry: Entry, outlet: Outlet, cancel: Cancellation) -> None:
-        if request.path == "/health":
+        if request.path in HEALTH:
             return await outlet.send(ApiResponse(200, dump({"status": "ok"})))
         if self._settings.log_content:
             entry.request = request.body.decode(errors="replace")
@@ -160,8 +163,8 @@ class Outlet:
     async def fail(self, error: Exception) -> None:
         """End with `error`: as the response, or as the last event of the stream that has begun."""
         if self._entry.status is None:
-            return await self.send(error_response(error, self._entry.facts))
-        await self._piece(error_frame(error, self._entry.facts), last=True)
+            return await self.send(error_response(error, self._entry.path, self._entry.facts))
+        await self._piece(error_frame(error, self._entry.path, self._entry.facts), last=True)
 
     async def _begin(self, response: ApiResponse[Any]) -> None:
         self._entry.status = response.status

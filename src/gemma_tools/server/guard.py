@@ -12,7 +12,7 @@ import hmac
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from gemma_tools.openai_api import refuse
+from gemma_tools.openai_api.errors import refuse
 from gemma_tools.server.settings import Settings
 
 Headers = Mapping[str, str]
@@ -44,6 +44,8 @@ class Guard:
         if not self._keys:
             return None
         scheme, _, key = headers.get("authorization", "").partition(" ")
+        if "x-api-key" in headers:  # as Anthropic's clients send it
+            scheme, key = "bearer", headers["x-api-key"]
         given = _digest(key.strip().encode("latin-1"))  # which is how the bytes of a header became text
         # All keys are compared, each in constant time, so that time tells neither which one came near nor how near.
         known = sum([hmac.compare_digest(given, key) for key in self._keys])

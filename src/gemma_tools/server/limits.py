@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 
-from gemma_tools.openai_api import refuse
+from gemma_tools.openai_api.errors import refuse
 
 _FIRST_SWEEP = 10_000
 

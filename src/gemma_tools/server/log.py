@@ -11,7 +11,7 @@ from time import monotonic, time
 from typing import Any
 from uuid import uuid4
 
-from gemma_tools.openai_api import Facts
+from gemma_tools.openai_api.wire import Facts
 
 access = logging.getLogger("gemma_tools.server.access")
 

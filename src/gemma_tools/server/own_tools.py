@@ -13,7 +13,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from gemma_tools.completion import Accumulator, with_delta, with_usage
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.openai_api import Responder
+from gemma_tools.openai_api.wire import Responder
 from gemma_tools.request import ChatRequest, ToolChoice
 from gemma_tools.server.settings import Settings
 from gemma_tools.tools import Ask, Run, ToolBox, Transcript, rounds, run_calls
@@ -43,14 +43,19 @@ def own_tools(settings: Settings) -> ToolBox:
     return ToolBox(box)
 
 
+def with_own_tools(box: ToolBox, request: ChatRequest) -> ChatRequest:
+    """`request` with the tools of `box` offered before its own. Where a name is in both, the server's tool counts."""
+    theirs = (tool for tool in request.tools if tool.name not in box)
+    return replace(request, tools=(*validate_tools(box.schemas()), *theirs))
+
+
 def respond_with(
     box: ToolBox, model: Responder, request: ChatRequest, cancel: Cancellation
 ) -> ChatCompletion | Iterator[ChatCompletionChunk]:
     """Answer `request` as `model` would, with the tools of `box` offered beside the request's own, and run.
 
     The text of all rounds is one answer, or that of the last round where the answer must be JSON. Calls of the request's own
-    tools go to the caller; a reply that holds one ends the loop, and none of its calls is run. Where a name is in both, the
-    server's tool counts.
+    tools go to the caller; a reply that holds one ends the loop, and none of its calls is run.
     """
     if request.n > 1:
         raise InvalidRequest("a server that runs tools gives one answer", param="n", code="unsupported_value")
@@ -62,13 +67,7 @@ def _converse(
     box: ToolBox, model: Responder, request: ChatRequest, cancel: Cancellation
 ) -> Generator[ChatCompletionChunk, None, None]:
     theirs = [tool for tool in request.tools if tool.name not in box]
-    asked = replace(
-        request,
-        tools=(*validate_tools(box.schemas()), *theirs),
-        stream=True,
-        include_usage=True,
-        legacy_functions=False,
-    )
+    asked = replace(with_own_tools(box, request), stream=True, include_usage=True, legacy_functions=False)
     steps = rounds((), ToolBox([box, *({"type": "function", "function": tool.function} for tool in theirs)]))
     wanted = request.response_format
     relay = _Relay(last_only=wanted is not None and wanted.type != "text")

@@ -14,10 +14,12 @@ from gemma_tools.backends import check_name, create_model
 from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.openai_api import Responder
+from gemma_tools.openai_api.wire import Responder
+from gemma_tools.prompt import Prompt
 from gemma_tools.request import ChatRequest, Message
-from gemma_tools.server.own_tools import own_tools, respond_with
+from gemma_tools.server.own_tools import own_tools, respond_with, with_own_tools
 from gemma_tools.server.settings import ModelSettings, Settings
+from gemma_tools.tokens import BaseTokenCounter
 from gemma_tools.tools import ToolBox
 
 
@@ -82,6 +84,18 @@ class Served:
         if self._box and request.tool_choice.mode != "none":
             return respond_with(self._box, self._model, request, cancel or Cancellation())
         return self._model.respond(request, cancel=cancel)
+
+    def prompt(self, request: ChatRequest) -> Prompt:
+        """The prompt that `request` makes here, with the server's own tools."""
+        request = self._filled(request)
+        if self._box and request.tool_choice.mode != "none":
+            request = with_own_tools(self._box, request)
+        return self._model.prompt(request)
+
+    @property
+    def token_counter(self) -> BaseTokenCounter:
+        """What counts tokens for this model."""
+        return self._model.token_counter
 
     def _filled(self, request: ChatRequest) -> ChatRequest:
         sampling = {name: value for name, value in self._settings.sampling if getattr(request, name) is None}

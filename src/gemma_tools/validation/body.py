@@ -24,8 +24,10 @@ from gemma_tools.validation.values import (
 )
 
 
-def parse_request(body: Mapping[str, Any]) -> ChatRequest:
+def parse_request(body: Mapping[str, Any], *, warnings: tuple[str, ...] = ()) -> ChatRequest:
     """Validate the body of a chat completion request. A field that is null counts as absent.
+
+    `warnings` tell what had to be left out to make the body: they go into the completion.
 
     Raises:
         InvalidRequest: `param` is the field, and the place in it.
@@ -67,6 +69,7 @@ def parse_request(body: Mapping[str, Any]) -> ChatRequest:
         enable_thinking=_thinking(template, get("reasoning_effort")),
         preserve_thinking=check_flag(template.get("preserve_thinking"), "chat_template_kwargs.preserve_thinking") or False,
         legacy_functions=get("functions") is not None,
+        warnings=warnings,
     )
 
 

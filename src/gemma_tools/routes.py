@@ -1,0 +1,130 @@
+"""The HTTP API as a plain function: one request in, one response out, no socket.
+
+`handle` is all there is to it. The in-process transport calls it for an SDK client, the server for its callers, so both give
+the same answers. It blocks while the model works; `ahandle` runs the same function in a worker thread.
+
+Every path is here. Each is also answered without its `/v1`, and HEAD where there is GET.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from typing import Any, Final, TypeAlias, cast
+
+from gemma_tools.anthropic_api import messages
+from gemma_tools.anthropic_api.errors import error_body as anthropic_error
+from gemma_tools.engines.base import Cancellation
+from gemma_tools.engines.drive import adrive
+from gemma_tools.openai_api import chat, models, prompts, responses
+from gemma_tools.openai_api.errors import Failure, failure_of, refuse
+from gemma_tools.openai_api.wire import (
+    JSON_HEADERS,
+    ApiRequest,
+    ApiResponse,
+    AsyncBody,
+    Body,
+    Facts,
+    Responder,
+    dump,
+    event,
+    load,
+)
+
+Models: TypeAlias = Mapping[str, Responder]
+"""What answers, by the names that requests give. A value may be made when it is first asked for."""
+
+Post: TypeAlias = Callable[[Mapping[str, Any], Models, Facts, Cancellation | None], ApiResponse[Body]]
+
+POSTS: Final[Mapping[str, Post]] = {
+    "/chat/completions": chat.answer,
+    "/chat/completions/input_tokens": prompts.count_chat,
+    "/responses": responses.answer,
+    "/responses/input_tokens": prompts.count_responses,
+    "/messages": messages.answer,
+    "/messages/count_tokens": messages.count,
+    "/tokenize": prompts.tokenize,
+    "/detokenize": prompts.detokenize,
+    "/apply-template": prompts.apply_template,
+}
+"""What is answered to POST, by its path after `/v1`."""
+
+
+def handle(request: ApiRequest, served: Models, *, cancel: Cancellation | None = None) -> ApiResponse[Body]:
+    """Answer `request` with the models in `served`. Every fault becomes an error body; nothing is raised.
+
+    A fault after a stream has begun becomes its last event. Cancelling ends the generation from another thread.
+    """
+    facts = Facts()
+    try:
+        return _route(request, served, facts, cancel)
+    except Exception as error:
+        return error_response(error, request.path, facts)
+
+
+async def ahandle(request: ApiRequest, served: Models, *, cancel: Cancellation | None = None) -> ApiResponse[AsyncBody]:
+    """`handle` in a thread of its own, which goes on to make the stream if there is one."""
+
+    def work(cancel: Cancellation) -> Iterator[ApiResponse[Body] | bytes]:
+        response = handle(request, served, cancel=cancel)
+        yield response
+        if not isinstance(response.body, bytes):
+            yield from response.body
+
+    items = adrive(work, cancel)
+    response = cast(ApiResponse[Body], await anext(items))
+    body: AsyncBody = cast(AsyncGenerator[bytes, None], items)
+    if isinstance(response.body, bytes):
+        await items.aclose()
+        body = response.body
+    return ApiResponse(response.status, body, response.headers, response.facts)
+
+
+def error_response(error: BaseException, path: str, facts: Facts | None = None) -> ApiResponse[bytes]:
+    """The answer that tells of `error`, in the shape of the API that `path` belongs to."""
+    failure = failure_of(error)
+    facts = facts or Facts()
+    facts.error = failure.code
+    return ApiResponse(failure.status, dump(_body(failure, path)), {**JSON_HEADERS, **failure.headers}, facts)
+
+
+def error_frame(error: BaseException, path: str, facts: Facts) -> bytes:
+    """The event that ends a stream with `error`."""
+    failure = failure_of(error)
+    facts.error = failure.code
+    body = _body(failure, path)
+    return event(body, body.get("type"))
+
+
+def _body(failure: Failure, path: str) -> dict[str, Any]:
+    return anthropic_error(failure) if _place(path).startswith("/messages") else {"error": failure.error}
+
+
+def _place(path: str) -> str:
+    """A path without `/v1` and without a slash at its end."""
+    return path.removeprefix("/v1").rstrip("/")
+
+
+def _route(request: ApiRequest, served: Models, facts: Facts, cancel: Cancellation | None) -> ApiResponse[Body]:
+    place = _place(request.path)
+    if post := POSTS.get(place):
+        _allow(("POST",), request)
+        return post(load(request.body), served, facts, cancel)
+    if place == "/openapi.json":
+        _allow(("GET", "HEAD"), request)
+        from gemma_tools.openai_api.document import document  # takes a moment to import, and is seldom asked for
+
+        return ApiResponse(200, dump(document()), facts=facts)
+    if place == "/models":
+        _allow(("GET", "HEAD"), request)
+        return ApiResponse(200, dump(models.listing(served)), facts=facts)
+    if place.startswith("/models/"):
+        _allow(("GET", "HEAD"), request)
+        name = chat.known(served, place.removeprefix("/models/"))
+        return ApiResponse(200, dump(models.card(name)), facts=facts)
+    raise refuse(404, f"there is nothing at {request.path}", code="not_found")
+
+
+def _allow(methods: tuple[str, ...], request: ApiRequest) -> None:
+    if request.method not in methods:
+        allowed = ", ".join(methods)
+        raise refuse(405, f"{request.path} takes {allowed} only", code="method_not_allowed", headers={"allow": allowed})
