@@ -108,7 +108,7 @@ def test_no_connection_is_used_twice(wire: Wire) -> None:
 
 @pytest.mark.parametrize("whole", [True, False], ids=["read to the end", "left at the first piece"])
 def test_connections_are_given_back(wire: Wire, whole: bool) -> None:
-    """httpx opens a hundred at once; with one lost by each answer, the next would wait for ever."""
+    """Some clients open a hundred at once; with one lost by each answer, the next would wait for ever."""
     good = chunked(wire.piece("a"), wire.last, kind=wire.kind)
     first = [[TOKENIZED]] if wire.asks_first else []
     with Faulty(*first, [good]) as server, wire.make(server.url, max_retries=0, timeout=30) as engine:
@@ -213,7 +213,8 @@ def test_a_chunk_has_no_length(wire: Wire) -> None:
     begun = chunked(wire.piece("half"), kind=wire.kind, end=False)
     pieces, error, _ = ask(wire, [begun + b"zz\r\n"])
     assert pieces == ["half"]
-    assert isinstance(error, EngineProtocolError)
+    # The standard library's client does not tell this from a connection that broke.
+    assert isinstance(error, EngineUnavailable if wire.asks_first else EngineProtocolError)
 
 
 def test_the_body_is_shorter_than_was_said(wire: Wire) -> None:

@@ -37,7 +37,7 @@ from gemma_tools.errors import EngineError, EngineUnavailable, InvalidRequest, U
 from gemma_tools.prompt import Prompt
 from gemma_tools.testing import Script, ScriptedEngine
 from support.servers.llama import TINY_CONTROL, llama_server
-from support.servers.loopback import HANG, Faulty, chunked
+from support.servers.loopback import HANG, Faulty, chunked, http
 from support.servers.ollama import ollama_server
 from support.tiny import GREEDY, PARIS, endless, play, small_talk, weather, written
 
@@ -81,6 +81,24 @@ class TestUrls:
                 with create_engine("ollama", model="m") as engine:
                     assert play(engine.generate(GenerationRequest(small_talk(), GREEDY)))[0] == ["hi"]
                 assert server.requests[0].startswith(b"POST /api/generate ")
+
+    @pytest.mark.parametrize("url", ["http://models.example:81/a", "https://models.example"])
+    def test_a_server_elsewhere_is_asked_through_the_proxy(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        tokens = http(200, b'{"tokens": [1, 2]}') if url.startswith("http:") else http(403, b"")
+        with Faulty([tokens]) as proxy:
+            for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+                monkeypatch.setenv(name.lower(), proxy.url.replace("http://", "http://me:p%40ss@"))
+            with create_engine("llama-server", url=url, api_key="k", max_retries=0) as engine:
+                if url.startswith("http:"):
+                    assert engine.count_tokens("ab") == 2
+                else:
+                    with pytest.raises(EngineUnavailable, match=r"no connection.*403"):
+                        engine.count_tokens("ab")
+        line, *headers = proxy.requests[0].partition(b"\r\n\r\n")[0].decode().split("\r\n")
+        target = "POST http://models.example:81/a/tokenize" if url.startswith("http:") else "CONNECT models.example:443"
+        assert line.startswith(target + " HTTP/1.")
+        assert "Proxy-Authorization: Basic bWU6cEBzcw==" in headers
+        assert ("Authorization: Bearer k" in headers) is url.startswith("http:")
 
     def test_a_proxy_is_not_asked_for_this_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with socket.create_server(("127.0.0.1", 0)) as nobody:

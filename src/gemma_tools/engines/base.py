@@ -121,7 +121,7 @@ class Cancellation:
     def __init__(self) -> None:
         self._event = Event()
         self._lock = Lock()
-        self._callbacks: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], object]] = []
 
     @property
     def cancelled(self) -> bool:
@@ -136,8 +136,12 @@ class Cancellation:
         for callback in callbacks:
             callback()
 
+    def wait(self, seconds: float) -> None:
+        """Return when `cancel` is called, or after `seconds`."""
+        self._event.wait(seconds)
+
     @contextmanager
-    def calling(self, callback: Callable[[], None]) -> Iterator[None]:
+    def calling(self, callback: Callable[[], object]) -> Iterator[None]:
         """Call `callback` (which must not block) when the generation is cancelled while this context is open."""
         with self._lock:
             late = self._event.is_set()

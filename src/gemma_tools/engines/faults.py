@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http.client import HTTPException, IncompleteRead
 
 from gemma_tools.errors import (
     ContextExceeded,
@@ -37,6 +38,15 @@ def transport_fault(error: BaseException, where: str) -> EngineError | None:
     if names:
         return EngineProtocolError(f"{where} answered in a way that is not understood: {error}")
     return None
+
+
+def http_fault(error: Exception, where: str) -> EngineError:
+    """What an exception means that came up while the server at `where` was asked by `gemma_tools.engines.http`."""
+    if isinstance(error, (OSError, IncompleteRead)):
+        return EngineUnavailable(f"the connection to {where} broke: {error}")
+    if isinstance(error, HTTPException):
+        return EngineProtocolError(f"{where} does not speak HTTP: {error}")
+    return not_understood(error, where)
 
 
 def status_fault(status: int, message: str, where: str) -> EngineError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class LlamaCppEngine(LlamaServerEngine):
         server = _open(self._file, key, context=context, parallel=parallel, threads=threads, gpu_layers=gpu_layers)
         super().__init__(server.listening_address, api_key=key, timeout=math.inf, max_retries=0)
         self._remote.held.append(server)
-        self._remote.call(lambda: self._json("GET", "/health"))  # freeing a server that never answered anything would hang
+        self._remote.call(partial(self._json, "/health"))  # freeing a server that never answered anything would hang
 
     @property
     def vocabulary(self) -> Path:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
-
-import httpx
 
 from gemma_tools.engines.base import (
     Cancellation,
@@ -21,8 +19,9 @@ from gemma_tools.engines.base import (
     Sampling,
     Usage,
 )
-from gemma_tools.engines.faults import not_understood, refuse_half_characters, status_fault, transport_fault
-from gemma_tools.engines.remote import ANY_NUMBER, CONNECT_TIMEOUT, FRESH, Answer, Patience, Remote, checked_url, through_proxy
+from gemma_tools.engines.faults import http_fault, refuse_half_characters, status_fault
+from gemma_tools.engines.http import HttpServer, Response
+from gemma_tools.engines.remote import Answer, Bounds, Patience, Remote, checked_url
 from gemma_tools.errors import ContextExceeded, EngineError, EngineProtocolError, InvalidRequest
 from gemma_tools.prompt import Prompt, Segment, TextGuard
 
@@ -98,15 +97,9 @@ class LlamaServerEngine(Engine):
         max_retries: int = 3,
     ) -> None:
         self._url = checked_url(url).removesuffix("/v1")
-        self._client = httpx.AsyncClient(
-            base_url=self._url,
-            headers={**FRESH, "Authorization": f"Bearer {api_key}"} if api_key else FRESH,
-            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
-            limits=ANY_NUMBER,
-            trust_env=through_proxy(self._url),
-        )
-        fault = partial(_fault, f"{self.name} at {self._url}")
-        self._remote = Remote(self.name, Patience(timeout, max_retries), fault, self._client.aclose)
+        self._http = HttpServer(self._url, {"Authorization": f"Bearer {api_key}"} if api_key else {})
+        fault = partial(http_fault, where=f"{self.name} at {self._url}")
+        self._remote = Remote(self.name, Patience(timeout, max_retries), fault)
         self._ids: dict[tuple[str, ...], dict[str, int]] = {}
 
     @property
@@ -127,7 +120,7 @@ class LlamaServerEngine(Engine):
         }
         if request.tokenizer:
             body |= {"prompt": request.prompt.token_ids(request.tokenizer), "return_tokens": True}
-        return self._remote.play(lambda: self._ask(request, body), cancel)
+        return self._remote.play(partial(self._ask, request, body), cancel)
 
     @property
     def context_length(self) -> int | None:
@@ -136,7 +129,7 @@ class LlamaServerEngine(Engine):
         Raises:
             EngineError: the server cannot be asked.
         """
-        properties = self._remote.call(lambda: self._json("GET", "/props"))
+        properties = self._remote.call(partial(self._json, "/props"))
         length = properties.get("default_generation_settings", {}).get("n_ctx")
         return length if isinstance(length, int) else None
 
@@ -151,19 +144,19 @@ class LlamaServerEngine(Engine):
     def encode(self, text: str) -> list[int]:
         """The token ids of `text`, control tokens read as such. Raises what `count_tokens` raises."""
         sendable = text.encode(errors="replace").decode()
-        return self._remote.call(lambda: self._tokenize(sendable, parse_special=True))
+        return self._remote.call(partial(self._tokenize, sendable, parse_special=True))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids. Raises what `count_tokens` raises."""
-        answer = self._remote.call(lambda: self._json("POST", "/detokenize", json={"tokens": list(ids)}))
+        answer = self._remote.call(partial(self._json, "/detokenize", body={"tokens": list(ids)}))
         return str(answer["content"])
 
     def close(self) -> None:
         """Stop what this engine runs, and let go of its connections. The server goes on."""
         self._remote.close()
 
-    async def _ask(self, request: GenerationRequest, body: Mapping[str, Any]) -> Answer[str]:
-        ids = await self._control_ids(request.prompt.controls)
+    def _ask(self, request: GenerationRequest, body: Mapping[str, Any], bounds: Bounds) -> Answer[str]:
+        ids = self._control_ids(request.prompt.controls, bounds)
         spellings = {number: text for text, number in ids.items()}
         top = request.sampling.logprobs
         logprobs: list[Mapping[str, Any]] = []
@@ -173,11 +166,11 @@ class LlamaServerEngine(Engine):
             _check_same(ids, known)
             read = _Reader(known)
         else:
-            body = {**body, "prompt": await self._encode(request.prompt, ids)}
+            body = {**body, "prompt": self._encode(request.prompt, ids, bounds)}
         body = {**body, **_constraint(request.constraint, ids)}
-        async with self._client.stream("POST", "/completion", json=body) as response:
-            await _refuse_error(response)
-            async for data in _events(response):
+        with self._http.ask("/completion", bounds, body) as response:
+            _refuse_error(response)
+            for data in _events(response):
                 if top is not None:
                     logprobs += (_logprob(entry, top, spellings) for entry in data.get("completion_probabilities", ()))
                 yield read.feed(data) if read else data["content"]
@@ -185,7 +178,7 @@ class LlamaServerEngine(Engine):
                     yield read.guard.close() if read else ""
                     yield _generation(data, tuple(logprobs))
 
-    async def _encode(self, prompt: Prompt, ids: Mapping[str, int]) -> str | list[int | str]:
+    def _encode(self, prompt: Prompt, ids: Mapping[str, int], bounds: Bounds) -> str | list[int | str]:
         """The prompt as `/completion` takes it: with one BOS, and no text that is read as a token.
 
         The server puts the model's BOS before a string, but not before a list that begins with an id. It finds every token
@@ -197,27 +190,27 @@ class LlamaServerEngine(Engine):
             first = next(filter(prompt.text.startswith, ids), None)
             return prompt.text if first is None else [ids[first], prompt.text.removeprefix(first)]
         mixed = [ids.get(s.text, s.text) if s.control else prompt.guard(s.text) for s in prompt.segments]
-        return [*await self._tokenize(mixed, parse_special=False, add_special=True)]
+        return [*self._tokenize(mixed, bounds, parse_special=False, add_special=True)]
 
-    async def _control_ids(self, controls: tuple[str, ...]) -> dict[str, int]:
+    def _control_ids(self, controls: tuple[str, ...], bounds: Bounds) -> dict[str, int]:
         """The ids of the control tokens that the model's vocabulary has."""
         if (known := self._ids.get(controls)) is None:
-            tokens = await self._tokenize("".join(controls), parse_special=True, with_pieces=True)
+            tokens = self._tokenize("".join(controls), bounds, parse_special=True, with_pieces=True)
             wanted = frozenset(controls)
             known = self._ids[controls] = {t["piece"]: t["id"] for t in tokens if t["piece"] in wanted}
         return known
 
-    async def _tokenize(self, content: str | list[int | str], **options: bool) -> list[Any]:
-        answer = await self._json("POST", "/tokenize", json={"content": content, **options})
+    def _tokenize(self, content: str | list[int | str], bounds: Bounds, **options: bool) -> list[Any]:
+        answer = self._json("/tokenize", bounds, {"content": content, **options})
         tokens = answer["tokens"]
         if not isinstance(tokens, list):
             raise EngineProtocolError("/tokenize gave no list of tokens")
         return tokens
 
-    async def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        response = await self._client.request(method, path, **request)
-        await _refuse_error(response)
-        answer = response.json()
+    def _json(self, path: str, bounds: Bounds, body: object = None) -> dict[str, Any]:
+        with self._http.ask(path, bounds, body) as response:
+            _refuse_error(response)
+            answer = json.loads(response.read())
         if not isinstance(answer, dict):
             raise EngineProtocolError(f"{path} gave no JSON object")
         return answer
@@ -253,10 +246,6 @@ class _Reader:
             before, control, text = text.partition(self._told.pop(0))
             yield from (Segment(before, False), Segment(control, True))
         yield Segment(text, False)
-
-
-def _fault(where: str, error: Exception) -> EngineError:
-    return transport_fault(error, where) or not_understood(error, where)
 
 
 def _sampling(sampling: Sampling) -> dict[str, Any]:
@@ -296,40 +285,29 @@ def _with_ids(lark: str, ids: Mapping[str, int]) -> str:
     return tokens.sub(lambda m: f"<[{ids[m[1]]}]>" if m[1] else m[0], lark) if tokens else lark
 
 
-async def _refuse_error(response: httpx.Response) -> None:
-    if response.is_success:
+def _refuse_error(response: Response) -> None:
+    if response.status == 200:
         return
-    text = (await response.aread()).decode(errors="replace")
+    text = response.read().decode(errors="replace")
     try:
         error = json.loads(text)["error"]
         message = str(error["message"])
     except (ValueError, KeyError, TypeError):
-        raise status_fault(response.status_code, text, str(response.url)) from None
+        raise status_fault(response.status, text, response.url) from None
     raise _refusal(error, message, response)
 
 
-def _refusal(error: Mapping[str, Any], message: str, response: httpx.Response) -> EngineError:
+def _refusal(error: Mapping[str, Any], message: str, response: Response) -> EngineError:
     if error.get("type") == "exceed_context_size_error":
         return ContextExceeded(message, prompt_tokens=error.get("n_prompt_tokens"), context=error.get("n_ctx"))
-    return status_fault(response.status_code, message, str(response.url))
+    return status_fault(response.status, message, response.url)
 
 
-async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Lines at `\\n` only: httpx also cuts at the other line separators of Unicode, which JSON text may hold as they are."""
-    rest = b""
-    async for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line
-    if rest:
-        yield rest
-
-
-async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    async for line in _lines(response.aiter_bytes()):
+def _events(response: Response) -> Iterator[dict[str, Any]]:
+    for line in response.lines():
         kind, _, value = line.partition(b":")
         if kind not in (b"data", b"error"):
-            continue  # blank lines and the pings of server-sent events
+            continue
         data = json.loads(value)
         error = data if kind == b"error" else data.get("error")
         if error:

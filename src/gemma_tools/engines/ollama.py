@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ import httpx
 import ollama
 from pydantic import ValidationError
 
+from gemma_tools.engines.background import Tasks
 from gemma_tools.engines.base import (
     Cancellation,
     Capabilities,
@@ -24,7 +25,7 @@ from gemma_tools.engines.base import (
 )
 from gemma_tools.engines.faults import not_understood, refuse_half_characters, status_fault, transport_fault
 from gemma_tools.engines.probe import inner_marker, shows_markers
-from gemma_tools.engines.remote import ANY_NUMBER, CONNECT_TIMEOUT, FRESH, Answer, Patience, Remote, checked_url, through_proxy
+from gemma_tools.engines.remote import ANY_NUMBER, CONNECT_TIMEOUT, FRESH, Patience, Remote, checked_url, through_proxy
 from gemma_tools.errors import EngineError, EngineRejected, InvalidRequest
 from gemma_tools.prompt import BOS, MEDIA_CONTROLS, WORD_JOINER, Prompt
 
@@ -95,7 +96,8 @@ class OllamaEngine(Engine):
             trust_env=through_proxy(checked_url(self._url)),
         )
         fault = partial(_fault, f"Ollama at {self._url}")
-        self._remote = Remote(self.name, Patience(timeout, max_retries), fault, self._client.close)
+        self._tasks = Tasks()
+        self._remote = Remote(self.name, Patience(timeout, max_retries), fault, partial(self._tasks.close, self._client.close))
         self._shows_markers: bool | None = None
 
     @property
@@ -117,7 +119,7 @@ class OllamaEngine(Engine):
             "images": [part["data"] for part in request.prompt.media] or None,
             **self._body(request, request.stops),
         }
-        return self._remote.play(lambda: self._ask(body), cancel)
+        return self._remote.play(partial(self._tasks.stream, partial(self._ask, body)), cancel)
 
     def chat(
         self,
@@ -139,7 +141,7 @@ class OllamaEngine(Engine):
             InvalidRequest, EngineError: as `generate`.
         """
         body = {"messages": messages, "tools": tools, "think": think, **self._body(request, request.stop)}
-        return self._remote.play(lambda: self._ask_chat(body), cancel)
+        return self._remote.play(partial(self._tasks.stream, partial(self._ask_chat, body)), cancel)
 
     def shows_markers(self, prompt: Prompt) -> bool | None:
         """Whether the model's control tokens reach the text of `generate`, found out by a tiny prompt, once.
@@ -182,7 +184,7 @@ class OllamaEngine(Engine):
             body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
         return body
 
-    async def _ask(self, body: Mapping[str, Any]) -> Answer[str]:
+    async def _ask(self, body: Mapping[str, Any]) -> AsyncGenerator[str | Generation, None]:
         logprobs: list[Mapping[str, Any]] = []
         parts: AsyncIterator[ollama.GenerateResponse] = await self._client.generate(**body)
         async with aclosing(parts) as answer:  # type: ignore[type-var]  # it is a generator
@@ -192,7 +194,7 @@ class OllamaEngine(Engine):
                 if part.done:
                     yield _generation(part, tuple(logprobs))
 
-    async def _ask_chat(self, body: Mapping[str, Any]) -> Answer[ChatPiece]:
+    async def _ask_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[ChatPiece | Generation, None]:
         parts: AsyncIterator[ollama.ChatResponse] = await self._client.chat(**body)
         async with aclosing(parts) as answer:  # type: ignore[type-var]  # it is a generator
             async for part in answer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -16,10 +16,11 @@ from typing import Any
 
 import openai
 
+from gemma_tools.engines.background import Tasks
 from gemma_tools.engines.base import Cancellation, Capabilities, Engine, Generation, GenerationRequest, Pieces, Usage
 from gemma_tools.engines.faults import not_understood, refuse_half_characters, status_fault, transport_fault
 from gemma_tools.engines.probe import Probe
-from gemma_tools.engines.remote import CONNECT_TIMEOUT, FRESH, Answer, Patience, Remote, checked_url, through_proxy
+from gemma_tools.engines.remote import CONNECT_TIMEOUT, FRESH, Patience, Remote, checked_url, through_proxy
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import EngineError, EngineProtocolError, EngineRejected, EngineUnavailable, InvalidRequest
 from gemma_tools.generators import Returning
@@ -153,7 +154,8 @@ class OpenAICompletionsEngine(Engine):
             http_client=openai.DefaultAsyncHttpxClient(timeout=silence, trust_env=through_proxy(self._url)),
         )
         fault = partial(_fault, f"the server at {self._url}")
-        self._remote = Remote(self.name, Patience(timeout, max_retries), fault, self._client.close)
+        self._tasks = Tasks()
+        self._remote = Remote(self.name, Patience(timeout, max_retries), fault, partial(self._tasks.close, self._client.close))
         self._probe = Probe(lambda: logger.warning(_STRIPPED, self._url)) if probe else None
 
     @property
@@ -184,7 +186,8 @@ class OpenAICompletionsEngine(Engine):
 
     def _play(self, request: GenerationRequest, *, cancel: Cancellation | None) -> Pieces:
         # Not every server finds a stop string that begins or ends within a token, so it is looked for here, too.
-        with Returning(self._remote.play(partial(self._ask, request, self._prompt(request)), cancel)) as pieces:
+        asked = partial(self._tasks.stream, partial(self._ask, request, self._prompt(request)))
+        with Returning(self._remote.play(asked, cancel)) as pieces:
             rest = iter(pieces)
             stopped = yield from until(rest, request.stops)
             if stopped and not request.tokenizer:
@@ -220,7 +223,7 @@ class OpenAICompletionsEngine(Engine):
                 return {**body, **send(wanted)}
         return body
 
-    async def _ask(self, request: GenerationRequest, prompt: Mapping[str, Any]) -> Answer[str]:
+    async def _ask(self, request: GenerationRequest, prompt: Mapping[str, Any]) -> AsyncGenerator[str | Generation, None]:
         finish, usage = None, Usage()
         logprobs: list[Mapping[str, Any]] = []
         read = _IdReader(request.prompt, request.tokenizer) if request.tokenizer else None

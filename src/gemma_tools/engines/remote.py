@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import asynccontextmanager, closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from threading import Lock
+from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
-from gemma_tools.engines.background import Tasks, aside
 from gemma_tools.engines.base import Cancellation, ChatPiece, Generation
 from gemma_tools.engines.faults import no_character
 from gemma_tools.errors import (
@@ -31,7 +29,7 @@ T = TypeVar("T")
 
 P = TypeVar("P", str, ChatPiece)
 
-Answer: TypeAlias = AsyncGenerator[P | Generation, None]
+Answer: TypeAlias = Generator[P | Generation, None, None]
 """What a client makes of one answer: its pieces, and a `Generation` as the last item."""
 
 CONNECT_TIMEOUT = 10.0
@@ -100,6 +98,14 @@ def through_proxy(url: str) -> bool:
     return urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1")
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What ends a request before its time: `stop`, and `seconds` of silence (None: any)."""
+
+    stop: Cancellation
+    seconds: float | None
+
+
 class Remote:
     """One engine's work on its server: all HTTP engines play their answers through this.
 
@@ -113,17 +119,17 @@ class Remote:
         engine: str,
         patience: Patience,
         fault: Callable[[Exception], EngineError],
-        close: Callable[[], Coroutine[Any, Any, None]],
+        close: Callable[[], None] = lambda: None,
     ) -> None:
         self.held: list[object] = []
         self._engine = engine
         self._patience = patience
         self._fault = fault
-        self._tasks = Tasks()
-        self._finalizer = weakref.finalize(self, aside, partial(_shut, self._tasks, close, self.held))
+        self._running = _Running()
+        self._finalizer = weakref.finalize(self, _shut, self._running, close, self.held)
 
-    def play(self, ask: Callable[[], Answer[P]], cancel: Cancellation | None) -> Generator[P, None, Generation]:
-        """Yield the pieces of `ask()` and return its `Generation`; each attempt calls `ask` anew.
+    def play(self, ask: Callable[[Bounds], Answer[P]], cancel: Cancellation | None) -> Generator[P, None, Generation]:
+        """Yield the pieces of `ask(...)` and return its `Generation`; each attempt calls `ask` anew.
 
         A generation that `cancel` ended counts as stopped.
 
@@ -133,10 +139,10 @@ class Remote:
         text: list[str] = []
         ended = Generation()
         try:
-            with closing(self._tasks.stream(lambda: _attempts(ask, self._patience, self._fault), cancel)) as items:
+            with self._running.one(cancel) as stop, closing(self._attempts(ask, stop)) as items:
                 for item in items:
                     if isinstance(item, Generation):
-                        ended = item  # the stream ends once the connection is given back
+                        ended = item  # the loop ends once the connection is given back
                         continue
                     text.append(item if isinstance(item, str) else item.content)
                     yield item
@@ -145,25 +151,21 @@ class Remote:
             raise
         return ended
 
-    def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The result of `work()`, a small question to the server; it is not asked again.
+    def call(self, work: Callable[[Bounds], T]) -> T:
+        """The result of `work(...)`, a small question to the server; it is not asked again.
 
         Raises:
             EngineError: it could not be answered.
         """
         seconds = self._patience.seconds
-
-        async def attempt() -> T:
-            try:
-                async with asyncio.timeout(seconds):
-                    return await work()
-            except EngineError:
-                raise
-            except Exception as error:
-                raise _typed(error, seconds, self._fault) from error
-
         try:
-            return self._tasks.run(attempt)
+            with self._running.one(None) as stop:
+                try:
+                    return work(Bounds(stop, seconds))
+                except EngineError:
+                    raise
+                except Exception as error:
+                    raise _typed(error, seconds, self._fault) from error
         except EngineError as error:
             error.engine = self._engine
             raise
@@ -172,46 +174,79 @@ class Remote:
         """Stop what runs, and let go of the client. Safe at any time, in any thread, any number of times."""
         self._finalizer()
 
+    def _attempts(self, ask: Callable[[Bounds], Answer[P]], stop: Cancellation) -> Answer[P]:
+        begun, attempt, seconds = False, 0, self._patience.seconds
+        while not stop.cancelled:
+            try:
+                with closing(ask(Bounds(stop, seconds))) as answer:
+                    for item in answer:
+                        if stop.cancelled:
+                            return
+                        if item != "":
+                            begun = True
+                            yield item
+                        if isinstance(item, Generation):
+                            return
+                raise EngineProtocolError("the answer broke off before its end")
+            except InvalidRequest:
+                raise
+            except UnicodeEncodeError as error:
+                raise no_character(error) from None
+            except Exception as error:
+                if stop.cancelled:
+                    return
+                typed = _typed(error, seconds, self._fault)
+                if begun or attempt == self._patience.retries or not _passing(typed):
+                    raise typed from (None if typed is error else error)
+            stop.wait(_PAUSE * 2**attempt)
+            attempt += 1
 
-def _shut(tasks: Tasks, close: Callable[[], Coroutine[Any, Any, None]], held: list[object]) -> None:
-    tasks.close(close)
-    held.clear()
 
+class _Running:
+    """The requests of one engine that are not over. Once it is closed, there are none, and no new one may begin."""
 
-async def _attempts(ask: Callable[[], Answer[P]], patience: Patience, fault: Callable[[Exception], EngineError]) -> Answer[P]:
-    begun, attempt, seconds = False, 0, patience.seconds
-    while True:
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._closed = False
+        self._stops: set[Cancellation] = set()
+
+    @contextmanager
+    def one(self, cancel: Cancellation | None) -> Iterator[Cancellation]:
+        """What stops the request that is made in this context: `cancel` does, and `close`, which is an error then.
+
+        Raises:
+            EngineUnavailable: the engine is closed, or was closed meanwhile.
+        """
+        stop = Cancellation()
+        with self._lock:
+            if self._closed:
+                raise EngineUnavailable("the engine is closed")
+            self._stops.add(stop)
         try:
-            async with _leaving(ask()) as answer:
-                while True:
-                    async with asyncio.timeout(seconds):
-                        item = await anext(answer, None)
-                    if item is None:
-                        raise EngineProtocolError("the answer broke off before its end")
-                    if item != "":
-                        begun = True
-                        yield item
-                    if isinstance(item, Generation):
-                        return
-        except InvalidRequest:
-            raise
-        except UnicodeEncodeError as error:
-            raise no_character(error) from None
-        except Exception as error:
-            typed = _typed(error, seconds, fault)
-            if begun or attempt == patience.retries or not _passing(typed):
-                raise typed from (None if typed is error else error)
-        await asyncio.sleep(_PAUSE * 2**attempt)
-        attempt += 1
+            with cancel.calling(stop.cancel) if cancel else nullcontext():
+                yield stop
+        except Exception:
+            if not self._closed:
+                raise
+        finally:
+            with self._lock:
+                self._stops.discard(stop)
+        if self._closed:
+            raise EngineUnavailable("the engine is closed")
+
+    def close(self) -> None:
+        """Stop what runs."""
+        with self._lock:
+            self._closed = True
+            stops = list(self._stops)
+        for stop in stops:
+            stop.cancel()
 
 
-@asynccontextmanager
-async def _leaving(answer: Answer[P]) -> AsyncGenerator[Answer[P], None]:
-    """`answer`, closed at the end, whatever happens: httpx keeps a connection for ever whose closing was cancelled."""
-    try:
-        yield answer
-    finally:
-        await asyncio.shield(asyncio.ensure_future(answer.aclose()))
+def _shut(running: _Running, close: Callable[[], None], held: list[object]) -> None:
+    running.close()
+    close()
+    held.clear()
 
 
 def _typed(error: Exception, seconds: float | None, fault: Callable[[Exception], EngineError]) -> EngineError:

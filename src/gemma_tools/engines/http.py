@@ -1,0 +1,135 @@
+"""Requests to an HTTP server, made in the thread that needs the answer; any other thread can cut one off.
+
+It is the standard library's client. An asynchronous one takes several times as long for a request, and hands each piece of
+the answer from thread to thread.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from functools import cached_property, partial
+from http.client import HTTPConnection, HTTPResponse, HTTPSConnection, IncompleteRead
+from time import monotonic
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from gemma_tools.engines.remote import CONNECT_TIMEOUT, FRESH, Bounds, through_proxy
+from gemma_tools.errors import EngineUnavailable
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+
+class HttpServer:
+    """The server at `url`. `headers` go with every request; the environment's proxies are used, but not for this machine."""
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        parts = urlsplit(url)
+        self.url = url
+        self._secure = parts.scheme == "https"
+        self._address = parts.netloc.rpartition("@")[2]
+        self._path = parts.path
+        self._headers = {"Content-Type": "application/json", **FRESH, **headers}
+        proxies = getproxies() if through_proxy(url) and not proxy_bypass(parts.hostname or "") else {}
+        self._proxy = proxies.get(parts.scheme) or proxies.get("all")
+
+    @contextmanager
+    def ask(self, path: str, bounds: Bounds, body: object = None) -> Iterator[Response]:
+        """POST `body` as JSON, or GET without one. The answer has to be read inside of this context.
+
+        `bounds` hold from the moment that the connection is there, for which ten seconds are given.
+
+        Raises:
+            EngineUnavailable: there is no connection.
+            OSError, HTTPException: it broke, timed out, or something other than HTTP came; see `faults.http_fault`.
+        """
+        connection, target, headers = self._route(self._path + path)
+        data = None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        with closing(connection):
+            try:
+                connection.connect()
+            except OSError as error:
+                raise EngineUnavailable(f"no connection to {self.url}: {error}") from error
+            wire = connection.sock
+            wire.settimeout(bounds.seconds)
+            with bounds.stop.calling(partial(_cut, wire)):
+                connection.request("GET" if data is None else "POST", target, data, headers)
+                with connection.getresponse() as response:
+                    yield Response(self.url + path, response, wire, bounds.seconds)
+
+    def _route(self, path: str) -> tuple[HTTPConnection, str, Mapping[str, str]]:
+        """A connection that is not open yet, what a request names as its target there, and the headers."""
+        make = partial(HTTPSConnection, context=self._tls) if self._secure else HTTPConnection
+        if self._proxy is None:
+            return make(self._address, timeout=CONNECT_TIMEOUT), path, self._headers
+        proxy = urlsplit(self._proxy if "://" in self._proxy else f"http://{self._proxy}")
+        connection = make(proxy.netloc.rpartition("@")[2], timeout=CONNECT_TIMEOUT)
+        user = f"{unquote(proxy.username or '')}:{unquote(proxy.password or '')}"
+        permit = {"Proxy-Authorization": f"Basic {b64encode(user.encode()).decode()}"} if proxy.username else {}
+        if self._secure:
+            connection.set_tunnel(self._address, headers=permit)
+            return connection, path, self._headers
+        return connection, f"http://{self._address}{path}", {**self._headers, **permit}
+
+    @cached_property
+    def _tls(self) -> SSLContext:
+        import httpx  # it knows which certificates to trust, and takes long to import
+
+        return httpx.create_ssl_context()
+
+
+class Response:
+    """What a server answers: the status, and the body, whole or line by line."""
+
+    def __init__(self, url: str, response: HTTPResponse, wire: socket.socket, seconds: float | None) -> None:
+        self.url = url
+        self.status = response.status
+        self._response = response
+        self._wire = wire
+        self._seconds = seconds
+        self._left = response.length
+        """How many bytes of the body are still to come; None where the body says by itself where it ends."""
+
+    def read(self) -> bytes:
+        """The whole body."""
+        return self._response.read()
+
+    def lines(self) -> Iterator[bytes]:
+        """The lines of the body as they come, cut at `\\n` only: JSON text may hold the other separators of Unicode.
+
+        Empty lines, and those that begin with a colon (a sign of life between server-sent events), are left out, and end no
+        silence.
+        """
+        rest, due = b"", self._due()
+        while piece := self._piece(due):
+            *whole, rest = (rest + piece).split(b"\n")
+            for line in whole:
+                if line and not line.startswith(b":"):
+                    yield line
+                    due = self._due()
+        if rest:
+            yield rest
+
+    def _due(self) -> float | None:
+        return None if self._seconds is None else monotonic() + self._seconds
+
+    def _piece(self, due: float | None) -> bytes:
+        if due is not None:
+            self._wire.settimeout(max(0.001, due - monotonic()))
+        piece = self._response.read1(65536)
+        if self._left is not None:
+            self._left -= len(piece)
+            if not piece and self._left > 0:
+                raise IncompleteRead(piece, self._left)
+        return piece
+
+
+def _cut(wire: socket.socket) -> None:
+    """End the connection: whoever waits for it, here or there, waits no more."""
+    with suppress(OSError):
+        wire.shutdown(socket.SHUT_RDWR)
