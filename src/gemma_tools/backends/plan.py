@@ -118,7 +118,10 @@ def make_plan(
             opening, thought_end = format.thought
             prompt = prompt if prompt.opens == "reasoning" else prompt.begun(opening)
     if grammar is not None:
-        constraint = Constraint(gbnf=grammar.gbnf) if "gbnf" in engine.constraints else Constraint(lark=grammar.lark)
+        constraint = Constraint(
+            gbnf=grammar.gbnf if "gbnf" in engine.constraints else None,
+            lark=grammar.lark if "lark" in engine.constraints else None,
+        )
     return Plan(
         prompt=prompt,
         messages=messages,

@@ -40,7 +40,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
-    """What the generated text must look like: one form of it, the others are None."""
+    """What the generated text must look like. Where several forms say it, the engine takes the one that suits it best."""
 
     gbnf: str | None = None
     lark: str | None = None

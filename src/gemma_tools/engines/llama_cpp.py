@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 import secrets
+import weakref
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from gemma_tools.data import tiny_path
 from gemma_tools.engines.llama_server import LlamaServerEngine
+from gemma_tools.engines.remote import Bounds
 from gemma_tools.errors import InvalidRequest, MissingDependency, ModelNotFound
 
 
@@ -61,6 +64,45 @@ class LlamaCppEngine(LlamaServerEngine):
     def vocabulary(self) -> Path:
         """The model's file."""
         return self._file
+
+    def close(self) -> None:
+        """Stop the model and free it."""
+        super().close()
+        _LARK.leave(self)
+
+    def _takes_lark(self, bounds: Bounds) -> bool:
+        return _LARK.take(self) and super()._takes_lark(bounds)
+
+
+class _LarkSeat:
+    """The engine of this process that may use Lark where GBNF does, too.
+
+    llama.cpp keeps one tokenizer for llguidance in a process, without a lock, and knows by the address of the vocabulary whose
+    it is (common/llguidance.cpp). Making it costs 2 seconds for Gemma's vocabulary: two engines that take turns would pay them
+    each time. And after one is closed, another model's vocabulary may lie at that address: only the same file may follow.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._file: Path | None = None
+        self._engine: weakref.ref[LlamaCppEngine] | None = None
+
+    def take(self, engine: LlamaCppEngine) -> bool:
+        """Whether `engine` has the seat now."""
+        with self._lock:
+            holder = self._engine and self._engine()
+            if holder is None and self._file in (None, engine.vocabulary):
+                self._file, self._engine, holder = engine.vocabulary, weakref.ref(engine), engine
+            return holder is engine
+
+    def leave(self, engine: LlamaCppEngine) -> None:
+        """Free the seat, if it is that of `engine`."""
+        with self._lock:
+            if self._engine and self._engine() is engine:
+                self._engine = None
+
+
+_LARK = _LarkSeat()
 
 
 def _locate(model: str | Path) -> Path:

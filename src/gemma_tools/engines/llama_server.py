@@ -78,6 +78,20 @@ _CAPABILITIES = Capabilities(
 )
 
 
+_LARK_QUESTION = {
+    "prompt": "",
+    "n_predict": 0,
+    "json_schema": {"type": "unheard of"},
+    "grammar_lazy": True,
+    "grammar_triggers": [],
+}
+"""A request that fails before anything is generated, and tells by its error whether the server was built with llguidance.
+
+With llguidance any schema becomes Lark (common/json-schema-to-grammar.cpp), and the missing trigger is what is wrong; without
+llguidance the schema is. Servers of 2025 do not miss the trigger, and show the Lark in `generation_settings`.
+"""
+
+
 class LlamaServerEngine(Engine):
     """Runs prompts on a llama-server that somebody else started, at `url`; `api_key` where it was started with one.
 
@@ -101,6 +115,7 @@ class LlamaServerEngine(Engine):
         fault = partial(http_fault, where=f"{self.name} at {self._url}")
         self._remote = Remote(self.name, Patience(timeout, max_retries), fault)
         self._ids: dict[tuple[str, ...], dict[str, int]] = {}
+        self._lark: bool | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -167,7 +182,8 @@ class LlamaServerEngine(Engine):
             read = _Reader(known)
         else:
             body = {**body, "prompt": self._encode(request.prompt, ids, bounds)}
-        body = {**body, **_constraint(request.constraint, ids)}
+        if request.constraint is not None:
+            body = {**body, **self._held(request.constraint, request.prompt.controls, ids, bounds)}
         with self._http.ask("/completion", bounds, body) as response:
             _refuse_error(response)
             for data in _events(response):
@@ -191,6 +207,33 @@ class LlamaServerEngine(Engine):
             return prompt.text if first is None else [ids[first], prompt.text.removeprefix(first)]
         mixed = [ids.get(s.text, s.text) if s.control else prompt.guard(s.text) for s in prompt.segments]
         return [*self._tokenize(mixed, bounds, parse_special=False, add_special=True)]
+
+    def _held(
+        self, constraint: Constraint, controls: tuple[str, ...], ids: Mapping[str, int], bounds: Bounds
+    ) -> dict[str, Any]:
+        """The constraint as `/completion` takes it. Of a grammar in both notations, Lark where the server can: it is cheaper.
+
+        GBNF is tried on each piece of the vocabulary whenever the model's choice does not fit, and splits words as no text
+        of its training does.
+        """
+        lark = None if constraint.lark is None else _with_ids(constraint.lark, controls, ids)
+        if lark is not None and (constraint.gbnf is None or self._takes_lark(bounds)):
+            return {"grammar": lark}
+        if constraint.gbnf is not None:
+            return {"grammar": constraint.gbnf}
+        if constraint.lark is not None:
+            raise InvalidRequest("the model's vocabulary lacks control tokens that the grammar names", param="constraint")
+        return {"json_schema": constraint.json_schema}
+
+    def _takes_lark(self, bounds: Bounds) -> bool:
+        """Whether the server was built with llguidance. One that was not ends itself when it is sent Lark."""
+        if self._lark is None:
+            with self._http.ask("/completion", bounds, _LARK_QUESTION) as response:
+                if response.status != 400:
+                    _refuse_error(response)
+                answer = response.read()
+            self._lark = b"grammar_triggers" in answer or b"%llguidance" in answer
+        return self._lark
 
     def _control_ids(self, controls: tuple[str, ...], bounds: Bounds) -> dict[str, int]:
         """The ids of the control tokens that the model's vocabulary has."""
@@ -265,24 +308,18 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
     return body
 
 
-def _constraint(constraint: Constraint | None, ids: Mapping[str, int]) -> dict[str, Any]:
-    if constraint is None:
-        return {}
-    if constraint.gbnf is not None:
-        return {"grammar": constraint.gbnf}
-    if constraint.lark is not None:
-        return {"grammar": _with_ids(constraint.lark, ids)}
-    return {"json_schema": constraint.json_schema}
+def _with_ids(lark: str, controls: tuple[str, ...], ids: Mapping[str, int]) -> str | None:
+    """`lark` with its control tokens by id, for llama.cpp knows the names of those of type CONTROL only.
 
-
-def _with_ids(lark: str, ids: Mapping[str, int]) -> str:
-    """`lark` with its control tokens by id: llama.cpp knows the names of those of type CONTROL only.
-
-    A name that it does not know would leave the whole answer unconstrained, without an error.
+    None where the vocabulary lacks one: a name that it does not know would leave the whole answer unconstrained, without an
+    error.
     """
-    names = "|".join(map(re.escape, ids))
-    tokens = re.compile(rf"""({names})|"(?:\\.|[^"\\])*"|/(?:\\.|[^/\\])*/""") if names else None
-    return tokens.sub(lambda m: f"<[{ids[m[1]]}]>" if m[1] else m[0], lark) if tokens else lark
+    if not controls:
+        return lark
+    spelled = re.compile(rf"""({"|".join(map(re.escape, controls))})|"(?:\\.|[^"\\])*"|/(?:\\.|[^/\\])*/""")
+    if not ids.keys() >= {found[1] for found in spelled.finditer(lark) if found[1]}:
+        return None
+    return spelled.sub(lambda found: f"<[{ids[found[1]]}]>" if found[1] else found[0], lark)
 
 
 def _refuse_error(response: Response) -> None:
