@@ -65,6 +65,14 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def laws(session: nox.Session) -> None:
+    """The property tests, with 1000 examples each in place of 40, and the whole tables of linear growth: half an hour."""
+    install(session, "tests")
+    session.run("pytest", *PARALLEL, "-m", "hypothesis", *session.posargs, env={"GEMMA_TOOLS_EXAMPLES": "1000"})
+    session.run("pytest", *PARALLEL, "tests/formats/test_linear.py", env={"GEMMA_TOOLS_EXAMPLES": "1000"})
+
+
+@nox.session
 def mutants(session: nox.Session) -> None:
     """How many of the changes that mutmut makes in formats and schemas the quick tests notice, tried for 20 minutes."""
     install(session, "mutants")

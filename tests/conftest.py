@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -10,7 +11,12 @@ from hypothesis import HealthCheck, settings
 from support.engines import BUILT_IN, INSTALLED
 
 # A busy machine is no fault: nothing is held to a time, not even the making of examples.
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "suite",
+    max_examples=int(os.environ.get("GEMMA_TOOLS_EXAMPLES", "40")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("suite")
 
 

@@ -9,7 +9,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
@@ -181,7 +181,6 @@ def test_an_async_stream_is_an_async_iterator() -> None:
 TEXTS = st.lists(st.sampled_from([PARIS, OSLO, "Hello. ", "<start_function_call>call:", "<escape>", "}", "<end_of_turn>"]))
 
 
-@settings(max_examples=60)
 @given(TEXTS, st.integers(1, 9), st.sampled_from(["whole", "live"]), st.booleans())
 def test_any_text_streams_as_it_is_answered(texts: list[str], cut: int, how: Any, parallel: bool) -> None:
     def model() -> Any:

@@ -14,7 +14,7 @@ from support.servers.llama import llama_server
 
 pytest.importorskip("xllamacpp")
 
-DEMANDS = list(demands(16, seed=1))
+DEMANDS = list(demands(10, seed=1))
 
 
 @pytest.fixture(scope="module", params=["tiny", "tiny-gemma4"])

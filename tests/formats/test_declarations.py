@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_tools import create_model
@@ -81,7 +81,6 @@ def in_capitals(schema: Any) -> Any:
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(parameters=schemas, response=st.none() | schemas, description=st.sampled_from(["", "acts", "<tool|>"]))
-@settings(max_examples=150, deadline=None)
 def test_a_full_declaration_says_the_whole_schema(
     name: str, parameters: dict[str, Any], response: dict[str, Any] | None, description: str
 ) -> None:

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_tools.formats import get_format
@@ -71,7 +71,6 @@ def read_by_tokenizer(prompt: Prompt) -> list[str]:
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("tool_content", ["string", "json_object"])
 @given(data=st.data())
-@settings(max_examples=60)
 def test_text_never_becomes_control(name: str, tool_content: str, data: st.DataObject) -> None:
     text = data.draw(hostile(name))
     form = get_format(name, tool_content=tool_content)
@@ -84,7 +83,6 @@ def test_text_never_becomes_control(name: str, tool_content: str, data: st.DataO
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(data=st.data())
-@settings(max_examples=60)
 def test_assistant_text_never_becomes_control(name: str, data: st.DataObject) -> None:
     text = data.draw(hostile(name))
     form = get_format(name)
@@ -96,7 +94,6 @@ def test_assistant_text_never_becomes_control(name: str, data: st.DataObject) ->
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(data=st.data())
-@settings(max_examples=40)
 def test_text_is_kept_as_it_was_given(name: str, data: st.DataObject) -> None:
     text = data.draw(hostile(name))
     prompt = get_format(name).render([{"role": "user", "content": text}])

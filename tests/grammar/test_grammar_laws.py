@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_tools.formats import get_format
@@ -101,7 +101,6 @@ schemas = st.recursive(
 
 @pytest.mark.parametrize("notation", ALL)
 @given(parameters=_objects(schemas), seed=st.integers(0, 2**32))
-@settings(max_examples=40)
 def test_what_a_grammar_takes_reads_back_as_valid_arguments(notation: str, parameters: dict[str, Any], seed: int) -> None:
     tools, format = [tool("put", parameters)], get_format(ALL[notation][0], **ALL[notation][1])
     grammar = format.grammar(tools, tool_choice="required", parallel=False)
@@ -121,7 +120,6 @@ def test_what_a_grammar_takes_reads_back_as_valid_arguments(notation: str, param
 
 @pytest.mark.parametrize("notation", ALL)
 @given(parameters=_objects(schemas), seed=st.integers(0, 2**32))
-@settings(max_examples=40)
 def test_what_is_drawn_from_the_printed_gbnf_is_a_valid_call_too(notation: str, parameters: dict[str, Any], seed: int) -> None:
     tools, format = [tool("put", parameters)], get_format(ALL[notation][0], **ALL[notation][1])
     grammar = format.grammar(tools, tool_choice="required", parallel=False)
@@ -164,7 +162,6 @@ anything = st.recursive(
 @given(
     parameters=st.dictionaries(words, anything, max_size=6), notation=st.sampled_from(sorted(ALL)), seed=st.integers(0, 2**32)
 )
-@settings(max_examples=120)
 def test_any_json_for_a_schema_gives_a_grammar_that_can_be_left(parameters: dict[str, Any], notation: str, seed: int) -> None:
     format = get_format(ALL[notation][0], **ALL[notation][1])
     tools = [tool("put", parameters)]

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_tools.formats import get_format
@@ -171,7 +171,6 @@ def readings(lexeme: str) -> list[Any]:
     return [*found, lexeme] if lexeme == "true" else found
 
 
-@settings(max_examples=150, deadline=None)
 @given(schema=parameters(SCALARS))
 def test_a_bare_value_is_read_as_something_that_the_schema_accepts_if_it_can_be(schema: dict[str, Any]) -> None:
     types = shape_of(schema).member("value").types
@@ -184,7 +183,6 @@ def test_a_bare_value_is_read_as_something_that_the_schema_accepts_if_it_can_be(
                 assert value_fault(call.arguments_json, schema) is None, (notation, lexeme, call.arguments, accepted)
 
 
-@settings(max_examples=150, deadline=None)
 @given(schema=parameters(SCALARS | CONTAINERS))
 def test_the_declared_type_is_one_that_the_parser_reads(schema: dict[str, Any]) -> None:
     types = shape_of(schema).member("value").types
@@ -196,7 +194,6 @@ def test_the_declared_type_is_one_that_the_parser_reads(schema: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("notation", ALL)
-@settings(max_examples=60, deadline=None)
 @given(schema=parameters(SCALARS | CONTAINERS), seed=st.integers(0, 2**32))
 def test_what_the_grammar_lets_through_is_what_the_check_accepts(notation: str, schema: dict[str, Any], seed: int) -> None:
     format, tools = get_format(ALL[notation][0], **ALL[notation][1]), [tool("send", schema)]

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_tools.errors import ContextExceeded, InvalidRequest
@@ -93,7 +93,6 @@ def test_the_beginning_stays_the_same_for_many_turns() -> None:
     assert 1 < changes < 15
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 120)), max_size=12),
     st.integers(0, 3),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_tools.data import tiny_path
@@ -61,7 +61,6 @@ def spelled(form: Format, data: st.DataObject) -> str:
 
 
 @pytest.mark.parametrize("name", ["functiongemma", "gemma3", "gemma4"])
-@settings(max_examples=300)
 @given(data=st.data())
 def test_what_only_spells_a_control_token_is_text(name: str, data: st.DataObject) -> None:
     form = get_format(name)

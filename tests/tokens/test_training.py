@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_tools.data import tiny_path
@@ -168,7 +168,6 @@ def conversations(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(messages=conversations())
-@settings(max_examples=60)
 def test_what_others_say_is_never_the_models_own(name: str, messages: list[dict[str, Any]]) -> None:
     tame = [message if message["role"] == "assistant" else {**message, "content": "x"} for message in messages]
     form = get_format(name)
@@ -191,7 +190,6 @@ def expected(messages: Sequence[Mapping[str, Any]], thinks: bool) -> list[tuple[
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(messages=conversations())
-@settings(max_examples=60)
 def test_the_models_parts_read_back_as_its_messages(name: str, messages: list[dict[str, Any]]) -> None:
     form = get_format(name)
     prompt = training_prompt(messages, TOOLS, format=form)
@@ -203,7 +201,6 @@ def test_the_models_parts_read_back_as_its_messages(name: str, messages: list[di
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(messages=conversations())
-@settings(max_examples=60)
 def test_labels_are_the_ids_that_the_model_writes(name: str, messages: list[dict[str, Any]], tiny: GemmaTokenizer) -> None:
     form = get_format(name)
     prompt = training_prompt(messages, TOOLS, format=form)
@@ -216,7 +213,6 @@ def test_labels_are_the_ids_that_the_model_writes(name: str, messages: list[dict
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(messages=conversations())
-@settings(max_examples=40)
 def test_exchanges_show_every_message_once(name: str, messages: list[dict[str, Any]], tiny: GemmaTokenizer) -> None:
     form = get_format(name)
     read = []

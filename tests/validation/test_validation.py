@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionMessage
 
@@ -563,7 +563,6 @@ bodies = st.fixed_dictionaries(
 
 
 @given(body=bodies)
-@settings(max_examples=300)
 def test_any_json_is_rendered_or_refused(body: Mapping[str, Any]) -> None:
     for name in ("functiongemma", "gemma4"):
         try:
@@ -580,7 +579,6 @@ def test_any_json_is_rendered_or_refused(body: Mapping[str, Any]) -> None:
         max_leaves=10,
     )
 )
-@settings(max_examples=200)
 def test_check_json_agrees_with_the_standard_library(value: Any) -> None:
     try:
         json.dumps(value, allow_nan=False)
