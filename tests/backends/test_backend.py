@@ -155,7 +155,7 @@ def test_cancelling_the_task_stops_the_engine() -> None:
             with cancel.calling(stopped.set):
                 begun.set()
                 yield "on and "
-                assert stopped.wait(10)
+                assert stopped.wait(60)
             return Generation()
 
     async def main() -> None:

@@ -220,7 +220,7 @@ class TestDriving:
         def slow(cancel: Cancellation) -> Iterator[int]:
             assert current_thread() is not main_thread()
             yield 1
-            assert go.wait(20)
+            assert go.wait(60)
             yield 2
 
         async def main() -> list[int]:
@@ -261,7 +261,7 @@ class TestDriving:
             return cancel.cancelled
 
         assert asyncio.run(main())
-        assert closed.wait(20)
+        assert closed.wait(60)
 
     def test_a_cancelled_task_cancels(self) -> None:
         cancel, begun, ended = Cancellation(), Event(), Event()
@@ -269,18 +269,18 @@ class TestDriving:
         def wait(given: Cancellation) -> str:
             with given.calling(ended.set):
                 begun.set()
-                ended.wait(20)
+                ended.wait(60)
             return "late"
 
         async def main() -> None:
             task = asyncio.create_task(acall(wait, cancel))
-            await asyncio.to_thread(begun.wait, 20)
+            await asyncio.to_thread(begun.wait, 60)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
 
         asyncio.run(main())
-        assert ended.wait(20)
+        assert ended.wait(60)
         assert cancel.cancelled
 
     def test_a_call_gives_its_result(self) -> None:

@@ -282,7 +282,7 @@ def test_leaving_async_stops_the_engine(silent: bool) -> None:
             await response.body.aclose()
 
     asyncio.run(leave())
-    assert engine.stopped.wait(10)
+    assert engine.stopped.wait(60)
 
 
 JSON = st.recursive(

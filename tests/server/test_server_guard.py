@@ -28,7 +28,13 @@ def code(response: httpx.Response) -> str:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with serving(scripted(*["yes"] * 100), max_body_bytes=10_000, body_timeout=0.3) as url:
+    with serving(scripted(*["yes"] * 100), max_body_bytes=10_000) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[str]:
+    with serving(scripted("yes"), body_timeout=1) as url:
         yield url
 
 
@@ -171,8 +177,8 @@ def test_a_body_that_grows_too_long_is_refused(url: str) -> None:
         assert b" 413 " in answer(raw)
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(url: str) -> None:
-    address, head = request(url, "Content-Length: 100")
+def test_a_body_that_does_not_come_is_not_waited_for(hasty: str) -> None:
+    address, head = request(hasty, "Content-Length: 100")
     with socket.create_connection(address) as raw:
         raw.sendall(head + b"{")
         told = answer(raw)
@@ -181,15 +187,15 @@ def test_a_body_that_does_not_come_is_not_waited_for(url: str) -> None:
 
 
 @pytest.mark.parametrize("begun", [b"", b"P", b"POST /v1/chat/completions HTTP/1.1\r\nHost: local"])
-def test_a_head_that_does_not_come_is_not_waited_for(url: str, begun: bytes) -> None:
-    address, _ = request(url)
+def test_a_head_that_does_not_come_is_not_waited_for(hasty: str, begun: bytes) -> None:
+    address, _ = request(hasty)
     with socket.create_connection(address) as raw:
         raw.sendall(begun)
         assert answer(raw) == b""
 
 
-def test_a_second_head_that_does_not_come_is_not_waited_for(url: str) -> None:
-    address, _ = request(url)
+def test_a_second_head_that_does_not_come_is_not_waited_for(hasty: str) -> None:
+    address, _ = request(hasty)
     with socket.create_connection(address) as raw:
         raw.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b" 200 " in read_to(raw, b'{"status":"ok"}')
@@ -197,8 +203,8 @@ def test_a_second_head_that_does_not_come_is_not_waited_for(url: str) -> None:
         assert answer(raw) == b""
 
 
-def test_a_refused_body_is_not_read_for_ever(url: str) -> None:
-    address, _ = request(url)
+def test_a_refused_body_is_not_read_for_ever(hasty: str) -> None:
+    address, _ = request(hasty)
     head = b"POST /v1/models HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000000000\r\n\r\n"
     with socket.create_connection(address) as raw:
         raw.sendall(head)
@@ -208,8 +214,8 @@ def test_a_refused_body_is_not_read_for_ever(url: str) -> None:
 
 
 @pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"\r\n" * 50_000, b"A" * 200_000])
-def test_garbage_is_not_answered_with_anything_of_ours(url: str, garbage: bytes) -> None:
-    address, _ = request(url)
+def test_garbage_is_not_answered_with_anything_of_ours(hasty: str, garbage: bytes) -> None:
+    address, _ = request(hasty)
     with socket.create_connection(address) as raw:
         try:
             raw.sendall(garbage)

@@ -162,7 +162,7 @@ def test_the_command_serves_until_it_is_told_to_stop(stop: signal.Signals) -> No
         found = re.fullmatch(r"gemma-tools: serving small at (http://127\.0\.0\.1:\d+/v1)\n", told)
         assert found, told + process.stderr.read()
         body = {"model": "small", "messages": [{"role": "user", "content": "Hi"}]}
-        answer = httpx.post(f"{found[1]}/chat/completions", json=body, timeout=30).json()
+        answer = httpx.post(f"{found[1]}/chat/completions", json=body, timeout=60).json()
         assert answer["usage"]["completion_tokens"] <= 4
         process.send_signal(stop)
         rest = process.stderr.read()

@@ -28,12 +28,12 @@ def ask(request: pytest.FixtureRequest) -> Ask:
 
     def ask(url: str, **fields: Any) -> tuple[dict[str, Any], str, dict[str, int]]:
         if request.param == "whole":
-            response = httpx.post(f"{url}/chat/completions", json={**BODY, **fields}, timeout=30)
+            response = httpx.post(f"{url}/chat/completions", json={**BODY, **fields}, timeout=60)
             assert response.status_code == 200, response.text
             answer = response.json()
             return answer["choices"][0]["message"], answer["choices"][0]["finish_reason"], answer["usage"]
         options = {"stream": True, "stream_options": {"include_usage": True}}
-        response = httpx.post(f"{url}/chat/completions", json={**BODY, **fields, **options}, timeout=30)
+        response = httpx.post(f"{url}/chat/completions", json={**BODY, **fields, **options}, timeout=60)
         assert response.status_code == 200, response.text
         *told, done = [event.removeprefix("data: ") for event in response.text.removesuffix("\n\n").split("\n\n")]
         assert done == "[DONE]"

@@ -167,7 +167,7 @@ def test_all_ways_leave_the_same_transcript() -> None:
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_calls_of_one_reply_run_at_the_same_time_in_order_of_the_calls(asynchronous: bool) -> None:
-    meeting = threading.Barrier(3, timeout=10)
+    meeting = threading.Barrier(3, timeout=60)
 
     def meet(n: int) -> int:
         meeting.wait()
@@ -185,7 +185,7 @@ def test_sync_tools_never_block_the_event_loop() -> None:
     released = threading.Event()
 
     def block() -> bool:
-        return released.wait(10)
+        return released.wait(60)
 
     async def inside() -> Transcript:
         model = Player(calling(("block", {}), ("release", {})), saying("ok"))

@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 def run(folder: Path) -> Callable[..., ScriptResult]:
     def run(source: str, arguments: str = "", **options: Any) -> ScriptResult:
         (folder / "script.py").write_text(source)
-        result = script_runner(folder, **{"timeout": 30, **options})("script.py", arguments)
+        result = script_runner(folder, **{"timeout": 60, **options})("script.py", arguments)
         assert isinstance(result, ScriptResult)
         return result
 
@@ -209,9 +209,9 @@ def alive(pid: int) -> bool:
 
 @posix
 def test_a_script_that_goes_on_for_ever_is_ended(run: Any) -> None:
-    result = run("print('begun')\n" + FOREVER, timeout=0.5)
+    result = run("print('begun')\n" + FOREVER, timeout=2)
     assert (result.stdout, result.return_code) == ("begun\n", -signal.SIGKILL)
-    assert "0.5 seconds" in (result.error or "")
+    assert "2 seconds" in (result.error or "")
 
 
 @linux
@@ -226,10 +226,10 @@ def test_a_script_that_goes_on_for_ever_is_ended(run: Any) -> None:
     ids=["ignores signals", "forks", "daemon", "closes its output"],
 )
 def test_nothing_is_left_of_a_hostile_script(run: Any, source: str) -> None:
-    result = run(source, timeout=0.5)
+    result = run(source, timeout=2)
     pids = [int(line) for line in result.stdout.split()]
     assert pids
-    assert "0.5 seconds" in (result.error or "")
+    assert "2 seconds" in (result.error or "")
     assert not [pid for pid in pids if alive(pid)]
 
 
@@ -262,7 +262,7 @@ def test_a_process_that_escapes_is_not_waited_for(run: Any) -> None:
 
 @posix
 def test_a_script_that_prints_for_ever_fills_no_memory(run: Any) -> None:
-    result = run("import sys\nwhile True: print('x' * 9999); print('y' * 9999, file=sys.stderr)", timeout=0.5, max_output=1000)
+    result = run("import sys\nwhile True: print('x' * 9999); print('y' * 9999, file=sys.stderr)", timeout=2, max_output=1000)
     assert (result.stdout, result.stderr, result.truncated) == ("x" * 1000, "y" * 1000, True)
 
 
