@@ -12,6 +12,7 @@ HEADINGS = {
     "honoured": "Honoured",
     "accepted": "Accepted without effect",
     "engine": "Where the engine can",
+    "left out": "Left out",
     "refused": "Refused",
 }
 

@@ -16,7 +16,9 @@ INT32: Final = 2**31 - 1
 INT64: Final = 2**63 - 1
 """What engines, most of them written in C++, can hold of a number. OpenAI has the same bounds for seeds."""
 
-Treatment = Literal["honoured", "accepted", "engine", "refused"]
+Treatment = Literal["honoured", "accepted", "engine", "left out", "refused"]
+Unknown = Literal["warn", "refuse"]
+"""What becomes of a field that is unknown or "left out": it is left out with a warning, or it is an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,9 @@ class FieldPolicy:
     """What is done with one field of a request body.
 
     `honoured`: it has its effect. `accepted`: it is taken and has none. `engine`: it has its effect where the engine can,
-    and is refused where it cannot. `refused`: it is an error, unless it is null. `note` says more. A number is refused
-    outside of `low` and `high`.
+    and is refused where it cannot. `left out`: it cannot be honoured, but asks for nothing that must be refused; it is
+    treated as a field that is unknown. `refused`: it is an error. `note` says more. A number is refused outside of `low` and
+    `high`. Null is as good as absent.
     """
 
     treatment: Treatment
@@ -37,6 +40,7 @@ class FieldPolicy:
 _honoured = partial(FieldPolicy, "honoured")
 _accepted = partial(FieldPolicy, "accepted")
 _engine = partial(FieldPolicy, "engine")
+_left_out = partial(FieldPolicy, "left out")
 _refused = partial(FieldPolicy, "refused")
 
 
@@ -47,7 +51,9 @@ class RunParameters(TypedDict, total=False):
         Sequence[Mapping[str, Any]],
         _honoured("All roles of today and `function`; content as text, parts or nothing."),
     ]
-    tools: Annotated[Sequence[Mapping[str, Any]] | None, _honoured("Functions. Custom and built-in tools are refused.")]
+    tools: Annotated[
+        Sequence[Mapping[str, Any]] | None, _honoured("Functions. Tools of other types are treated as unknown fields.")
+    ]
     response_format: Annotated[Mapping[str, Any] | None, _honoured("`text`, `json_object` or `json_schema`.")]
     stream: Annotated[bool | None, _honoured("Chunks in place of one completion.")]
 
@@ -72,22 +78,40 @@ class RequestFields(TypedDict, total=False):
     ]
     function_call: Annotated[Literal["none", "auto"] | Mapping[str, Any] | None, _honoured("The legacy form of `tool_choice`.")]
     stream_options: Annotated[Mapping[str, Any] | None, _honoured("`include_usage`; its other keys have no effect.")]
-    max_tokens: Annotated[int | None, _honoured("At least 1. With `max_completion_tokens` the smaller one counts.", 1)]
-    max_completion_tokens: Annotated[int | None, _honoured("At least 1. With `max_tokens` the smaller one counts.", 1)]
+    max_tokens: Annotated[
+        int | None, _honoured("At least 1, or -1 for no limit. With `max_completion_tokens` the smaller one counts.", 1)
+    ]
+    max_completion_tokens: Annotated[
+        int | None, _honoured("At least 1, or -1 for no limit. With `max_tokens` the smaller one counts.", 1)
+    ]
     temperature: Annotated[float | None, _honoured("From 0 to 2.", 0, 2)]
     top_p: Annotated[float | None, _honoured("From 0 to 1.", 0, 1)]
-    top_k: Annotated[int | None, _honoured("Not OpenAI's. An integer from 0.", 0)]
+    top_k: Annotated[int | None, _honoured("Not OpenAI's. An integer from 0; -1 is 0, which means no limit.", 0)]
     min_p: Annotated[float | None, _honoured("Not OpenAI's. From 0 to 1.", 0, 1)]
     seed: Annotated[int | None, _honoured("An integer of 64 bits.", -INT64, INT64)]
     n: Annotated[int | None, _honoured("From 1 to 128. The answers are generated one after another.", 1, 128)]
     stop: Annotated[str | Sequence[str] | None, _honoured("A text or a list of texts.")]
     reasoning_effort: Annotated[
-        Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None,
-        _honoured("`none` and `minimal` turn thinking off, `low`, `medium`, `high` and `xhigh` turn it on."),
+        Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None,
+        _honoured("`none` and `minimal` turn thinking off, `low`, `medium`, `high`, `xhigh` and `max` turn it on."),
+    ]
+    reasoning: Annotated[
+        Mapping[str, Any] | None, _honoured("OpenRouter's. `effort`, or `enabled`; its other keys have no effect.")
     ]
     chat_template_kwargs: Annotated[
-        Mapping[str, bool | None] | None,
-        _honoured("Not OpenAI's. `enable_thinking`, which goes before `reasoning_effort`; `preserve_thinking`."),
+        Mapping[str, Any] | None,
+        _honoured("Not OpenAI's. `enable_thinking`, which goes before all other words for it; `preserve_thinking`."),
+    ]
+    enable_thinking: Annotated[bool | None, _honoured("Not OpenAI's. Whether to think.")]
+    think: Annotated[bool | str | None, _honoured("Ollama's. Whether to think; an effort means yes.")]
+    thinking: Annotated[
+        bool | Mapping[str, Any] | None, _honoured('Anthropic\'s. Whether to think: `{"type": "enabled"}` or `"disabled"`.')
+    ]
+    guided_json: Annotated[
+        str | Mapping[str, Any] | None, _honoured("vLLM's. A JSON Schema for the answer, as in `response_format`.")
+    ]
+    structured_outputs: Annotated[
+        Mapping[str, Any] | None, _honoured("vLLM's. `json`, as in `response_format`; its other forms are refused.")
     ]
 
     user: Annotated[str | None, _accepted("There are no accounts.")]
@@ -98,6 +122,13 @@ class RequestFields(TypedDict, total=False):
     prompt_cache_retention: Annotated[str | None, _accepted("Engines reuse what they have computed by the prompt itself.")]
     safety_identifier: Annotated[str | None, _accepted("There are no accounts.")]
     verbosity: Annotated[str | None, _accepted("Gemma was not trained on it.")]
+    cache_prompt: Annotated[bool | None, _accepted("llama.cpp's. Engines reuse what they have computed by the prompt itself.")]
+    client_metadata: Annotated[Mapping[str, Any] | None, _accepted("Nothing is stored.")]
+    keep_alive: Annotated[str | float | None, _accepted("Ollama's. A setting of the engine, not of a request.")]
+    moderation: Annotated[Any, _accepted("Nothing is moderated.")]
+    prompt_cache_options: Annotated[Any, _accepted("Engines reuse what they have computed by the prompt itself.")]
+    skip_special_tokens: Annotated[bool | None, _accepted("vLLM's. Control tokens are read here, and never shown.")]
+    truncation: Annotated[str | None, _accepted("A prompt that is too long is refused, unless the model has `fit`.")]
 
     logprobs: Annotated[bool | None, _engine("The probabilities of the tokens that were drawn.")]
     top_logprobs: Annotated[int | None, _engine("From 0 to 20, with `logprobs`.", 0, 20)]
@@ -107,22 +138,25 @@ class RequestFields(TypedDict, total=False):
     ]
     frequency_penalty: Annotated[float | None, _engine("From -2 to 2; 0 is no demand.", -2, 2)]
     presence_penalty: Annotated[float | None, _engine("From -2 to 2; 0 is no demand.", -2, 2)]
+    repeat_penalty: Annotated[float | None, _engine("llama.cpp's and Ollama's. From 0 to 100; 1 is none.", 0, 100)]
+    repetition_penalty: Annotated[float | None, _engine("vLLM's name of `repeat_penalty`, which goes before it.", 0, 100)]
+    grammar: Annotated[str | None, _engine("llama.cpp's. A GBNF grammar for the whole answer; not together with tools.")]
 
 
-class RefusedFields(TypedDict, total=False):
-    """Fields that are known, and refused."""
+class OtherFields(TypedDict, total=False):
+    """Fields that are known, and cannot be honoured."""
 
     audio: Annotated[Mapping[str, Any] | None, _refused("Gemma writes text only.")]
     modalities: Annotated[Sequence[str] | None, _refused('Anything but `["text"]` is refused: Gemma writes text only.')]
-    prediction: Annotated[Mapping[str, Any] | None, _refused("No engine here takes one.")]
-    web_search_options: Annotated[Mapping[str, Any] | None, _refused("There is no search.")]
+    prediction: Annotated[Mapping[str, Any] | None, _left_out("No engine here takes one.")]
+    web_search_options: Annotated[Mapping[str, Any] | None, _left_out("There is no search.")]
 
 
-class RequestBody(RunParameters, RequestFields, RefusedFields, total=False):
+class RequestBody(RunParameters, RequestFields, OtherFields, total=False):
     """Every field of a request body that is known."""
 
 
 FIELD_POLICY: Final[Mapping[str, FieldPolicy]] = MappingProxyType(
     {name: hint.__metadata__[0] for name, hint in get_type_hints(RequestBody, include_extras=True).items()}
 )
-"""What is done with each field of `RequestBody`, by name. A field that is not in it is refused as unknown."""
+"""What is done with each field of `RequestBody`, by name. A field that is not in it is unknown."""

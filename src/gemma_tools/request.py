@@ -131,8 +131,11 @@ class ChatRequest:
     logit_bias: Mapping[str, float] | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
+    repeat_penalty: float | None = None
+    grammar: str | None = None
+    """A GBNF grammar that the whole answer must follow."""
     enable_thinking: bool | None = None
-    """What `chat_template_kwargs` or else `reasoning_effort` says; None: nothing."""
+    """What the request says, by whichever field; None: nothing."""
     preserve_thinking: bool = False
     """What `chat_template_kwargs` says."""
     legacy_functions: bool = False

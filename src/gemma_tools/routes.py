@@ -21,19 +21,22 @@ from gemma_tools.openai_api.wire import (
     JSON_HEADERS,
     ApiRequest,
     ApiResponse,
+    ApiSettings,
     AsyncBody,
     Body,
+    Call,
     Facts,
     Responder,
     dump,
     event,
+    known,
     load,
 )
 
 Models: TypeAlias = Mapping[str, Responder]
 """What answers, by the names that requests give. A value may be made when it is first asked for."""
 
-Post: TypeAlias = Callable[[Mapping[str, Any], Models, Facts, Cancellation | None], ApiResponse[Body]]
+Post: TypeAlias = Callable[[Mapping[str, Any], Call], ApiResponse[Body]]
 
 POSTS: Final[Mapping[str, Post]] = {
     "/chat/completions": chat.answer,
@@ -49,23 +52,30 @@ POSTS: Final[Mapping[str, Post]] = {
 """What is answered to POST, by its path after `/v1`."""
 
 
-def handle(request: ApiRequest, served: Models, *, cancel: Cancellation | None = None) -> ApiResponse[Body]:
+DEFAULTS: Final = ApiSettings()
+
+
+def handle(
+    request: ApiRequest, served: Models, *, cancel: Cancellation | None = None, settings: ApiSettings = DEFAULTS
+) -> ApiResponse[Body]:
     """Answer `request` with the models in `served`. Every fault becomes an error body; nothing is raised.
 
     A fault after a stream has begun becomes its last event. Cancelling ends the generation from another thread.
     """
     facts = Facts()
     try:
-        return _route(request, served, facts, cancel)
+        return _route(request, Call(served, facts, cancel, settings))
     except Exception as error:
         return error_response(error, request.path, facts)
 
 
-async def ahandle(request: ApiRequest, served: Models, *, cancel: Cancellation | None = None) -> ApiResponse[AsyncBody]:
+async def ahandle(
+    request: ApiRequest, served: Models, *, cancel: Cancellation | None = None, settings: ApiSettings = DEFAULTS
+) -> ApiResponse[AsyncBody]:
     """`handle` in a thread of its own, which goes on to make the stream if there is one."""
 
     def work(cancel: Cancellation) -> Iterator[ApiResponse[Body] | bytes]:
-        response = handle(request, served, cancel=cancel)
+        response = handle(request, served, cancel=cancel, settings=settings)
         yield response
         if not isinstance(response.body, bytes):
             yield from response.body
@@ -104,23 +114,23 @@ def _place(path: str) -> str:
     return path.removeprefix("/v1").rstrip("/")
 
 
-def _route(request: ApiRequest, served: Models, facts: Facts, cancel: Cancellation | None) -> ApiResponse[Body]:
+def _route(request: ApiRequest, call: Call) -> ApiResponse[Body]:
     place = _place(request.path)
     if post := POSTS.get(place):
         _allow(("POST",), request)
-        return post(load(request.body), served, facts, cancel)
+        return post(load(request.body), call)
     if place == "/openapi.json":
         _allow(("GET", "HEAD"), request)
         from gemma_tools.openai_api.document import document  # takes a moment to import, and is seldom asked for
 
-        return ApiResponse(200, dump(document()), facts=facts)
+        return ApiResponse(200, dump(document()), facts=call.facts)
     if place == "/models":
         _allow(("GET", "HEAD"), request)
-        return ApiResponse(200, dump(models.listing(served)), facts=facts)
+        return ApiResponse(200, dump(models.listing(call.models)), facts=call.facts)
     if place.startswith("/models/"):
         _allow(("GET", "HEAD"), request)
-        name = chat.known(served, place.removeprefix("/models/"))
-        return ApiResponse(200, dump(models.card(name)), facts=facts)
+        name = known(call.models, place.removeprefix("/models/"))
+        return ApiResponse(200, dump(models.card(name)), facts=call.facts)
     raise refuse(404, f"there is nothing at {request.path}", code="not_found")
 
 

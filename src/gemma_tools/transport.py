@@ -21,7 +21,8 @@ from gemma_tools.backends import create_model
 from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import MissingDependency
-from gemma_tools.openai_api.wire import ApiRequest, ApiResponse
+from gemma_tools.openai_api.wire import ApiRequest, ApiResponse, ApiSettings
+from gemma_tools.policy import Unknown
 from gemma_tools.routes import ahandle, handle
 
 if TYPE_CHECKING:
@@ -38,10 +39,11 @@ _OPTIONS: Mapping[str, Any] = {"base_url": BASE_URL, "api_key": "in-process", "m
 _ANTHROPIC_OPTIONS: Mapping[str, Any] = {**_OPTIONS, "base_url": BASE_URL.removesuffix("/v1")}
 
 
-def openai_client(models: Model | Mapping[str, Model], **options: Any) -> openai.OpenAI:
+def openai_client(models: Model | Mapping[str, Model], *, unknown: Unknown = "warn", **options: Any) -> openai.OpenAI:
     """An OpenAI client that `models` answer in this process.
 
-    `models` is one model, served under its own name, or several by the names that requests will give. `options` go to
+    `models` is one model, served under its own name, or several by the names that requests will give. What a request holds
+    that is not known here is left out with a warning; with `unknown="refuse"` it is an error. `options` go to
     `openai.OpenAI`; its retries are off unless `max_retries` turns them on, since the same model fails in the same way.
     Closing the client closes the models that were given by name.
 
@@ -50,19 +52,21 @@ def openai_client(models: Model | Mapping[str, Model], **options: Any) -> openai
     """
     import openai
 
-    http_client: Any = openai.DefaultHttpxClient(transport=_transport(models))
+    http_client: Any = openai.DefaultHttpxClient(transport=_transport(models, unknown))
     return openai.OpenAI(http_client=http_client, **{**_OPTIONS, **options})
 
 
-def async_openai_client(models: Model | Mapping[str, Model], **options: Any) -> openai.AsyncOpenAI:
+def async_openai_client(
+    models: Model | Mapping[str, Model], *, unknown: Unknown = "warn", **options: Any
+) -> openai.AsyncOpenAI:
     """`openai_client` for asyncio. The models work in threads of their own, so the event loop goes on."""
     import openai
 
-    http_client: Any = openai.DefaultAsyncHttpxClient(transport=_transport(models))
+    http_client: Any = openai.DefaultAsyncHttpxClient(transport=_transport(models, unknown))
     return openai.AsyncOpenAI(http_client=http_client, **{**_OPTIONS, **options})
 
 
-def anthropic_client(models: Model | Mapping[str, Model], **options: Any) -> anthropic.Anthropic:
+def anthropic_client(models: Model | Mapping[str, Model], *, unknown: Unknown = "warn", **options: Any) -> anthropic.Anthropic:
     """`openai_client` with Anthropic's SDK: `client.messages.create(...)`, streams and the tool runner.
 
     Raises:
@@ -70,15 +74,17 @@ def anthropic_client(models: Model | Mapping[str, Model], **options: Any) -> ant
         UnknownName: a name that `create_model` does not know.
     """
     sdk = _anthropic()
-    http_client: Any = sdk.DefaultHttpxClient(transport=_transport(models))
+    http_client: Any = sdk.DefaultHttpxClient(transport=_transport(models, unknown))
     client: anthropic.Anthropic = sdk.Anthropic(http_client=http_client, **{**_ANTHROPIC_OPTIONS, **options})
     return client
 
 
-def async_anthropic_client(models: Model | Mapping[str, Model], **options: Any) -> anthropic.AsyncAnthropic:
+def async_anthropic_client(
+    models: Model | Mapping[str, Model], *, unknown: Unknown = "warn", **options: Any
+) -> anthropic.AsyncAnthropic:
     """`anthropic_client` for asyncio."""
     sdk = _anthropic()
-    http_client: Any = sdk.DefaultAsyncHttpxClient(transport=_transport(models))
+    http_client: Any = sdk.DefaultAsyncHttpxClient(transport=_transport(models, unknown))
     client: anthropic.AsyncAnthropic = sdk.AsyncAnthropic(http_client=http_client, **{**_ANTHROPIC_OPTIONS, **options})
     return client
 
@@ -98,8 +104,13 @@ class GemmaTransport:
     stops the engine. Paths are those of `gemma_tools.routes`, whatever the host.
     """
 
-    def __init__(self, models: Model | Mapping[str, Model]) -> None:
-        """Serve `models`: one under its own name, or several by the names given. Raises what `create_model` raises."""
+    def __init__(self, models: Model | Mapping[str, Model], *, unknown: Unknown = "warn") -> None:
+        """Serve `models`: one under its own name, or several by the names given.
+
+        A request's fields and tools that are not known are left out with a warning; with `unknown="refuse"` they are errors.
+        Raises what `create_model` raises.
+        """
+        self._settings = ApiSettings(unknown=unknown)
         named = models if isinstance(models, Mapping) else {_name(models): models}
         self._own = {name: create_model(model) for name, model in named.items() if isinstance(model, str)}
         given = {name: model for name, model in named.items() if not isinstance(model, str)}
@@ -110,7 +121,7 @@ class GemmaTransport:
         package, cancel = _package(request), Cancellation()
         watch = _Watch(_patience(request), cancel, lambda: _timeout(package, request))
         with watch.waiting():
-            response = handle(_api_request(request, request.read()), self._served, cancel=cancel)
+            response = handle(_api_request(request, request.read()), self._served, cancel=cancel, settings=self._settings)
         if isinstance(response.body, bytes):
             watch.stop()
             return _response(package, response, package.ByteStream(response.body))
@@ -124,7 +135,7 @@ class GemmaTransport:
             return _timeout(package, request)
 
         api_request = _api_request(request, await request.aread())
-        response = await _within(patience, ahandle(api_request, self._served), late)
+        response = await _within(patience, ahandle(api_request, self._served, settings=self._settings), late)
         if isinstance(response.body, bytes):
             return _response(package, response, package.ByteStream(response.body))
         return _response(package, response, _streams(package)[1](response.body, patience, late))
@@ -151,9 +162,9 @@ class GemmaTransport:
         await self.aclose()
 
 
-def _transport(models: Model | Mapping[str, Model]) -> Any:
+def _transport(models: Model | Mapping[str, Model], unknown: Unknown) -> Any:
     # Untyped, because the SDK's clients are typed for the transports of one package.
-    return GemmaTransport(models)
+    return GemmaTransport(models, unknown=unknown)
 
 
 def _name(model: Model) -> str:

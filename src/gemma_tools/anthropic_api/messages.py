@@ -7,35 +7,29 @@ from typing import Any
 
 from gemma_tools.anthropic_api.messages_input import in_messages_words, to_chat
 from gemma_tools.anthropic_api.messages_output import MessageWriter
-from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.openai_api.chat import ask, known
+from gemma_tools.openai_api.chat import ask
 from gemma_tools.openai_api.relay import relayed
-from gemma_tools.openai_api.wire import ApiResponse, Body, Facts, Responder, dump
-from gemma_tools.validation import parse_request
+from gemma_tools.openai_api.wire import ApiResponse, Body, Call, dump
 
 
-def answer(
-    body: Mapping[str, Any], models: Mapping[str, Responder], facts: Facts, cancel: Cancellation | None
-) -> ApiResponse[Body]:
+def answer(body: Mapping[str, Any], call: Call) -> ApiResponse[Body]:
     """Answer the Messages request `body`."""
     chat, warnings = to_chat(body)
     try:
-        request = parse_request(chat, warnings=warnings)
-        return relayed(ask(request, models, facts, cancel), MessageWriter(request.model), facts)
+        request = call.parse(chat, warnings)
+        return relayed(ask(request, call), MessageWriter(request.model), call.facts)
     except InvalidRequest as error:
         raise in_messages_words(error) from error
 
 
-def count(
-    body: Mapping[str, Any], models: Mapping[str, Responder], facts: Facts, cancel: Cancellation | None
-) -> ApiResponse[Body]:
+def count(body: Mapping[str, Any], call: Call) -> ApiResponse[Body]:
     """Count the tokens of the prompt that the Messages request `body` makes."""
-    chat, _ = to_chat(body)
+    chat, warnings = to_chat(body)
     try:
-        request = parse_request(chat)
-        model = models[known(models, request.model)]
+        request = call.parse(chat, warnings)
+        model = call.responder(request.model)
         tokens = model.token_counter.count_prompt(model.prompt(request))
     except InvalidRequest as error:
         raise in_messages_words(error) from error
-    return ApiResponse(200, dump({"input_tokens": tokens}), facts=facts)
+    return ApiResponse(200, dump({"input_tokens": tokens}), facts=call.facts)

@@ -224,7 +224,7 @@ class GemmaBackend(BaseModelBackend):
         for name in (*_DRAWING, *_PENALTIES, "repeat_penalty"):
             if name in config.model_fields_set or name in can:
                 settings[name] = getattr(config, name)
-        for name in ("max_tokens", *_DRAWING):
+        for name in ("max_tokens", *_DRAWING, "repeat_penalty"):
             if (value := getattr(request, name)) is not None:
                 settings[name] = value
         for name in (*_PENALTIES, "logit_bias"):

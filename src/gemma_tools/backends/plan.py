@@ -85,6 +85,8 @@ def make_plan(
     parallel = format.several_calls if request.parallel_tool_calls is None else request.parallel_tool_calls
     max_calls = MOST_CALLS if parallel and not request.legacy_functions else 1
     forced = bool(tools) and choice.mode == "required"
+    if request.grammar is not None:
+        _check_grammar(request, engine)
     answer = None if forced else _json_answer(request)
     told = answer is not None and (bool(tools) or not engine.constraints & {"gbnf", "lark", "json_schema"})
     takes_grammar = bool(engine.constraints & {"gbnf", "lark"})
@@ -114,9 +116,11 @@ def make_plan(
             grammar = answer_grammar(schema, format.controls)
         else:
             constraint = Constraint(json_schema=schema)
-        if thinking and format.thought:
-            opening, thought_end = format.thought
-            prompt = prompt if prompt.opens == "reasoning" else prompt.begun(opening)
+    elif request.grammar is not None:
+        constraint = Constraint(gbnf=request.grammar)
+    if (constraint or (grammar and not by_grammar)) and thinking and format.thought:
+        opening, thought_end = format.thought
+        prompt = prompt if prompt.opens == "reasoning" else prompt.begun(opening)
     if grammar is not None:
         constraint = Constraint(
             gbnf=grammar.gbnf if "gbnf" in engine.constraints else None,
@@ -137,6 +141,16 @@ def make_plan(
         on_invalid=_policy(on_invalid, tools, bound=grammar is not None and not grammar.losses),
         losses=prompt.losses + (grammar.losses if grammar else ()),
     )
+
+
+def _check_grammar(request: ChatRequest, engine: Capabilities) -> None:
+    """Refuse a grammar of the caller's own where it cannot hold."""
+    if "gbnf" not in engine.constraints:
+        raise InvalidRequest("this engine takes no GBNF grammar", param="grammar", code="unsupported_parameter")
+    if request.response_format is not None and request.response_format.type != "text":
+        raise InvalidRequest("give a grammar or a response_format, not both", param="grammar")
+    if request.tools and request.tool_choice.mode != "none":
+        raise InvalidRequest("a grammar binds the whole answer, which leaves no room for tool calls", param="grammar")
 
 
 def _json_answer(request: ChatRequest) -> ResponseFormat | None:

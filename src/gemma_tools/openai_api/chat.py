@@ -9,48 +9,32 @@ from typing import Any
 
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from gemma_tools.engines.base import Cancellation
-from gemma_tools.openai_api.errors import failure_of, refuse
-from gemma_tools.openai_api.wire import DONE, STREAM_HEADERS, ApiResponse, Body, Facts, Responder, dump, event
+from gemma_tools.openai_api.errors import failure_of
+from gemma_tools.openai_api.wire import DONE, STREAM_HEADERS, ApiResponse, Body, Call, Facts, dump, event
 from gemma_tools.request import ChatRequest
-from gemma_tools.validation import parse_request
 
 
-def answer(
-    body: Mapping[str, Any], models: Mapping[str, Responder], facts: Facts, cancel: Cancellation | None
-) -> ApiResponse[Body]:
+def answer(body: Mapping[str, Any], call: Call) -> ApiResponse[Body]:
     """Answer the chat request `body`."""
-    request = parse_request(body)
-    reply = ask(request, models, facts, cancel)
+    request = call.parse(body)
+    reply = ask(request, call)
     if isinstance(reply, ChatCompletion):
-        return ApiResponse(200, dump(reply.model_dump(exclude_unset=True)), facts=facts)
-    return ApiResponse(200, _events(reply, request, facts), STREAM_HEADERS, facts)
+        return ApiResponse(200, dump(reply.model_dump(exclude_unset=True)), facts=call.facts)
+    return ApiResponse(200, _events(reply, request, call.facts), STREAM_HEADERS, call.facts)
 
 
-def ask(
-    request: ChatRequest, models: Mapping[str, Responder], facts: Facts, cancel: Cancellation | None
-) -> ChatCompletion | Chunks:
-    """Put `request` to its model, and note what comes back in `facts`.
+def ask(request: ChatRequest, call: Call) -> ChatCompletion | Chunks:
+    """Put `request` to its model, and note what comes back in `call.facts`.
 
     Usage is always asked for; in a stream it is the last chunk, which has no choices.
     """
+    facts = call.facts
     facts.model, facts.stream = request.model, request.stream
-    model = models[known(models, request.model)]
-    reply = model.respond(replace(request, include_usage=request.stream), cancel=cancel)
+    reply = call.responder(request.model).respond(replace(request, include_usage=request.stream), cancel=call.cancel)
     if not isinstance(reply, ChatCompletion):
         return Chunks(reply, facts)
     facts.learn(reply.choices[0].finish_reason, reply.usage)
     return reply
-
-
-def known(models: Mapping[str, object], name: str | None) -> str:
-    """`name`, if a model goes by it; refused with `model_not_found` otherwise. The model is not touched."""
-    if name is None:
-        raise refuse(400, "name a model", code="missing_required_parameter", param="model")
-    if name not in models:
-        names = ", ".join(models) or "none"
-        raise refuse(404, f"there is no model {name!r}; there is: {names}", code="model_not_found", param="model")
-    return name
 
 
 class Chunks(Iterator[ChatCompletionChunk]):

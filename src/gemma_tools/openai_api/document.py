@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from types import UnionType
-from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from openai.types import Model
 from openai.types.chat import (
@@ -31,6 +31,8 @@ _DESCRIBED_BY_OPENAI: Final[dict[str, Any]] = {
     "tools": list[ChatCompletionFunctionToolParam] | None,
     "response_format": ResponseFormat | None,
     "stream_options": ChatCompletionStreamOptionsParam | None,
+    "modalities": list[Literal["text"]] | None,
+    "audio": None,
 }
 _RESPONSES_ONLY: Final[dict[str, Any]] = {
     "input": str | list[dict[str, Any]],
@@ -40,7 +42,8 @@ _RESPONSES_ONLY: Final[dict[str, Any]] = {
     "text": dict[str, Any] | None,
     "tools": list[dict[str, Any]] | None,
 }
-_CLOSED: Final = ConfigDict(extra="forbid")
+_OPEN: Final = ConfigDict(extra="allow")
+"""What is not known is left out of a request, and told in its answer."""
 
 
 class Fault(BaseModel):
@@ -114,25 +117,29 @@ def document() -> dict[str, Any]:
 
 
 def _chat_request() -> type[BaseModel]:
-    fields = {name: _field(name) for name, policy in FIELD_POLICY.items() if policy.treatment != "refused"}
-    return create_model("ChatRequest", __config__=_CLOSED, **fields)
+    fields = {name: _field(name) for name, policy in FIELD_POLICY.items() if policy.treatment != "left out"}
+    return create_model("ChatRequest", __config__=_OPEN, **fields)
 
 
 def _responses_request() -> type[BaseModel]:
     shared = {name: _field(name) for name in sorted((HONOURED | ACCEPTED) & FIELD_POLICY.keys())}
     own = {name: (kind, ... if name == "input" else None) for name, kind in _RESPONSES_ONLY.items()}
     others: dict[str, Any] = dict.fromkeys(sorted(ACCEPTED - FIELD_POLICY.keys()), (Any, None))
-    return create_model("ResponsesRequest", __config__=_CLOSED, **{**others, **shared, **own})
+    return create_model("ResponsesRequest", __config__=_OPEN, **{**others, **shared, **own})
 
 
 def _field(name: str) -> Any:
     """A field as `create_model` takes it: its type, and its note and bounds."""
-    policy, kind = FIELD_POLICY[name], _DESCRIBED_BY_OPENAI.get(name) or _TYPES[name]
+    policy, kind = FIELD_POLICY[name], _DESCRIBED_BY_OPENAI.get(name, _TYPES[name])
     kinds = set(get_args(kind)) if get_origin(kind) in (Union, UnionType) else {kind}
     bounds: dict[str, Any] = {"ge": policy.low, "le": policy.high} if kinds & {int, float} else {}
     if name in ("messages", "model"):
         return kind, Field(description=policy.note)
+    if name in _UNLIMITED:
+        return Annotated[int, Field(**bounds)] | Literal[-1] | None, Field(default=None, description=policy.note)
     return kind, Field(default=None, description=policy.note, **bounds)
 
 
+_UNLIMITED: Final = ("max_tokens", "max_completion_tokens", "top_k")
+"""Fields of which -1 means that there is no limit."""
 _TYPES: Final = get_type_hints(RequestBody)

@@ -8,49 +8,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.openai_api.chat import known
 from gemma_tools.openai_api.responses_input import in_responses_words, to_chat
-from gemma_tools.openai_api.wire import ApiResponse, Body, Facts, Responder, dump
+from gemma_tools.openai_api.wire import ApiResponse, Body, Call, Responder, dump
 from gemma_tools.request import ChatRequest
-from gemma_tools.validation import parse_request
 from gemma_tools.validation.values import as_array, check_flag, check_text, wrong_type
 
-Models = Mapping[str, Responder]
 Json = Mapping[str, Any]
 
 
-def count_chat(body: Json, models: Models, facts: Facts, cancel: Cancellation | None) -> ApiResponse[Body]:
+def count_chat(body: Json, call: Call) -> ApiResponse[Body]:
     """How many tokens the prompt of a chat request has."""
-    return ApiResponse(200, dump(_counted(parse_request(body), models)), facts=facts)
+    return ApiResponse(200, dump(_counted(call.parse(body), call)), facts=call.facts)
 
 
-def count_responses(body: Json, models: Models, facts: Facts, cancel: Cancellation | None) -> ApiResponse[Body]:
+def count_responses(body: Json, call: Call) -> ApiResponse[Body]:
     """How many tokens the prompt of a Responses request has."""
     chat = to_chat(body)
     try:
-        return ApiResponse(200, dump(_counted(parse_request(chat), models)), facts=facts)
+        return ApiResponse(200, dump(_counted(call.parse(chat), call)), facts=call.facts)
     except InvalidRequest as error:
         raise in_responses_words(error) from error
 
 
-def apply_template(body: Json, models: Models, facts: Facts, cancel: Cancellation | None) -> ApiResponse[Body]:
+def apply_template(body: Json, call: Call) -> ApiResponse[Body]:
     """The prompt of a chat request, as text and by its segments, and what it could not say of the request."""
-    request = parse_request(body)
-    prompt = _responder(request.model, models).prompt(request)
+    request = call.parse(body)
+    prompt = call.responder(request.model).prompt(request)
     told = {
         "prompt": prompt.text,
         "segments": [{"text": segment.text, "control": segment.control} for segment in prompt.segments],
         "stop": list(prompt.stop),
         "losses": list(prompt.losses),
     }
-    return ApiResponse(200, dump(told), facts=facts)
+    return ApiResponse(200, dump(told), facts=call.facts)
 
 
-def tokenize(body: Json, models: Models, facts: Facts, cancel: Cancellation | None) -> ApiResponse[Body]:
+def tokenize(body: Json, call: Call) -> ApiResponse[Body]:
     """The token ids of `content`, with `with_pieces` each with its text. Spellings of control tokens are read as such."""
-    counter = _responder(_name(body, models), models).token_counter
+    counter = call.responder(_name(body, call.models)).token_counter
     content = check_text(body.get("content"), "content")
     if content is None:
         raise InvalidRequest("give the text", param="content", code="missing_required_parameter")
@@ -58,31 +54,27 @@ def tokenize(body: Json, models: Models, facts: Facts, cancel: Cancellation | No
         raise InvalidRequest("this model's tokenizer is not here, so that its tokens are not known", param="model")
     ids = counter.encode(content)
     if not check_flag(body.get("with_pieces"), "with_pieces"):
-        return ApiResponse(200, dump({"tokens": ids}), facts=facts)
-    return ApiResponse(200, dump({"tokens": [{"id": id, "piece": counter.decode([id])} for id in ids]}), facts=facts)
+        return ApiResponse(200, dump({"tokens": ids}), facts=call.facts)
+    return ApiResponse(200, dump({"tokens": [{"id": id, "piece": counter.decode([id])} for id in ids]}), facts=call.facts)
 
 
-def detokenize(body: Json, models: Models, facts: Facts, cancel: Cancellation | None) -> ApiResponse[Body]:
+def detokenize(body: Json, call: Call) -> ApiResponse[Body]:
     """The text of the token ids in `tokens`."""
     ids = as_array(body.get("tokens"), "tokens")
     for i, id in enumerate(ids):
         if isinstance(id, bool) or not isinstance(id, int):
             raise wrong_type("a token id", id, f"tokens[{i}]")
-    counter = _responder(_name(body, models), models).token_counter
-    return ApiResponse(200, dump({"content": counter.decode(ids)}), facts=facts)
+    counter = call.responder(_name(body, call.models)).token_counter
+    return ApiResponse(200, dump({"content": counter.decode(ids)}), facts=call.facts)
 
 
-def _counted(request: ChatRequest, models: Models) -> dict[str, Any]:
-    model = _responder(request.model, models)
+def _counted(request: ChatRequest, call: Call) -> dict[str, Any]:
+    model = call.responder(request.model)
     counter = model.token_counter
     told = {"object": "response.input_tokens", "input_tokens": counter.count_prompt(model.prompt(request))}
     return told if counter.exact else told | {"estimated": True}
 
 
-def _name(body: Json, models: Models) -> str | None:
+def _name(body: Json, models: Mapping[str, Responder]) -> str | None:
     """The model that `body` names; the only one, where there is one: llama.cpp's clients name none."""
     return check_text(body.get("model"), "model") or (next(iter(models)) if len(models) == 1 else None)
-
-
-def _responder(name: str | None, models: Models) -> Responder:
-    return models[known(models, name)]

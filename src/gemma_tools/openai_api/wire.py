@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.jsontext import read_json, to_json
+from gemma_tools.log import logger
 from gemma_tools.openai_api.errors import refuse
+from gemma_tools.policy import Unknown
 from gemma_tools.prompt import Prompt
 from gemma_tools.request import ChatRequest
 from gemma_tools.tokens import BaseTokenCounter
+from gemma_tools.validation import parse_request
 
 JSON_HEADERS: Mapping[str, str] = {"content-type": "application/json"}
 STREAM_HEADERS: Mapping[str, str] = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store"}
@@ -76,6 +80,54 @@ class Facts:
         self.finish_reason = finish_reason or self.finish_reason
         if usage is not None:
             self.prompt_tokens, self.completion_tokens = usage.prompt_tokens, usage.completion_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings:
+    """How requests are taken."""
+
+    unknown: Unknown = "warn"
+    """What becomes of fields and tools that are not known here: see `policy.Unknown`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request on its way: what may answer it, and how."""
+
+    models: Mapping[str, Responder]
+    facts: Facts
+    cancel: Cancellation | None
+    settings: ApiSettings
+
+    def parse(self, body: Mapping[str, Any], warnings: Sequence[str] = ()) -> ChatRequest:
+        """The chat request in `body`. What is left out of it is logged, each thing once.
+
+        Raises:
+            InvalidRequest: see `validation.parse_request`.
+        """
+        request = parse_request(body, unknown=self.settings.unknown, warnings=warnings)
+        for warning in request.warnings:
+            _log_once(warning)
+        return request
+
+    def responder(self, name: str | None) -> Responder:
+        """The model that goes by `name`; refused with `model_not_found` if there is none."""
+        return self.models[known(self.models, name)]
+
+
+def known(models: Mapping[str, object], name: str | None) -> str:
+    """`name`, if a model goes by it; refused with `model_not_found` otherwise. The model is not touched."""
+    if name is None:
+        raise refuse(400, "name a model", code="missing_required_parameter", param="model")
+    if name not in models:
+        names = ", ".join(models) or "none"
+        raise refuse(404, f"there is no model {name!r}; there is: {names}", code="model_not_found", param="model")
+    return name
+
+
+@lru_cache(maxsize=1024)
+def _log_once(warning: str) -> None:
+    logger.warning("%s", warning[:500])
 
 
 @dataclass(frozen=True, slots=True)

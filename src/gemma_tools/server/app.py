@@ -11,7 +11,7 @@ from typing import Any
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import EngineTimeout, MissingDependency
 from gemma_tools.openai_api.errors import Refused, refuse
-from gemma_tools.openai_api.wire import ApiRequest, ApiResponse, AsyncBody, dump
+from gemma_tools.openai_api.wire import ApiRequest, ApiResponse, ApiSettings, AsyncBody, dump
 from gemma_tools.routes import Models, ahandle, error_frame, error_response
 from gemma_tools.server.guard import Guard
 from gemma_tools.server.limits import Gate, RateLimiter
@@ -56,6 +56,7 @@ class Api:
     def __init__(self, settings: Settings, models: Models) -> None:
         self._settings = settings
         self._models = models
+        self._api_settings = ApiSettings(unknown=settings.unknown)
         self._guard = Guard(settings)
         self._limiter = RateLimiter(settings.requests_per_minute, settings.tokens_per_minute)
         self._gate = Gate(settings.concurrency, settings.queue)
@@ -137,7 +138,7 @@ class Api:
         began = monotonic()
         async with self._gate.turn() if request.method == "POST" else nullcontext():
             entry.waited = monotonic() - began
-            response = await ahandle(request, self._models, cancel=cancel)
+            response = await ahandle(request, self._models, cancel=cancel, settings=self._api_settings)
             entry.facts = response.facts
             await outlet.send(response)
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gemma_tools.errors import InvalidRequest
+from gemma_tools.policy import Unknown
 
 PREFIX = "GEMMA_TOOLS_"
 DEFAULT_MODEL = Path("gemma-3-4b-it-q4_0/gemma-3-4b-it-q4_0.gguf")
@@ -73,6 +74,8 @@ class Settings(_Strict):
     """Seconds for a request to arrive: its head, and then its body."""
     drain: int = Field(30, ge=0)
     """Seconds that running requests get to finish when the server is told to stop."""
+    unknown: Unknown = "warn"
+    """What becomes of fields and tools that are not known: left out with a warning, or an error."""
     log_content: bool = False
     """Whether the log holds what was asked and answered."""
     run_tools: tuple[str, ...] = ()
