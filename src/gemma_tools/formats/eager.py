@@ -1,6 +1,6 @@
 """Level "eager": calls in other notations, where the format's own found none; and a word on them at the levels below.
 
-`EagerParser` stands around a format's own parser and tries the strategies on what that parser left. `noting_unread` has a
+`EagerParser` stands around a format's own parser and tries the strategies on what that parser left. `note_unread` has a
 parser of a lower level report what a higher level would have read.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal, NamedTuple
 
 from gemma_tools.formats.base import Recovery
-from gemma_tools.formats.reading import MOST_REPEATS, Declared, Parser, Reading
+from gemma_tools.formats.reading import MOST_REPEATS, Declared, Parser
 from gemma_tools.formats.strategies import NAMING, Attempt, Found, OtherNotation, infer, recover, without
 from gemma_tools.reply import (
     ContentDelta,
@@ -196,18 +196,13 @@ def _place(content: str, start: int, end: int, output: str) -> tuple[int | None,
     return None, None
 
 
-def noting_unread(parser: Parser, declared: Declared, repairing: Callable[[], Parser] | None = None) -> Parser:
-    """`parser`, which then reports as `unread_call` what a higher level would have read, where it read no call itself.
+def note_unread(parser: Parser, declared: Declared, repairing: Callable[[], Parser] | None = None) -> None:
+    """Report as `unread_call` what a higher level would have read, where `parser` has read all of its text without a call.
 
     `repairing` makes a parser of level "schema", where `parser` is of level "strict".
     """
-    return Parser(parser.buffer, parser.builder, _noting(parser, declared, repairing))
-
-
-def _noting(parser: Parser, declared: Declared, repairing: Callable[[], Parser] | None) -> Reading[None]:
-    yield from parser.reading
     builder, output = parser.builder, parser.buffer.text
-    if builder.calls or parser.buffer.cut or not _may_name_a_call(output, declared):
+    if parser.buffer.cut or not _may_name_a_call(output, declared):
         return
     reply = builder.reply("stop")
     if reply.finish_reason == "length":

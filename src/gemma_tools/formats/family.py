@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, ClassVar
 
 from gemma_tools.formats.base import MOST_CALLS, Format, Opens, Recovery, ReplyParser, check_max_calls
-from gemma_tools.formats.eager import EagerParser, noting_unread
+from gemma_tools.formats.eager import EagerParser, note_unread
 from gemma_tools.formats.options import check_options
 from gemma_tools.formats.reading import Declared, Parser, declared_tools
 from gemma_tools.formats.rendering import DeclarationText, Declare, Draft, Request
@@ -79,8 +79,9 @@ class GemmaFormat(Format):
         parser = self._parser(declared, opens=opens, guarded=guarded, strict=strict, max_calls=max_calls)
         if self.recovery == "eager":
             return EagerParser(parser, declared, partial(self._parser, None), max_calls=max_calls)
-        repairing = partial(self._parser, declared, opens=opens, guarded=guarded)
-        return noting_unread(parser, declared, repairing if strict else None)
+        repairing = partial(self._parser, declared, opens=opens, guarded=guarded) if strict else None
+        parser.without_call = partial(note_unread, declared=declared, repairing=repairing)
+        return parser
 
     def grammar(
         self,

@@ -82,7 +82,8 @@ class ReplyBuilder:
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._problems: list[Problem] = []
-        self._calls: list[ToolCall] = []
+        self.calls: list[ToolCall] = []
+        """The calls that are complete."""
         self._opened = 0
         self._open: tuple[str, str, list[str]] | None = None
         self.pieces: list[str] = []
@@ -150,15 +151,15 @@ class ReplyBuilder:
         call_id, name, pieces = self._open
         call = ToolCall(call_id, name, "".join(pieces))
         self._open = None
-        self._repeats = self._repeats + 1 if self._calls and self._calls[-1] == call else 1
+        self._repeats = self._repeats + 1 if self.calls and self.calls[-1] == call else 1
         if self._repeats > MOST_REPEATS:
             self.full = "repeated_call"
             message = f"the same call {self._repeats} times in a row"
             self.problem("repeated_call", message, start, end, quoted=True, index=self._opened - 1)
             return False
-        self._calls.append(call)
+        self.calls.append(call)
         self._events.append(ToolCallEnded(self._opened - 1))
-        if len(self._calls) == self._max_calls:
+        if len(self.calls) == self._max_calls:
             self.full = "call_limit"
         return True
 
@@ -177,11 +178,6 @@ class ReplyBuilder:
         return self._opened - 1
 
     @property
-    def calls(self) -> int:
-        """How many calls are complete."""
-        return len(self._calls)
-
-    @property
     def has_content(self) -> bool:
         """Whether there is any content so far."""
         return bool(self._content)
@@ -195,25 +191,29 @@ class ReplyBuilder:
 
     def reply(self, finish: Literal["stop", "length"]) -> Reply:
         """Everything so far, where generation ended as `finish` says."""
-        reason: FinishReason = "tool_calls" if self._calls else "stop"
+        reason: FinishReason = "tool_calls" if self.calls else "stop"
         if self._cut or finish == "length":
             reason = "length"
         return Reply(
             content="".join(self._content) or None,
             reasoning="".join(self._reasoning) or None,
-            tool_calls=tuple(self._calls),
+            tool_calls=tuple(self.calls),
             finish_reason=reason,
             problems=tuple(self._problems),
         )
 
 
 class Parser:
-    """A `ReplyParser` that resumes `reading` with each piece of text."""
+    """A `ReplyParser` that resumes `reading` with each piece of text.
+
+    Where the text ends without a call, `without_call` may have the last word.
+    """
 
     def __init__(self, buffer: Buffer, builder: ReplyBuilder, reading: Reading[None]) -> None:
         self.buffer = buffer
         self.builder = builder
-        self.reading = reading
+        self.without_call: Callable[[Parser], None] | None = None
+        self._reading = reading
         self._finish: Literal["stop", "length"] = "stop"
         self._closed = False
 
@@ -229,7 +229,7 @@ class Parser:
         buffer.append(text)
         lane = buffer.lane
         if lane is None or not lane(text):
-            next(self.reading, None)
+            next(self._reading, None)
         return self.builder.take()
 
     def close(self, finish: Literal["stop", "length"] = "stop") -> list[Event]:
@@ -237,7 +237,9 @@ class Parser:
         if self._closed:
             return []
         self.buffer.ended, self.buffer.cut, self._finish = True, finish == "length", finish
-        next(self.reading, None)
+        next(self._reading, None)
+        if self.without_call is not None and not self.builder.calls:
+            self.without_call(self)
         self._closed = True
         return self.builder.take()
 

@@ -12,21 +12,18 @@ from typing import Final
 
 from gemma_tools.formats.brace.bare import read_bare
 from gemma_tools.formats.brace.escapes import has_raw_backslash, unescape
-from gemma_tools.formats.brace.frames import CLOSER_OF, QUOTES, Frame, closes, declared_key_ahead
+from gemma_tools.formats.brace.follows import QUOTES, closes, declared_key_ahead
 from gemma_tools.formats.brace.source import Call, Cut, Source, Unreadable
 from gemma_tools.formats.brace.strings import String
 from gemma_tools.formats.brace.tokens import WORD
+from gemma_tools.formats.frames import CLOSER_OF, Frames
 from gemma_tools.formats.lookahead import end_of
 from gemma_tools.formats.reading import Reading
-from gemma_tools.jsontext import quote_json
-from gemma_tools.schema import coerce
 from gemma_tools.schema.shape import Shape, Types
 
 _KEY: Final = re.compile(rf"({WORD}):")
-_OPENED: Final = re.compile(rf"({WORD}):([\[{{])")
 _KEY_END: Final = re.compile(r"[:={}\[\],\"'`<]")
 _COLON_OR_OTHER: Final = re.compile(r"[:{}\[\],\"'`<)]")
-_INTEGER: Final = frozenset(("integer",))
 _COMMAS: Final = re.compile(r"[,\s]*+")
 
 
@@ -38,7 +35,7 @@ class Arguments:
         self._buffer = source.buffer
         self._call = call
         self._shape = shape
-        self._frames: list[Frame] = []
+        self._frames = Frames(call.out, source.dialect.entries)
         self._wrapped = False
 
     def read(self, pos: int, bracket: str) -> Reading[int]:
@@ -51,16 +48,16 @@ class Arguments:
         if bracket == "(":
             self._call.repair("round_brackets", "round brackets around the arguments", pos - 1, pos)
         frames = self._frames
-        frames.append(Frame(CLOSER_OF[bracket], self._shape))
-        self._call.out.append("{")
+        frames.open("{", self._shape)
+        frames[0].closer = CLOSER_OF[bracket]
         while frames:
-            pos = self._plain(pos)
+            pos = frames.take_plain(self._buffer.text, pos)
             if not frames:
                 break
             pos, ahead = yield from self._ahead(pos)
             if ahead == self._source.dialect.end:
                 self._call.repair("bracket_missing", "closing brackets are missing before the end tag", pos, pos)
-                self._close_down(0)
+                frames.close_down(0)
                 return pos
             frame = frames[-1]
             if ahead == "," and not (frame.in_array and frame.comma):
@@ -101,28 +98,18 @@ class Arguments:
         if frames[-1].comma:
             self._call.repair("comma_surplus", "a comma with nothing after it", pos, pos)
         if bracket != frames[-1].closer:
-            level = len(frames) - 1
-            while level >= 0 and frames[level].closer != bracket:
-                level -= 1
+            level = frames.level_of(bracket)
             if level >= 0:
                 self._call.repair("bracket_missing", "a closing bracket is missing", pos, pos)
-                self._close_down(level + 1)
+                frames.close_down(level + 1)
             elif bracket in "})" and frames[-1].closer in "})":
                 self._call.repair("bracket_kind", "a bracket closed by one of another kind", pos, pos + 1)
             else:
                 self._call.repair("bracket_surplus", "a closing bracket that closes nothing", pos, pos + 1)
                 frames[-1].comma = False
                 return pos + 1
-        self._close_down(len(frames) - 1)
+        frames.close_down(len(frames) - 1)
         return pos + 1
-
-    def _close_down(self, level: int) -> None:
-        """Close what is open until `level` frames are left."""
-        frames = self._frames
-        while len(frames) > level:
-            self._call.out.append("]" if frames.pop().in_array else "}")
-            if frames:
-                frames[-1].filled, frames[-1].comma = True, False
 
     def _unwrap(self, pos: int) -> Reading[int]:
         """Pass over the bracket that closes those around the arguments."""
@@ -136,69 +123,6 @@ class Arguments:
 
     # Entries
 
-    def _plain(self, pos: int) -> int:
-        """Take the entries at `pos` that need no second look, and the brackets and commas between them."""
-        text, frames = self._buffer.text, self._frames
-        while frames:
-            frame = frames[-1]
-            if frame.places:
-                return pos
-            if frame.comma or not frame.filled:
-                pos = self._plain_items(pos, frame) if frame.in_array else self._plain_pairs(pos, frame)
-                mark = text[pos : pos + 1]
-                opened = None if frame.in_array or mark in "}," else _OPENED.match(text, pos)
-                if opened and opened[1] not in frame.keys:
-                    key, bracket = opened.groups()
-                    self._put_key(frame, key)
-                    self._open(bracket)
-                    pos = opened.end()
-                    continue
-            else:
-                mark = text[pos : pos + 1]
-            if mark == frame.closer and not frame.comma:
-                self._close_down(len(frames) - 1)
-            elif mark == "," and frame.filled and not frame.comma:
-                frame.comma = True
-            else:
-                return pos
-            pos += 1
-        return pos
-
-    def _plain_pairs(self, pos: int, frame: Frame) -> int:
-        text, put, match = self._buffer.text, self._call.out.append, self._source.dialect.plain_pair.match
-        shape, keys, filled, comma = frame.shape, frame.keys, frame.filled, frame.comma
-        while pair := match(text, pos):
-            key, value, lexeme, following = pair.groups()
-            written = _plain_value(value, lexeme, shape.member(key).types)
-            if not written or key in keys:
-                break
-            put(f', "{key}": {written}' if filled else f'"{key}": {written}')
-            keys.add(key)
-            filled = True
-            comma = following is not None
-            pos = pair.end()
-            if not comma:
-                break
-        frame.filled, frame.comma = filled, comma
-        return pos
-
-    def _plain_items(self, pos: int, frame: Frame) -> int:
-        text, put, match = self._buffer.text, self._call.out.append, self._source.dialect.plain_item.match
-        types, filled, comma = frame.shape.element.types, frame.filled, frame.comma
-        while item := match(text, pos):
-            value, lexeme, following = item.groups()
-            written = _plain_value(value, lexeme, types)
-            if not written:
-                break
-            put(f", {written}" if filled else written)
-            filled = True
-            comma = following is not None
-            pos = item.end()
-            if not comma:
-                break
-        frame.filled, frame.comma = filled, comma
-        return pos
-
     def _entry(self, pos: int, ahead: str) -> Reading[int]:
         """Read the entry at `pos`; of a container only its opening bracket."""
         frames = self._frames
@@ -206,8 +130,7 @@ class Arguments:
         if frame.in_array:
             if frame.filled:
                 self._call.out.append(", ")
-            frame.begin_element()
-            return (yield from self._value(pos, ahead))
+            return (yield from self._value(pos, ahead, frame.next_element()))
         if ahead in "{(" and len(frames) == 1 and not frame.filled and not self._wrapped:
             self._call.repair("brackets_twice", "the arguments stand in two pairs of brackets", pos, pos + 1)
             self._wrapped = True
@@ -223,21 +146,9 @@ class Arguments:
         key = self._source.unbreak(key)
         if key in frame.keys:
             self._call.repair("key_twice", "a key was written twice; the last value counts", start, pos)
-        self._put_key(frame, key)
+        frames.put_key(key)
         pos, ahead = yield from self._ahead(pos)
-        return (yield from self._value(pos, ahead))
-
-    def _put_key(self, frame: Frame, key: str) -> None:
-        frame.keys.add(key)
-        self._call.out.append(f"{', ' if frame.filled else ''}{quote_json(key)}: ")
-        frame.child = frame.shape.member(key)
-
-    def _open(self, bracket: str) -> None:
-        """Open the object or list that is the value which comes next."""
-        frame = self._frames[-1]
-        frame.filled, frame.comma = True, False
-        self._call.out.append(bracket)
-        self._frames.append(Frame(CLOSER_OF[bracket], frame.child))
+        return (yield from self._value(pos, ahead, frame.shape.member(key)))
 
     def _unseparated(self, pos: int, ahead: str) -> Reading[int]:
         """After a value where a comma belongs: pass over a stray delimiter, or see that an entry follows all the same."""
@@ -339,15 +250,14 @@ class Arguments:
 
     # Values
 
-    def _value(self, pos: int, ahead: str) -> Reading[int]:
+    def _value(self, pos: int, ahead: str, shape: Shape) -> Reading[int]:
         """Read the value at `pos`; of a container only its opening bracket."""
-        frame, delimiter = self._frames[-1], self._source.dialect.delimiter
-        types = frame.child.types
+        frames, delimiter, types = self._frames, self._source.dialect.delimiter, shape.types
         if ahead == delimiter and (yield from self._holds_container(pos + len(delimiter), types)):
             self._call.repair("delimiter_stray", "a delimiter that belongs to no string", pos, pos + len(delimiter))
             pos, ahead = yield from self._ahead(pos + len(delimiter))
         if ahead in "{[":
-            self._open(ahead)
+            frames.open(ahead, shape)
             return pos + 1
         quote = ahead if ahead == delimiter or ahead in QUOTES else ""
         if ahead == "<":
@@ -359,7 +269,7 @@ class Arguments:
             pos = yield from string.read()
         else:
             pos = yield from read_bare(self._source, self._call, self._frames, pos, types)
-        frame.filled, frame.comma = True, False
+        frames[-1].filled, frames[-1].comma = True, False
         return pos
 
     def _holds_container(self, pos: int, types: Types) -> Reading[bool]:
@@ -370,13 +280,3 @@ class Arguments:
         if bracket not in ("{", "[") or ("object" if bracket == "{" else "array") not in types:
             return False
         return (yield from self._source.ahead(at + 1))[1] != "\\"
-
-
-def _plain_value(value: str | None, lexeme: str, types: Types) -> str | None:
-    """JSON text for the `value` of a string, or for a number or constant; None where that needs a second look."""
-    if value is not None:
-        return quote_json(value) if types is None or "string" in types else None
-    if lexeme.isdecimal() and types == _INTEGER:
-        return lexeme
-    written = coerce.bare(lexeme, types)
-    return written if written and written[0] != '"' else None

@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from gemma_tools.formats.brace.frames import Frame, closes, declared_key_ahead, key_ahead
+from gemma_tools.formats.brace.follows import closes, declared_key_ahead, key_ahead
 from gemma_tools.formats.brace.source import Call, Cut, Source, Unreadable
 from gemma_tools.formats.brace.strings import typed
 from gemma_tools.formats.brace.tokens import NUMERAL
+from gemma_tools.formats.frames import Frame
 from gemma_tools.formats.reading import Reading
 from gemma_tools.jsontext import quote_json
 from gemma_tools.schema import coerce

@@ -60,9 +60,9 @@ class CallReader:
             name = resolve(head.name, self._declared, strict=source.strict)
             if name is None:
                 return (yield from self._undeclared(start, head))
-            calls = self._builder.calls
+            calls = len(self._builder.calls)
             pos, dealt = yield from self._native(start, head, name)
-            if self._builder.calls == calls or self._builder.full:
+            if len(self._builder.calls) == calls or self._builder.full:
                 return pos, dealt
             start, more = yield from self._end_tag(pos)
             if not more:

@@ -13,8 +13,9 @@ from functools import lru_cache
 from typing import Final
 
 from gemma_tools.formats.brace.escapes import has_raw_backslash, unescape
-from gemma_tools.formats.brace.frames import QUOTES, Frame, closes, declared_key_ahead
+from gemma_tools.formats.brace.follows import QUOTES, closes, declared_key_ahead
 from gemma_tools.formats.brace.source import CLOSERS, Call, Cut, Source
+from gemma_tools.formats.frames import CLOSER_OF, Frame
 from gemma_tools.formats.lookahead import SPACE
 from gemma_tools.formats.paths import ends_in_path
 from gemma_tools.formats.reading import Reading
@@ -28,7 +29,6 @@ _RUN: Final = " \t\r\n}])"
 _TAIL: Final = 256
 """How far back is looked for what an unclosed string ran into, in characters: closing brackets, a comma and the next key."""
 _BRACKETS: Final = re.compile(r"([{}\[\]()])\1*+")
-_CLOSER_OF: Final = {"{": "}", "[": "]", "(": ")"}
 
 
 @lru_cache(maxsize=32)
@@ -57,7 +57,7 @@ class Brackets:
         """Go on to `end`."""
         for run in _BRACKETS.finditer(text, self._counted, end):
             bracket, size = run[1], run.end() - run.start()
-            closer = _CLOSER_OF.get(bracket)
+            closer = CLOSER_OF.get(bracket)
             if closer:
                 self.open[closer] += size
             else:
@@ -209,7 +209,8 @@ class String:
         at, ahead = yield from source.ahead(found + len(mark))
         if ahead == ",":
             at, ahead = yield from source.ahead(at + 1)
-            return (yield from declared_key_ahead(source, self._frames[-1], at, ahead))
+            frame = self._frames[-1]
+            return not frame.in_array and (yield from declared_key_ahead(source, frame, at, ahead))
         if ahead and ahead in "}])":
             end = yield from source.run(at, CLOSERS)
             at, ahead = yield from source.ahead(end)
@@ -245,17 +246,15 @@ class String:
         innermost = [frame.closer for frame in reversed(self._frames)]
         for level in range(min(len(closers), len(innermost) - 1), -1, -1):
             frame = self._frames[-1 - level]
-            shape = frame.child if opening else frame.shape
             fitting = closers[len(closers) - level :] == innermost[:level] and frame.in_array is opening
-            if fitting and key in shape.properties and (opening or key not in frame.keys):
+            if fitting and key in frame.shape.properties and (opening or key not in frame.keys):
                 return level
         return -1
 
     def _declared_keys(self) -> tuple[str, ...]:
         """The declared keys of all that is open, and of the objects in open lists."""
         if self._keys is None:
-            shapes = [frame.child if frame.in_array else frame.shape for frame in self._frames]
-            self._keys = tuple(dict.fromkeys(key for shape in shapes for key in shape.properties))
+            self._keys = tuple(dict.fromkeys(key for frame in self._frames for key in frame.shape.properties))
         return self._keys
 
     def _before_brackets(self, tag: int) -> int:

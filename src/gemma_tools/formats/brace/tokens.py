@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from gemma_tools.formats.frames import NOT_PLAIN, NUMBER, Entries
+
 WORD: Final = r"[A-Za-z_][A-Za-z0-9_]*+"
 """A key that needs no second look."""
 NUMERAL: Final = r"-?(?:0|[1-9][0-9]{0,4000}+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
@@ -70,23 +72,15 @@ class Dialect:
         return tuple(spelling for spelling in _DELIMITERS if spelling != self.delimiter)
 
     @cached_property
-    def plain_pair(self) -> re.Pattern[str]:
-        """A plain key with a plain value, and the comma after it if another plain pair follows."""
-        quote = re.escape(self.delimiter)
-        value = rf"{quote}([^<]*+){quote}|({NUMERAL}|true|false|null)"
-        starts = re.escape(VALUE_STARTS)
-        return re.compile(rf"({WORD}):(?:{value})(?:(,)(?={WORD}:[{starts}])|{self._closed('}')})")
-
-    @cached_property
-    def plain_item(self) -> re.Pattern[str]:
-        """A plain value in a list, and the comma after it if another plain value follows."""
-        quote = re.escape(self.delimiter)
-        value = rf"{quote}([^<]*+){quote}|({NUMERAL}|true|false|null)"
-        return re.compile(rf"(?:{value})(?:(,)(?={quote}|[-0-9tfn])|{self._closed(']')})")
-
-    def _closed(self, bracket: str) -> str:
+    def entries(self) -> Entries:
+        """The plain entries of objects and of lists: with a plain key and value, before another plain entry or the end."""
+        quote, starts = re.escape(self.delimiter), re.escape(VALUE_STARTS)
+        value = rf"(?:{quote}(?:([^<{NOT_PLAIN}]*+){quote}|([^<]*+){quote})|({NUMBER})|(true|false|null))"
         # A delimiter after the last bracket would show that the brackets are text.
-        return rf"(?=\{bracket}[}}\]]{{0,16}}+(?:,|{re.escape(self.end)}))"
+        closed = rf"(?=[}}\]]{{0,16}}+(?:,|{re.escape(self.end)}))"
+        pair = rf"()({WORD}):(?:{value}(,(?={WORD}:[{starts}])|\}}{closed})|([\[{{]))"
+        item = rf"()()(?:{value}(,(?={quote}|[-0-9tfn])|\]{closed})|([\[{{]))"
+        return {"{": re.compile(pair), "[": re.compile(item)}
 
     @cached_property
     def in_bare(self) -> re.Pattern[str]:

@@ -1,53 +1,38 @@
-"""What is known of a call while its arguments are read: the open brackets, and what it took to read it."""
+"""What is known of a call while its arguments are read: how plain entries look, and what it took to read it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from gemma_tools.formats.frames import NOT_PLAIN, NUMBER, Entries
 from gemma_tools.formats.literals.source import Refused
 from gemma_tools.reply import ProblemKind
-from gemma_tools.schema.shape import Shape
 
-_PLAIN_TEXT: Final = r"\x00-\x1f\u2060\ud800-\udfff"
-_TEXT: Final = rf"\"([^\"\\{_PLAIN_TEXT}]*+)\"|'([^'\"\\{_PLAIN_TEXT}]*+)'"
-_NUMBER: Final = r"-?(?:0|[1-9][0-9]{0,99}+)(?:\.[0-9]{1,99}+)?(?:[eE][+-]?[0-9]{1,2}+)?"  # no more than a float can hold
-_CONSTANT: Final = r"(True|False|None|true|false|null)"
-_KEYWORD: Final = r"\s*+([^\W\d]\w*+)()\s*+="
-_NAMED: Final = rf"\s*+(?:{_TEXT})\s*+:"
+_PLAIN: Final = rf"[^{NOT_PLAIN}\u2060"
+"""The class of what may stand in a plain text, still open. U+2060 joins the halves of a spelling that the prompt broke."""
+_RAW: Final = r"\"([^\"\\\u2060]*+)\""
+_NAME: Final = r"[^\W\d]\w*+"
 
 
-def _entry(key: str, following: str) -> re.Pattern[str]:
-    """An entry that needs no second look. Its comma must be one: before another entry, or after what is no text."""
-    text, other = rf"(?:{_TEXT})\s*+([)\]}}]|,(?={following}))", rf"(?:({_NUMBER})|{_CONSTANT})\s*+([,)\]}}])"
-    return re.compile(rf"{key}\s*+(?:{text}|{other}|([\[{{]))")
+def _entry(key: str, text: str, words: str, following: str) -> re.Pattern[str]:
+    """An entry that needs no second look. Its comma must be one, before another entry."""
+    return re.compile(rf"{key}\s*+(?:(?:{text}|({NUMBER})|({words}))\s*+([)\]}}]|,(?={following}))|([\[{{]))")
 
 
-ARGUMENT: Final = _entry(_KEYWORD, r"\s*+[^\W\d]\w*+\s*+=")
-MEMBER: Final = _entry(_NAMED, rf"\s*+\"[^\"\\{_PLAIN_TEXT}]*+\"\s*+:")
-ELEMENT: Final = _entry("()()", "")
+def _entries(quotes: str, text: str, words: str) -> Entries:
+    """The entries of objects and arrays in a language with these `quotes`."""
+    key = rf"\s*+([{quotes}])({_PLAIN}']*+)\1\s*+:"
+    element = _entry("()()", text, words, "")
+    return {"{": _entry(key, text, words, rf"\s*+[{quotes}]{_PLAIN}']*+[{quotes}]\s*+:"), "[": element, "(": element}
 
 
-class Frame:
-    """An open bracket, and what stands in it: `entry` tells a call's arguments, an object and an array apart.
-
-    `shape` is that of the object, or of the array's elements; `places` are those of the next elements, the next one last,
-    where the schema tells each by its place.
-    """
-
-    __slots__ = ("close", "comma", "entry", "filled", "keys", "placed", "places", "shape", "spread")
-
-    def __init__(self, close: str, entry: re.Pattern[str], shape: Shape, places: Sequence[Shape] = ()) -> None:
-        self.close = close
-        self.entry = entry
-        self.shape = shape
-        self.places = list(reversed(places))
-        self.keys: set[str] = set()
-        self.placed = 0
-        self.filled = False
-        self.comma = False
-        self.spread = False
+_PYTHON_TEXT: Final = rf"'({_PLAIN}']*+)'|{_RAW}"
+_PYTHON_WORDS: Final = "True|False|None"
+PYTHON: Final = _entries("\"'", _PYTHON_TEXT, _PYTHON_WORDS)
+JSON: Final = _entries('"', rf"\"({_PLAIN}]*+)\"|{_RAW}", "true|false|null")
+ARGUMENT: Final = _entry(rf"\s*+()({_NAME})\s*+=", _PYTHON_TEXT, _PYTHON_WORDS, rf"\s*+{_NAME}\s*+=")
+"""An entry among the arguments of a Python call."""
 
 
 class Repair(NamedTuple):
@@ -65,7 +50,7 @@ class Draft:
     read is a fault of the call; before that the text is no call at all, and refused.
     """
 
-    __slots__ = ("exact", "fault", "firm", "listed", "pieces", "python", "repairs", "seen")
+    __slots__ = ("exact", "fault", "firm", "listed", "pieces", "placed", "python", "repairs", "seen")
 
     def __init__(self, at: int, *, exact: bool, firm: bool = False, python: bool = False, listed: bool = False) -> None:
         self.exact = exact
@@ -74,6 +59,8 @@ class Draft:
         self.listed = listed
         self.pieces: list[str] = []
         self.repairs: dict[ProblemKind, Repair] = {}
+        self.placed = 0
+        """How many arguments had no names."""
         self.fault = ""
         self.seen = at
         """How far the text was read; where it is refused it need not be looked at again up to there."""

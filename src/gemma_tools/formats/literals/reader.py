@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from typing import Final, TypeVar
 
-from gemma_tools.formats.literals.frames import ARGUMENT, ELEMENT, MEMBER, Draft, Frame
+from gemma_tools.formats.frames import Frame, Frames
+from gemma_tools.formats.literals.frames import ARGUMENT, JSON, PYTHON, Draft
 from gemma_tools.formats.literals.source import Cut, Refused, Source
 from gemma_tools.formats.literals.strings import WORD, is_key, read_string
 from gemma_tools.formats.lookahead import SPACE, end_of
@@ -24,38 +25,38 @@ T = TypeVar("T")
 _TOKEN: Final = re.compile(r"[^\s,()\[\]{}<`]*+")
 _BARE_END: Final = re.compile(r"[,()\[\]{}<`~]")
 _QUOTE_START: Final = re.compile(r"[rRbBuUfF]{0,2}[\"']")
-_PYTHON_WORDS: Final = {"True": "true", "False": "false", "None": "null"}
+_PYTHON_WORDS: Final = frozenset(("True", "False", "None"))
 _JSON_WORDS: Final = frozenset(("true", "false", "null"))
-_STRING: Final = frozenset(("string",))
-_NUMBERS: Final = frozenset(("integer", "number"))
-_TYPE_OF_WORD: Final = {"true": frozenset(("boolean",)), "false": frozenset(("boolean",)), "null": frozenset(("null",))}
 _GROUPED_DIGITS: Final = re.compile(r"[+-]?[0-9]+(?:_[0-9]+)+(?:\.[0-9]+)?")
 
 
 class ArgumentReader:
     """Reads brackets full of values into a draft."""
 
-    __slots__ = ("_draft", "_source")
+    __slots__ = ("_draft", "_entries", "_source")
 
     def __init__(self, source: Source, draft: Draft) -> None:
         self._source = source
         self._draft = draft
+        self._entries = PYTHON if draft.python else JSON
 
     def arguments(self, i: int, shape: Shape) -> Reading[int]:
         """The arguments of a Python call, from after its opening bracket to after its closing one."""
         self._draft.pieces.append("{")
-        return (yield from self._read(i, [Frame(")", ARGUMENT, shape)]))
+        return (yield from self._read(i, self._frames(Frame(")", ARGUMENT, shape))))
 
     def members(self, i: int, shape: Shape) -> Reading[int]:
         """The members of a JSON object, from after its opening bracket to after its closing one."""
-        self._draft.pieces.append("{")
-        return (yield from self._read(i, [Frame("}", MEMBER, shape)]))
+        frames = self._frames()
+        frames.open("{", shape)
+        return (yield from self._read(i, frames))
 
     def value(self, i: int, shape: Shape) -> Reading[int]:
         """Where the value at `i` ends."""
-        frames = [Frame("", ELEMENT, shape)]
+        frames = self._frames(self._element(shape))
         i = yield from self._value(i, shape, frames)
-        return (yield from self._read(i, frames[1:]))
+        del frames[0]
+        return (yield from self._read(i, frames))
 
     def skip(self, i: int) -> Reading[int]:
         """Where the JSON value at `i` ends, of which nothing is kept."""
@@ -66,45 +67,52 @@ class ArgumentReader:
 
     def text(self, i: int) -> Reading[tuple[int, str]]:
         """Where the JSON string at `i` ends, and its text."""
-        return (yield from read_string(self._source, self._draft, i, [Frame("", ELEMENT, ANY)], key=True))
+        return (yield from read_string(self._source, self._draft, i, [self._element(ANY)], key=True))
 
     # Brackets
 
-    def _read(self, i: int, frames: list[Frame]) -> Reading[int]:
+    def _frames(self, *first: Frame) -> Frames:
+        frames = Frames(self._draft.pieces, self._entries)
+        frames += first
+        return frames
+
+    def _element(self, shape: Shape) -> Frame:
+        """What is open around a value that stands on its own."""
+        return Frame("", self._entries["["], shape, ())
+
+    def _read(self, i: int, frames: Frames) -> Reading[int]:
         source, draft = self._source, self._draft
         while True:
-            draft.seen = i = self._plain_entries(i, frames)
+            draft.seen = i = frames.take_plain(source.buffer.text, i)
             if not frames:
                 return i
             frame = frames[-1]
             i = yield from source.blank(i)
             mark = source.buffer.text[i]
             if mark == ",":
-                if frame.comma or not frame.filled:
+                if frame.separated:
                     draft.repair("comma_surplus", "a comma with nothing before it", i, i + 1)
                 frame.comma = True
                 i += 1
             elif mark in ")]}":
                 i = yield from self._close(i, frames)
-            elif frame.filled and not frame.comma and (yield from source.is_end(i)):
+            elif not frame.separated and (yield from source.is_end(i)):
                 draft.repair("bracket_missing", "closing brackets are missing", i, i)
-                self._close_down(frames, 0)
+                frames.close_down(0)
             elif mark == "<" and (yield from source.is_stop(i)):
                 raise Cut(i)
             else:
-                if frame.filled and not frame.comma:
+                if not frame.separated:
                     draft.repair("comma_missing", "a comma is missing", i, i)
                 i = yield from self._entry(i, frames)
 
-    def _close(self, i: int, frames: list[Frame]) -> Reading[int]:
+    def _close(self, i: int, frames: Frames) -> Reading[int]:
         """Act on the closing bracket at `i`."""
         source, draft = self._source, self._draft
         mark = source.buffer.text[i]
         if frames[-1].comma:
             draft.repair("comma_surplus", "a comma with nothing after it", i, i)
-        level = len(frames) - 1
-        while level >= 0 and frames[level].close != mark:
-            level -= 1
+        level = frames.level_of(mark)
         if level < len(frames) - 1:
             if level < 0:
                 ends_list = draft.listed and mark == "]" and (yield from source.ahead(i + 1))[1] not in (",", ")", "}")
@@ -112,86 +120,18 @@ class ArgumentReader:
                     draft.repair("bracket_surplus", "a closing bracket that closes nothing", i, i + 1)
                     return i + 1
             draft.repair("bracket_missing", "closing brackets are missing", i, i)
-        self._close_down(frames, max(level, 0))
+        frames.close_down(max(level, 0))
         return i if level < 0 else i + 1
-
-    def _close_down(self, frames: list[Frame], level: int) -> None:
-        while len(frames) > level:
-            frame = frames.pop()
-            if frame.spread:
-                frames[-1].filled, frames[-1].comma = frame.filled, False
-                continue
-            self._draft.pieces.append("]" if frame.entry is ELEMENT else "}")
-            if frames:
-                frames[-1].filled, frames[-1].comma = True, False
 
     # Entries
 
-    def _plain_entries(self, i: int, frames: list[Frame]) -> int:
-        """Take the entries at `i` that need no second look, and return the position after them."""
-        text, python, put = self._source.buffer.text, self._draft.python, self._draft.pieces.append
-        while frames:
-            frame = frames[-1]
-            plain = None if frame.places else frame.entry.match(text, i)
-            if plain is None:
-                return i
-            key, single_key, double, single, mark, digits, word, behind, opening = plain.groups()
-            mark = mark or behind
-            if key is None:
-                key = single_key
-            if key in frame.keys or (frame.filled and not frame.comma):
-                return i
-            if not python and (single is not None or single_key):
-                return i
-            element = frame.entry is ELEMENT
-            shape = frame.shape if element else frame.shape.member(key)
-            if opening:
-                value, kinds = opening, None
-            elif digits is not None:
-                value, kinds = digits, _NUMBERS
-            elif word is None:
-                value, kinds = f'"{single if double is None else double}"', _STRING
-            else:
-                value = _PYTHON_WORDS.get(word, word)
-                kinds = _TYPE_OF_WORD[value]
-                if (value is word) is python:
-                    return i
-            if (
-                kinds
-                and shape.types is not None
-                and (shape.types.isdisjoint(kinds) or (digits is not None and shape.textual and not digits.isdecimal()))
-            ):
-                return i
-            separator = ", " if frame.filled else ""
-            if frame.entry is ELEMENT:
-                put(separator + value)
-            else:
-                frame.keys.add(key)
-                put(f'{separator}"{key}": {value}')
-            frame.filled = True
-            frame.comma = mark == ","
-            i = plain.end()
-            if opening:
-                self._open(frames, opening, shape)
-            elif mark == frame.close:
-                self._close_down(frames, len(frames) - 1)
-            elif mark != ",":
-                return i - 1
-        return i
-
-    def _open(self, frames: list[Frame], opening: str, shape: Shape) -> None:
-        if opening == "{":
-            frames.append(Frame("}", MEMBER, shape))
-        else:
-            frames.append(Frame("]" if opening == "[" else ")", ELEMENT, shape.element, shape.places))
-
-    def _entry(self, i: int, frames: list[Frame]) -> Reading[int]:
+    def _entry(self, i: int, frames: Frames) -> Reading[int]:
         """One value with its key, where it has one; of a container only the opening bracket."""
         frame, draft = frames[-1], self._draft
-        if frame.entry is ELEMENT:
+        if frame.in_array:
             if frame.filled:
                 draft.pieces.append(", ")
-            return (yield from self._value(i, frame.places.pop() if frame.places else frame.shape, frames))
+            return (yield from self._value(i, frame.next_element(), frames))
         start = i
         i, key, text = yield from self._key(i, frames)
         named = key is not None
@@ -200,15 +140,14 @@ class ArgumentReader:
         else:
             inside = (yield from self._spread(i, frame)) if text is None else None
             if inside is not None:
-                inner = Frame("}", MEMBER, frame.shape)
-                inner.spread, inner.keys = True, frame.keys
+                inner = Frame("}", self._entries["{"], frame.shape)
+                inner.end, inner.keys = "", frame.keys
                 frames.append(inner)
                 return inside
             key = self._place(i, frame)
         if key in frame.keys:
             draft.repair("key_twice", f"{key!r} was given twice: the last one counts", start, i)
-        frame.keys.add(key)
-        draft.pieces.append(f"{', ' if frame.filled else ''}{quote_json(key)}: ")
+        frames.put_key(key)
         shape = frame.shape.member(key)
         if text is not None:
             draft.pieces.append(self._typed(text, shape, start, i))
@@ -216,7 +155,7 @@ class ArgumentReader:
             return i
         return (yield from self._value(i, shape, frames, named=named))
 
-    def _key(self, i: int, frames: list[Frame]) -> Reading[tuple[int, str | None, str | None]]:
+    def _key(self, i: int, frames: Frames) -> Reading[tuple[int, str | None, str | None]]:
         """The key at `i`, from after its sign; or no key and the string that was read; or neither, and nothing read."""
         source, draft = self._source, self._draft
         if source.buffer.text[i] in "\"'":
@@ -235,13 +174,13 @@ class ArgumentReader:
 
     def _place(self, i: int, frame: Frame) -> str:
         """The name of a value without one, by the order of the schema."""
-        names = frame.shape.properties
-        if frame.entry is not ARGUMENT or frame.placed >= len(names) or len(frame.keys) > frame.placed:
-            self._draft.spoil("a value has no name")
+        draft, names = self._draft, tuple(frame.shape.properties)
+        if frame.entry is not ARGUMENT or draft.placed >= len(names) or len(frame.keys) > draft.placed:
+            draft.spoil("a value has no name")
             return ""
-        self._draft.repair("positional", "arguments without names were taken in the order of the schema", i, i)
-        frame.placed += 1
-        return tuple(names)[frame.placed - 1]
+        draft.repair("positional", "arguments without names were taken in the order of the schema", i, i)
+        draft.placed += 1
+        return names[draft.placed - 1]
 
     def _spread(self, i: int, frame: Frame) -> Reading[int | None]:
         """The inside of an object that stands for all arguments of a call, as in `f({...})` or `f(**{...})`."""
@@ -266,22 +205,22 @@ class ArgumentReader:
 
     def _are_names(self, i: int, frame: Frame, shape: Shape) -> Reading[bool]:
         """Whether the object at `i` has only declared arguments, and is no object of `shape`, as the first of them is."""
-        inner = Frame("}", MEMBER, frame.shape)
+        inner = Frame("}", self._entries["{"], frame.shape)
+        reader = ArgumentReader(self._source, Draft(i, exact=False, python=True))
         try:
-            yield from ArgumentReader(self._source, Draft(i, exact=False, python=True))._read(i + 1, [inner])
+            yield from reader._read(i + 1, reader._frames(inner))
         except Refused:
             return False
         return 0 < len(inner.keys) == sum(map(frame.shape.declares, inner.keys)) > sum(map(shape.declares, inner.keys))
 
     # Values
 
-    def _value(self, i: int, shape: Shape, frames: list[Frame], *, named: bool = True) -> Reading[int]:
+    def _value(self, i: int, shape: Shape, frames: Frames, *, named: bool = True) -> Reading[int]:
         """The value at `i`; of a container only the opening bracket."""
         source, draft = self._source, self._draft
         frame, mark = frames[-1], source.buffer.text[i]
         if mark in "{[" or (mark == "(" and draft.python):
-            draft.pieces.append("{" if mark == "{" else "[")
-            self._open(frames, mark, shape)
+            frames.open(mark, shape)
             return i + 1
         quoted = mark in "\"'"
         if mark in "rRbBuUfF":
@@ -362,7 +301,7 @@ class ArgumentReader:
             elif mark != ",":
                 if (yield from source.is_end(i)):
                     return i
-            elif not depth and (frame.entry is ELEMENT or (yield from is_key(source, i + 1, frame, declared=False))):
+            elif not depth and (frame.in_array or (yield from is_key(source, i + 1, frame, declared=False))):
                 return i
             i += 1
 

@@ -11,11 +11,12 @@ after it, the string was not written exactly, and each further quote is looked a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from gemma_tools.formats.frames import Frame
 from gemma_tools.formats.literals.escapes import unescape
-from gemma_tools.formats.literals.frames import ARGUMENT, ELEMENT, Draft, Frame
+from gemma_tools.formats.literals.frames import ARGUMENT, Draft
 from gemma_tools.formats.literals.source import Cut, Source
 from gemma_tools.formats.lookahead import SPACE, end_of
 from gemma_tools.formats.paths import ends_in_path, has_path
@@ -81,7 +82,9 @@ class _Quotes:
         self._counted = i + 1
 
 
-def read_string(source: Source, draft: Draft, i: int, frames: list[Frame], *, key: bool = False) -> Reading[tuple[int, str]]:
+def read_string(
+    source: Source, draft: Draft, i: int, frames: Sequence[Frame], *, key: bool = False
+) -> Reading[tuple[int, str]]:
     """Where the string ends that begins at `i` (or its prefix does), and its text; `key` says that it may be a key."""
     buffer = source.buffer
     raw = False
@@ -169,7 +172,7 @@ def _closes_key(source: Source, i: int, frame: Frame) -> Reading[bool]:
         return True
     if follows in ("`", "~"):
         return (yield from source.is_end(i))
-    return frame.entry is not ELEMENT and (yield from is_key(source, i, frame, declared=True))
+    return not frame.in_array and (yield from is_key(source, i, frame, declared=True))
 
 
 def _closes(source: Source, i: int, frame: Frame, quotes: _Quotes) -> Reading[bool]:
@@ -181,7 +184,7 @@ def _closes(source: Source, i: int, frame: Frame, quotes: _Quotes) -> Reading[bo
         return (yield from _separates(source, i + 1, frame, quotes))
     if follows in ("`", "~"):
         return (yield from source.is_end(i))
-    if frame.entry is ELEMENT:
+    if frame.in_array:
         return follows in ('"', "'") and quotes.clean and (yield from _is_element(source, i, follows))
     return (yield from is_key(source, i, frame, declared=True))
 
@@ -204,7 +207,7 @@ def _next_quote(source: Source, i: int, quote: str) -> Reading[int]:
         i = min(i + 2, len(source.buffer.text))
 
 
-def _opens_value(source: Source, i: int, quote: str, frames: list[Frame]) -> Reading[bool]:
+def _opens_value(source: Source, i: int, quote: str, frames: Sequence[Frame]) -> Reading[bool]:
     """Whether the quote before `i`, after a declared key, opens that key's value though the text before has an open bracket.
 
     Then the next quote ends it, by what comes after that; otherwise the key is one of the code that the text is.
@@ -212,12 +215,12 @@ def _opens_value(source: Source, i: int, quote: str, frames: list[Frame]) -> Rea
     end = yield from _next_quote(source, i, quote)
     i, follows = yield from source.ahead(end + 1)
     level = len(frames)
-    while level and follows and follows == frames[level - 1].close:
+    while level and follows and follows == frames[level - 1].closer:
         level -= 1
         i, follows = yield from source.ahead(i + 1)
     if follows == "," and level:
         key = yield from _key_at(source, i + 1)
-        return level < len(frames) if frames[level - 1].entry is ELEMENT else frames[level - 1].shape.declares(key or "")
+        return level < len(frames) if frames[level - 1].in_array else frames[level - 1].shape.declares(key or "")
     return follows == "" or (not level and follows == "]")
 
 
@@ -228,10 +231,10 @@ def _separates(source: Source, i: int, frame: Frame, quotes: _Quotes) -> Reading
         return True
     if follows in ("`", "~") and (yield from source.is_end(i)):
         return True
-    if quotes.inside and frame.entry is ELEMENT:
+    if quotes.inside and frame.in_array:
         return False
     value = follows in "[{(" or (yield from _is_numeral(source, i))
-    if frame.entry is ELEMENT:
+    if frame.in_array:
         return quotes.clean or value or follows in "\"'"
     key = yield from _key_at(source, i)
     if quotes.clean and not (frame.entry is ARGUMENT and follows in "\"'"):
@@ -274,7 +277,7 @@ def _key_at(source: Source, i: int) -> Reading[str | None]:
     return key if (key or quote in ('"', "'")) and (yield from source.ahead(end))[1] in (":", "=") else None
 
 
-def _first_key(text: str, start: int, end: int, frames: list[Frame]) -> int:
+def _first_key(text: str, start: int, end: int, frames: Sequence[Frame]) -> int:
     """Where a string ends that may have run into whole entries in front of `end`: their strings are in the other quotes."""
     while True:
         last = len(text[max(start, end - _WINDOW) : end].rstrip()) + max(start, end - _WINDOW) - 1
@@ -285,7 +288,7 @@ def _first_key(text: str, start: int, end: int, frames: list[Frame]) -> int:
         end = before
 
 
-def _key_before(text: str, start: int, i: int, frames: list[Frame]) -> int | None:
+def _key_before(text: str, start: int, i: int, frames: Sequence[Frame]) -> int | None:
     """Where a string ends whose closing quote was lost before the next entry: the quote at `i` opens that entry's text.
 
     A comma, a declared key and its sign stand straight in front of that quote. The key may belong to an outer object, if
@@ -298,13 +301,13 @@ def _key_before(text: str, start: int, i: int, frames: list[Frame]) -> int | Non
         return None
     base, end = i - len(window), comma
     level = len(frames) - 1
-    while level > 0 and (frames[level].entry is ELEMENT or not frames[level].shape.declares(found[2])):
+    while level > 0 and (frames[level].in_array or not frames[level].shape.declares(found[2])):
         level -= 1
     for inner in frames[level + 1 :]:
         end = len(window[:end].rstrip()) - 1
-        if end < 0 or window[end] != inner.close:
+        if end < 0 or window[end] != inner.closer:
             return None
     frame = frames[level]
-    if frame.entry is ELEMENT or found[2] in frame.keys or not frame.shape.declares(found[2]):
+    if frame.in_array or found[2] in frame.keys or not frame.shape.declares(found[2]):
         return None
     return base + end

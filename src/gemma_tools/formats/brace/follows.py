@@ -1,4 +1,4 @@
-"""The brackets that are open in a call's arguments, and what the text after a value says about its end."""
+"""What the text after a key or a value says about its end."""
 
 from __future__ import annotations
 
@@ -8,42 +8,13 @@ from typing import Final
 
 from gemma_tools.formats.brace.source import CLOSERS, Source
 from gemma_tools.formats.brace.tokens import VALUE_STARTS, WORD
+from gemma_tools.formats.frames import Frame
 from gemma_tools.formats.reading import Reading
-from gemma_tools.schema.shape import Shape
 
 QUOTES: Final = "\"'`"
-CLOSER_OF: Final = {"{": "}", "[": "]", "(": ")"}
 _KEY: Final = re.compile(r"[^:=,{}\[\]()\"'`<]*+")
 _LONGEST_KEY: Final = 128
 _WORD: Final = re.compile(WORD)
-
-
-class Frame:
-    """An open bracket: what closes it, what the schema says, and how far its entries are read."""
-
-    __slots__ = ("child", "closer", "comma", "filled", "in_array", "keys", "places", "shape")
-
-    def __init__(self, closer: str, shape: Shape) -> None:
-        self.closer = closer
-        self.shape = shape
-        self.in_array = closer == "]"
-        self.child = shape.element if self.in_array else shape
-        """What the next value is to be."""
-        self.places = list(reversed(shape.places)) if self.in_array else []
-        """What the next elements are to be, the next one last, where the schema tells each by its place."""
-        self.keys: set[str] = set()
-        self.filled = False
-        self.comma = False
-        """Whether a comma was read since the last entry."""
-
-    def begin_element(self) -> None:
-        """The next element of an array begins."""
-        self.child = self.places.pop() if self.places else self.shape.element
-
-    @property
-    def separated(self) -> bool:
-        """Whether an entry may come next."""
-        return self.comma or not self.filled
 
 
 def key_ahead(source: Source, pos: int, mark: str) -> Reading[tuple[str, int]]:
