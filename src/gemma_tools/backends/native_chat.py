@@ -104,7 +104,7 @@ class ChatReader:
             builder.problem("undeclared", f"no tool named {name!r} is declared", start, end, quoted=True)
         else:
             builder.start_call(name)
-            builder.arguments(json.dumps(arguments, ensure_ascii=False))
+            builder.pieces.append(json.dumps(arguments, ensure_ascii=False))
             builder.end_call(start, end)
 
 

@@ -14,7 +14,7 @@ The whole output stays in the buffer, so that a position is a place in the model
 from __future__ import annotations
 
 import marshal
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
@@ -32,15 +32,13 @@ from gemma_tools.reply import (
     ToolCallStarted,
     new_call_id,
 )
-from gemma_tools.schema.shape import Shape, shape_of
+from gemma_tools.schema.shape import ANY, Shape, shape_of
 from gemma_tools.schema.types import Schema
 from gemma_tools.validation import validate_tools
 
 T = TypeVar("T")
 Reading: TypeAlias = Generator[None, None, T]
 """A reader: it yields for more text, and returns what it read."""
-Declared: TypeAlias = Mapping[str, Shape] | None
-"""What each declared tool's parameters may be, by name; None means that any name goes."""
 
 MOST_REPEATS: Final = 4
 """Identical calls in a row. One more ends the reading: a model that repeats itself does not stop before the token limit."""
@@ -128,10 +126,6 @@ class ReplyBuilder:
         self._open = (call_id, name, [])
         self._events.append(ToolCallStarted(index, call_id, name))
         return index
-
-    def arguments(self, json_text: str) -> None:
-        """A piece of the open call's JSON text."""
-        self.pieces.append(json_text)
 
     def _tell_arguments(self) -> None:
         pieces = self.pieces
@@ -254,56 +248,57 @@ class Parser:
         return self.builder.reply(self._finish)
 
 
+class Tools(dict[str, Schema]):
+    """The parameters of the declared tools by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shapes: dict[str, Shape] = {}
+
+    def shape(self, name: str) -> Shape:
+        """What the parameters of a tool may be; anything, where none is declared by that name.
+
+        It is made when it is asked for: a reply calls few of many tools.
+        """
+        shape = self._shapes.get(name)
+        if shape is None:
+            if name not in self:
+                return ANY
+            shape = self._shapes[name] = _shape_of(self[name])
+        return shape
+
+
+Declared: TypeAlias = Tools | None
+"""None means that any name goes."""
+
+
 def declared_tools(tools: Sequence[Any] | None) -> Declared:
-    """What the parameters of every tool may be, by name; None if any name goes.
+    """The tools that may be called; None if any name goes.
 
     Raises:
         InvalidRequest: the tools are not OpenAI's.
     """
     if tools is None:
         return None
-    plain = _plain_parameters(tools) if isinstance(tools, list) else None
-    return _Shapes({tool.name: tool.parameters or {} for tool in validate_tools(tools)} if plain is None else plain)
-
-
-def _plain_parameters(tools: list[Any]) -> dict[str, Schema] | None:
-    """The parameters of tools that are plain dicts, as most callers have them; None if one needs a closer look.
-
-    A parser is made for every reply, so that this is done more often than anything else.
-    """
-    parameters: dict[str, Schema] = {}
+    if not isinstance(tools, list):
+        return _validated(tools)
+    # A parser is made for every reply, and a list of plain dicts is what most callers have.
+    declared = Tools()
     for tool in tools:
         function = tool.get("function") if tool.__class__ is dict else None
         if function.__class__ is not dict:
-            return None
+            return _validated(tools)
         name, schema = function.get("name"), function.get("parameters") or {}
         if name.__class__ is not str or schema.__class__ is not dict:
-            return None
-        parameters[name] = schema
-    return parameters
+            return _validated(tools)
+        declared[name] = schema
+    return declared
 
 
-class _Shapes(Mapping[str, Shape]):
-    """The shapes of tools' parameters by name, each made when it is asked for: a reply calls few of many tools."""
-
-    def __init__(self, parameters: Mapping[str, Schema]) -> None:
-        self._parameters = parameters
-        self._made: dict[str, Shape] = {}
-
-    def __getitem__(self, name: str) -> Shape:
-        shape = self._made.get(name)
-        if shape is None:
-            shape = self._made[name] = _shape_of(self._parameters[name])
-        return shape
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._parameters
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._parameters)
-
-    def __len__(self) -> int:
-        return len(self._parameters)
+def _validated(tools: Sequence[Any]) -> Tools:
+    declared = Tools()
+    declared.update((tool.name, tool.parameters or {}) for tool in validate_tools(tools))
+    return declared
 
 
 def _shape_of(parameters: Schema) -> Shape:

@@ -87,7 +87,7 @@ def recover(
 ) -> tuple[list[Found], list[Attempt]]:
     """What the first of `strategies` that finds calls in `text` finds, and every attempt.
 
-    `declared` maps each tool's name to its parameters; None means that any name goes.
+    `declared` are the tools that may be called; None means that any name goes.
     """
     attempts: list[Attempt] = []
     code: list[_Code] | None = None
@@ -118,7 +118,7 @@ def without(text: str, found: Sequence[Found]) -> str:
 
 def infer(arguments: Mapping[str, object], declared: Declared) -> str | None:
     """The one declared tool that has all the keys of `arguments` and whose required keys are all there; two are none."""
-    fitting = [name for name, shape in (declared or {}).items() if arguments and _knows(shape, arguments)]
+    fitting = [name for name in declared if _knows(declared.shape(name), arguments)] if declared and arguments else []
     return fitting[0] if len(fitting) == 1 else None
 
 
@@ -251,7 +251,7 @@ def _call(name: str, arguments: object, declared: Declared, call_id: str | None 
             return None
     if not isinstance(arguments, dict):
         return None
-    shape = (declared or {}).get(name, ANY)
+    shape = ANY if declared is None else declared.shape(name)
     if arguments.get("type") == "object" and not shape.declares("type"):
         return None
     try:
@@ -300,7 +300,7 @@ def _fallback(text: str, declared: Declared) -> Iterator[_Place]:
         # What is written to the name without a gap is the format's own notation, whose reader took it for prose.
         if not name or near[-1].end() == start or not isinstance(value, dict) or not value:
             continue
-        if not declared[name].properties or _knows(declared[name], value):
+        if not declared.shape(name).properties or _knows(declared.shape(name), value):
             call = _call(name, value, declared)
             if call:
                 yield start, end, (call,)

@@ -110,7 +110,7 @@ class CallReader:
         return (yield from self._skip(start, pos, fault, known=self._declared is not None))
 
     def _shape(self, name: str) -> Shape:
-        return self._declared[name] if self._declared else ANY
+        return ANY if self._declared is None else self._declared.shape(name)
 
     def _end_tag(self, pos: int) -> Reading[tuple[int, bool]]:
         """Pass over the end tag at `pos`; return where the text goes on, and whether another call begins there."""

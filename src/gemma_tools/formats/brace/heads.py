@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from gemma_tools.formats.brace.source import Source
 from gemma_tools.formats.lookahead import SPACE, end_of
-from gemma_tools.formats.reading import Declared, Reading
-from gemma_tools.schema.shape import Shape
+from gemma_tools.formats.reading import Declared, Reading, Tools
 
 _NAME_CHARACTERS: Final = r"[^\s{}()\[\]\"'`,<]"
 _EXACT: Final = re.compile(rf"call:({_NAME_CHARACTERS}{{1,400}}+)\{{")
@@ -101,7 +99,7 @@ def _with_bracket(source: Source, start: int, end: int, name: str, *, keyword: b
     return Head(name, start, at + 1 if bracket else end, bracket, exact=exact, keyword=keyword)
 
 
-def line_head(source: Source, declared: Mapping[str, Shape], pos: int) -> Reading[Head | None]:
+def line_head(source: Source, declared: Tools, pos: int) -> Reading[Head | None]:
     """The head of a call without a start tag that begins at `pos`; None as soon as it is certain that there is none.
 
     It is `call` and a colon or blanks, or a colon, or the exact name of a declared tool and a brace.
@@ -128,7 +126,7 @@ def line_head(source: Source, declared: Mapping[str, Shape], pos: int) -> Readin
     return head if head.bracket == "{" or (head.bracket and keyword) else None
 
 
-def _may_begin(word: str, declared: Mapping[str, Shape]) -> bool:
+def _may_begin(word: str, declared: Tools) -> bool:
     """Whether a line that begins with `word` so far may begin with a call."""
     keyword = word[:5].lower()
     return keyword == "call:" or "call:".startswith(keyword) or word[0] == ":" or any(n.startswith(word) for n in declared)

@@ -132,5 +132,5 @@ class Call:
             index = builder.start_call(self.name)
             for kind, (message, start, stop) in self._repairs.items():
                 builder.problem(kind, message, start, stop, index=index)
-            builder.arguments("".join(self.out))
+            builder.pieces += self.out
         return builder.end_call(self.start, end)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
 from gemma_tools.formats.literals.frames import Draft, Repair
@@ -17,7 +17,7 @@ from gemma_tools.formats.literals.source import Cut, Refused, Source
 from gemma_tools.formats.lookahead import SPACE
 from gemma_tools.formats.reading import Buffer, Reading
 from gemma_tools.reply import ProblemKind
-from gemma_tools.schema.shape import Shape
+from gemma_tools.schema.shape import ANY, Shape
 
 _CLOSERS: Final = re.compile(r"[)\]}]*+")
 _NAME: Final = re.compile(r"[^\s()\[\]{}\"'`,<>]*+")
@@ -34,21 +34,6 @@ _LABELS: Final = ("type", "id")
 _NO_DRAFT: Final = Draft(0, exact=True)
 
 
-class Call(NamedTuple):
-    """A complete call, from `start` to `end`; `extra` are the entries of its object that calls do not have.
-
-    `alone` says that it is an object in no list.
-    """
-
-    name: str
-    arguments: str
-    repairs: Mapping[ProblemKind, Repair]
-    extra: tuple[tuple[int, int], ...]
-    start: int
-    end: int
-    alone: bool
-
-
 class Note(NamedTuple):
     """What is to be said of the text around calls, or (`quoted`) of text that is no call."""
 
@@ -59,7 +44,7 @@ class Note(NamedTuple):
     quoted: bool = False
 
 
-Found: TypeAlias = list[Call | Note]
+Found: TypeAlias = list[Draft | Note]
 
 
 class CallReader:
@@ -90,8 +75,6 @@ class CallReader:
         """Whether the calls that are found wait for what comes after them."""
         self._kept = 0
         self._draft = _NO_DRAFT
-        self._name: str | None = None
-        self._extra: list[tuple[int, int]] = []
 
     def note(self, kind: ProblemKind, message: str, start: int, end: int) -> None:
         """A departure from the exact notation that is around calls rather than in one.
@@ -240,27 +223,27 @@ class CallReader:
 
     def _begin(self, word: str, *, native: bool = True) -> Shape:
         """A call of `word` has begun: what its arguments may be."""
-        name = self._name = self._names.resolve(word, native=native)
+        draft = self._draft
+        name = self._names.resolve(word, native=native)
         self.begun = True
         if name is None:
-            self._draft.spoil(f"no tool named {word!r} is declared")
-            return self._names.shape("")
-        self.firm = self._draft.firm = self._give is not None
+            draft.spoil(f"no tool named {word!r} is declared")
+            return ANY
+        draft.name = name
+        self.firm = draft.firm = self._give is not None
         if name != word:
-            at = self._draft.seen
-            self._draft.repair("head", f"{word!r} was taken for {name!r}", at, at + len(word))
+            draft.repair("head", f"{word!r} was taken for {name!r}", draft.start, draft.start + len(word))
         return self._names.shape(name)
 
-    def _finish(self, start: int, i: int) -> None:
+    def _finish(self, i: int) -> None:
         """The call that ends at `i` is complete, or could not be read."""
         draft = self._draft
         if draft.fault:
-            kind: ProblemKind = "unreadable" if self._name is not None else "undeclared"
+            kind: ProblemKind = "unreadable" if draft.name else "undeclared"
             self.found.append(Note(kind, draft.fault, self.complete, i, quoted=True))
         else:
-            assert self._name is not None
-            alone = not (draft.python or draft.listed)
-            self.found.append(Call(self._name, "".join(draft.pieces), draft.repairs, tuple(self._extra), start, i, alone))
+            draft.end = i
+            self.found.append(draft)
         self.begun = False
         self.complete = i
         self._kept = len(self.found)
@@ -277,7 +260,6 @@ class CallReader:
 
     def _new_draft(self, start: int, *, python: bool, listed: bool) -> Draft:
         self._draft = Draft(start, exact=self._exact, firm=self.firm, python=python, listed=listed)
-        self._name, self._extra = None, []
         return self._draft
 
     # Calls
@@ -287,13 +269,12 @@ class CallReader:
         draft = self._new_draft(start, python=True, listed=listed)
         shape = self._begin(word, native=native)
         i = yield from ArgumentReader(self.source, draft).arguments(i, shape)
-        self._finish(start, i)
+        self._finish(i)
         return i
 
     def object(self, i: int, *, listed: bool = False) -> Reading[int]:
         """An object that names a tool and gives its arguments."""
         source, buffer = self.source, self.source.buffer
-        start = i
         draft = self._new_draft(i, python=False, listed=listed)
         reader = ArgumentReader(source, draft)
         word: str | None = None
@@ -335,7 +316,7 @@ class CallReader:
                     draft.spoil("an object that is no call")
                 i = max((yield from reader.skip(i)), entry + 1)  # past what can be no value, in a call given up
                 if key not in _LABELS:
-                    self._extra.append((entry, i))
+                    draft.extra.append((entry, i))
         if comma:
             draft.repair("comma_surplus", "a comma with nothing after it", i, i)
         if mark == "}":
@@ -347,7 +328,7 @@ class CallReader:
         if not started:
             self._take_early(word, early)
         draft.pieces.append("}")
-        self._finish(start, i)
+        self._finish(i)
         return i
 
     def _take_early(self, word: str | None, early: tuple[int, int] | None) -> None:

@@ -44,25 +44,32 @@ class Repair(NamedTuple):
 
 
 class Draft:
-    """A call that is being read: its arguments as pieces of JSON text, and the first repair of each kind.
+    """A call from `start` on while it is read: its arguments as pieces of JSON text, and the first repair of each kind.
 
     With `exact` nothing is repaired. Once it is `firm`, what stands here is a call and nothing else, so that what cannot be
     read is a fault of the call; before that the text is no call at all, and refused.
     """
 
-    __slots__ = ("exact", "fault", "firm", "listed", "pieces", "placed", "python", "repairs", "seen")
+    __slots__ = (
+        *("end", "exact", "extra", "fault", "firm", "listed", "name", "pieces", "placed", "python", "repairs", "seen", "start"),
+    )
 
-    def __init__(self, at: int, *, exact: bool, firm: bool = False, python: bool = False, listed: bool = False) -> None:
+    def __init__(self, start: int, *, exact: bool, firm: bool = False, python: bool = False, listed: bool = False) -> None:
+        self.start = start
         self.exact = exact
         self.firm = firm
         self.python = python
         self.listed = listed
+        self.end = start
+        self.name = ""
         self.pieces: list[str] = []
         self.repairs: dict[ProblemKind, Repair] = {}
+        self.extra: list[tuple[int, int]] = []
+        """The entries of an object that calls do not have."""
         self.placed = 0
         """How many arguments had no names."""
         self.fault = ""
-        self.seen = at
+        self.seen = start
         """How far the text was read; where it is refused it need not be looked at again up to there."""
 
     def repair(self, kind: ProblemKind, message: str, start: int, end: int) -> None:

@@ -69,9 +69,9 @@ class Names:
 
     def shape(self, name: str) -> Shape:
         """What the parameters of the tool `name` may be."""
-        return (self._declared or {}).get(name, ANY)
+        return ANY if self._declared is None else self._declared.shape(name)
 
     def needs_arguments(self, word: str) -> bool:
         """Whether a call of `word` says too little without arguments to be one."""
         name = self.resolve(word, native=True)
-        return self._declared is None or name is None or bool(self._declared[name].properties)
+        return self._declared is None or name is None or bool(self.shape(name).properties)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import Final
 
-from gemma_tools.formats.literals.calls import Call, CallReader, Found
+from gemma_tools.formats.literals.calls import CallReader, Found, Note
 from gemma_tools.formats.literals.names import Names
 from gemma_tools.formats.literals.nesting import Nesting
 from gemma_tools.formats.literals.places import END_TAGS, WRAPPERS, fence, rest_of_answer, rest_of_line, whole, wrapped
@@ -102,8 +102,7 @@ class TextReader:
             self._builder.content("".join(self._gap))
 
     def _text(self) -> Reading[None]:
-        yield from self._header()
-        i = self._said
+        i = 0
         while True:
             if self._json.depth:
                 i = self._json.skip(self._buffer.text, i)
@@ -168,15 +167,6 @@ class TextReader:
         self._beside_call = True
 
     # Marks
-
-    def _header(self) -> Reading[None]:
-        """Pass over a turn header that the model writes again in front of its answer."""
-        if (yield from self._source.spelling(0, (_TURN,))):
-            yield from self._source.have(len(_TURN) + len("assistant\n"))
-            role = _ROLE.match(self._buffer.text, len(_TURN))
-            if role:
-                self._said = role.end()
-                self._builder.problem("header", "the model wrote its turn header again", 0, self._said, quoted=True)
 
     def _mark(self, i: int) -> Reading[int]:
         """Act on the character at `i`, where something may begin; return where to go on."""
@@ -243,6 +233,11 @@ class TextReader:
             return after  # quoted; but where nothing follows, the turn ended in an open fence
         if found == _TURN:
             yield from self._source.have(after + _LONGEST_ROLE)
+            role = None if i else _ROLE.match(self._buffer.text, after)
+            if role:
+                self._said, self._line_start = role.end(), True
+                self._builder.problem("header", "the model wrote its turn header again", 0, self._said, quoted=True)
+                return self._said
             if not _NEW_TURN.match(self._buffer.text, after):
                 return after  # only mentioned
         self._say(i)
@@ -334,18 +329,18 @@ class TextReader:
         """Give out calls that are certain, and what there is to say of them."""
         builder = self._builder
         for item in found:
-            if not isinstance(item, Call):
+            if isinstance(item, Note):
                 builder.problem(item.kind, item.message, item.start, item.end, quoted=item.quoted)
                 continue
             self._pass(item.end)
             index = builder.start_call(item.name)
-            builder.arguments(item.arguments)
+            builder.pieces += item.pieces
             if builder.end_call(item.start, item.end):
                 for kind, repair in item.repairs.items():
                     builder.problem(kind, repair.message, repair.start, repair.end, index=index)
                 for start, end in item.extra:
                     builder.problem("extra_key", "an entry that calls do not have", start, end, quoted=True, index=index)
-                if self._one_object and item.alone:
+                if self._one_object and not (item.python or item.listed):
                     builder.full = "call_limit"
             if builder.full:
                 raise _Full(item.end)
