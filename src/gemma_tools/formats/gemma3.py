@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import Opens, Recovery
 from gemma_tools.formats.family import GemmaFormat
-from gemma_tools.formats.literals.text import gemma3_parser
+from gemma_tools.formats.literals.names import Names
+from gemma_tools.formats.literals.source import Source
+from gemma_tools.formats.literals.text import TextReader
 from gemma_tools.formats.literals.writer import python_text
 from gemma_tools.formats.options import ToolContent
-from gemma_tools.formats.reading import Declared, Parser
+from gemma_tools.formats.reading import Buffer, Declared, Parser, ReplyBuilder
 from gemma_tools.formats.rendering import DeclarationText, Declare, Draft, Request, result_of
 from gemma_tools.jsontext import to_json, to_json_lines
 from gemma_tools.prompt import TurnTokens, quote
@@ -142,7 +144,12 @@ class Gemma3Format(GemmaFormat):
     ) -> Parser:
         # Both tool styles are read, whichever the prompt asks for.
         one_object = max_calls is None and not self.several_calls
-        return gemma3_parser(declared, guarded=guarded, strict=strict, max_calls=max_calls, one_object=one_object)
+        exact = strict or declared is None
+        buffer = Buffer()
+        builder = ReplyBuilder(buffer, max_calls=max_calls)
+        names = Names(declared, exact=exact)
+        reader = TextReader(Source(buffer, guarded), builder, names, exact=exact, one_object=one_object)
+        return Parser(buffer, builder, reader.read())
 
     def _grammar(self, tools: Sequence[RawTool], *, tool_choice: RawChoice, opens: Opens, max_calls: int) -> Grammar:
         from gemma_tools.formats.literals.grammar import gemma3_grammar

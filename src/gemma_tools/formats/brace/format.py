@@ -7,10 +7,11 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from gemma_tools.formats.base import Opens
-from gemma_tools.formats.brace.text import brace_parser
+from gemma_tools.formats.brace.source import Source
+from gemma_tools.formats.brace.text import TextReader
 from gemma_tools.formats.brace.tokens import Dialect
 from gemma_tools.formats.family import GemmaFormat
-from gemma_tools.formats.reading import Declared, Parser
+from gemma_tools.formats.reading import Buffer, Declared, Parser, ReplyBuilder
 from gemma_tools.request import RawChoice, RawTool
 
 if TYPE_CHECKING:
@@ -39,7 +40,11 @@ class BraceFormat(GemmaFormat):
         strict: bool = False,
         max_calls: int | None = None,
     ) -> Parser:
-        return brace_parser(self.dialect, declared, opens=opens, guarded=guarded, strict=strict, max_calls=max_calls)
+        buffer, dialect = Buffer(), self.dialect
+        builder = ReplyBuilder(buffer, max_calls=max_calls)
+        source = Source(buffer, dialect, strict=strict, guarded=guarded)
+        reader = TextReader(source, builder, declared, thinking=opens == "reasoning" and dialect.channel is not None)
+        return Parser(buffer, builder, reader.read())
 
     def _grammar(self, tools: Sequence[RawTool], *, tool_choice: RawChoice, opens: Opens, max_calls: int) -> Grammar:
         from gemma_tools.formats.brace.grammar import brace_grammar

@@ -8,18 +8,16 @@ Control tokens inside backticks or a code fence are prose, as is one that begins
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
-from gemma_tools.formats.base import Opens
 from gemma_tools.formats.brace.calls import CallReader
 from gemma_tools.formats.brace.source import Source
 from gemma_tools.formats.brace.thoughts import label_end, leaked_label_end, lost_opener_end
 from gemma_tools.formats.brace.tokens import Dialect
 from gemma_tools.formats.lookahead import SPACE, end_of
-from gemma_tools.formats.reading import Buffer, Declared, Parser, Reading, ReplyBuilder
+from gemma_tools.formats.reading import Buffer, Declared, Reading, ReplyBuilder
 from gemma_tools.prompt import WORD_JOINER
 
 _TAG_LIKE: Final = r"<[/|]{0,2}(?i:start_?)?(?i:tool|function)?_?(?i:calls?)\|?>"
@@ -71,23 +69,6 @@ def _heads_of(names: tuple[str, ...]) -> _Heads:
     first = "|".join(map(re.escape, sorted(initials)))
     begun = re.compile(rf"{_SPECIAL.pattern}|(?<!{_NAMED})(?={first})({_NAMED}++)\Z")
     return _Heads(frozenset(names), "\n" + "\n".join(names), initials | frozenset(" \t:C"), begun)
-
-
-def brace_parser(
-    dialect: Dialect,
-    declared: Declared,
-    *,
-    opens: Opens = "content",
-    guarded: Collection[str] = (),
-    strict: bool = False,
-    max_calls: int | None = None,
-) -> Parser:
-    """A parser of one generation."""
-    buffer = Buffer()
-    builder = ReplyBuilder(buffer, max_calls=max_calls)
-    source = Source(buffer, dialect, strict=strict, guarded=guarded)
-    reader = TextReader(source, builder, declared, thinking=opens == "reasoning" and dialect.channel is not None)
-    return Parser(buffer, builder, reader.read())
 
 
 class TextReader:

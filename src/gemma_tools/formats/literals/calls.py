@@ -14,14 +14,13 @@ from gemma_tools.formats.literals.frames import Draft, Repair
 from gemma_tools.formats.literals.names import LONGEST, Names
 from gemma_tools.formats.literals.reader import ArgumentReader, value_of
 from gemma_tools.formats.literals.source import Cut, Refused, Source
-from gemma_tools.formats.lookahead import SPACE
+from gemma_tools.formats.lookahead import SPACE, end_of
 from gemma_tools.formats.reading import Buffer, Reading
 from gemma_tools.reply import ProblemKind
 from gemma_tools.schema.shape import ANY, Shape
 
 _CLOSERS: Final = re.compile(r"[)\]}]*+")
 _NAME: Final = re.compile(r"[^\s()\[\]{}\"'`,<>]*+")
-_PLAIN_HEAD: Final = re.compile(r"\[([^\s()\[\]{}\"'`,<>]{1,191}+)\(")
 _QUOTED_NAME: Final = re.compile(r"[^\s\"'\\]*+")
 _KEY: Final = re.compile(r"[\"'\w]*+")
 _LONGEST_KEY: Final = 24
@@ -45,6 +44,14 @@ class Note(NamedTuple):
 
 
 Found: TypeAlias = list[Draft | Note]
+
+
+class Head(NamedTuple):
+    """What a Python call begins with: the word, where what is in its bracket begins, and the tool that the word names."""
+
+    word: str
+    end: int
+    name: str | None
 
 
 class CallReader:
@@ -104,12 +111,11 @@ class CallReader:
             head = yield from self._head(i)
             if head is None:
                 raise Refused
-            at, (i, word) = i, head
-            if self._names.resolve(word) is not None:
-                i = yield from self._call(at, i, word, listed=False)
+            if head.name is not None:
+                i = yield from self._call(i, head, listed=False)
                 break
             prints += 1
-            self.seen = i = yield from source.blank(i)
+            self.seen = i = yield from source.blank(head.end)
         else:
             i = yield from (self.list(i) if buffer.text[i] == "[" else self.object(i))
         if prints:
@@ -124,18 +130,14 @@ class CallReader:
     def list(self, i: int) -> Reading[int]:
         """A list of calls or of objects, or as much of it as there is."""
         source, buffer = self.source, self.source.buffer
-        head, objects = _plain_head(buffer, i), False
-        at = i + 1
-        if head is None:
-            at = i = yield from source.blank(i + 1)
-            objects = buffer.text[i] == "{"
-            if not objects:
-                head = yield from self._head(i, native=True)
-        if not objects and (head is None or self._names.resolve(head[1], native=True) is None):
+        at = i = yield from source.blank(i + 1)
+        objects = buffer.text[i] == "{"
+        head = None if objects else (yield from self._head(i, native=True))
+        if not objects and (head is None or head.name is None):
             raise Refused
         self._held = not objects
         while True:
-            i = yield from (self._call(at, *head, native=True) if head else self.object(i, listed=True))
+            i = yield from (self._call(at, head) if head else self.object(i, listed=True))
             at = yield from source.blank(i)
             while buffer.text[at] in ")}":
                 self.note("bracket_surplus", "a closing bracket that closes nothing", at, at + 1)
@@ -201,30 +203,26 @@ class CallReader:
         end = yield from source.run_up_to(i, _KEY, _LONGEST_KEY)
         return buffer.text[i:end].strip("\"'") == "name"
 
-    def _head(self, i: int, *, native: bool = False, declared: bool = True) -> Reading[tuple[int, str] | None]:
-        """The name at `i` and the position after its opening bracket; None if no call begins there.
-
-        With `declared` the name must be that of a tool, or `print`.
-        """
+    def _head(self, i: int, *, native: bool = False, declared: bool = True) -> Reading[Head | None]:
+        """The head of the call at `i`; None if none begins there. With `declared` it must be of a tool, or of `print`."""
         source, buffer = self.source, self.source.buffer
         while True:
-            word = _word(buffer, i)
-            end = i + len(word)
-            may_go_on = not declared or self._names.may_begin(word, native=native)
-            if end < len(buffer.text) or buffer.ended or not may_go_on:
+            end = end_of(_NAME, buffer.text, i, i + LONGEST)
+            word = buffer.text[i:end]
+            if end < len(buffer.text) or (declared and not self._names.may_begin(word, native=native)):
                 break
+            if buffer.ended:
+                raise Cut(end)
             yield
-        if end == len(buffer.text) and may_go_on:
-            raise Cut(end)
-        if not word or (declared and word != "print" and self._names.resolve(word, native=native) is None):
+        name = self._names.resolve(word, native=native or not declared)
+        if not word or (declared and word != "print" and name is None):
             return None
         end = yield from source.blank(end)
-        return (end + 1, word) if buffer.text[end] == "(" else None
+        return Head(word, end + 1, name) if buffer.text[end] == "(" else None
 
-    def _begin(self, word: str, *, native: bool = True) -> Shape:
-        """A call of `word` has begun: what its arguments may be."""
+    def _begin(self, word: str, name: str | None) -> Shape:
+        """A call of `word`, which means the tool `name`, has begun: what its arguments may be."""
         draft = self._draft
-        name = self._names.resolve(word, native=native)
         self.begun = True
         if name is None:
             draft.spoil(f"no tool named {word!r} is declared")
@@ -264,11 +262,11 @@ class CallReader:
 
     # Calls
 
-    def _call(self, start: int, i: int, word: str, *, native: bool = False, listed: bool = True) -> Reading[int]:
+    def _call(self, start: int, head: Head, *, listed: bool = True) -> Reading[int]:
         """A call from after its opening bracket to after its closing one."""
         draft = self._new_draft(start, python=True, listed=listed)
-        shape = self._begin(word, native=native)
-        i = yield from ArgumentReader(self.source, draft).arguments(i, shape)
+        shape = self._begin(head.word, head.name)
+        i = yield from ArgumentReader(self.source, draft).arguments(head.end, shape)
         self._finish(i)
         return i
 
@@ -306,7 +304,7 @@ class CallReader:
                     early = value, i
                 else:
                     started = True
-                    i = yield from self._argument_value(reader, i, self._begin(word))
+                    i = yield from self._argument_value(reader, i, self._begin(word, self._names.resolve(word, native=True)))
             elif key in _NESTING and not started:
                 self.begun = True
                 i = yield from reader.skip(i)
@@ -336,7 +334,7 @@ class CallReader:
         if word is None or (early is None and self._names.needs_arguments(word)):
             self._draft.spoil("an object that is no call")
             return
-        shape = self._begin(word)
+        shape = self._begin(word, self._names.resolve(word, native=True))
         if early is None:
             self._draft.pieces.append("{")
         else:
@@ -437,14 +435,3 @@ def _inner(source: Source, draft: Draft, shape: Shape) -> Reading[str | None]:
     if (yield from source.run(i, SPACE)) < len(source.buffer.text):
         raise Refused
     return quoted
-
-
-def _word(buffer: Buffer, i: int) -> str:
-    found = _NAME.match(buffer.text, i, i + LONGEST)
-    return found[0] if found else ""
-
-
-def _plain_head(buffer: Buffer, i: int) -> tuple[int, str] | None:
-    """The head of a list's first call, where nothing stands between the brackets and the name."""
-    found = _PLAIN_HEAD.match(buffer.text, i)
-    return (found.end(), found[1]) if found else None

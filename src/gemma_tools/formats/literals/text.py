@@ -9,7 +9,7 @@ of a list, must be all that is left of the answer. Inside backticks, quotes, oth
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Final
 
 from gemma_tools.formats.literals.calls import CallReader, Found, Note
@@ -18,7 +18,7 @@ from gemma_tools.formats.literals.nesting import Nesting
 from gemma_tools.formats.literals.places import END_TAGS, WRAPPERS, fence, rest_of_answer, rest_of_line, whole, wrapped
 from gemma_tools.formats.literals.source import FENCE_RUN, STOPS, Cut, Refused, Source
 from gemma_tools.formats.lookahead import SPACE, end_of
-from gemma_tools.formats.reading import Buffer, Declared, Parser, Reading, ReplyBuilder
+from gemma_tools.formats.reading import Reading, ReplyBuilder
 
 _TURN: Final = "<start_of_turn>"
 _FILLERS: Final = ("<bos>", "<pad>")
@@ -35,23 +35,6 @@ _REST: Final = re.compile(r"[\s,;)\]}]*+(?:(?:`{3,}+|~{3,}+)\s*+)?(?:(?:<end_of_
 _FENCE: Final = 3
 
 
-def gemma3_parser(
-    declared: Declared = None,
-    *,
-    guarded: Collection[str] = (),
-    strict: bool = False,
-    max_calls: int | None = None,
-    one_object: bool = False,
-) -> Parser:
-    """A parser of one generation of Gemma 3 or 3n; with `one_object` an object that is a call is the last that is read."""
-    exact = strict or declared is None
-    buffer = Buffer()
-    builder = ReplyBuilder(buffer, max_calls=max_calls)
-    names = Names(declared, exact=exact)
-    reader = TextReader(Source(buffer, guarded), builder, names, exact=exact, one_object=one_object)
-    return Parser(buffer, builder, reader.read())
-
-
 class _Full(Exception):
     """No more calls are to be read; `at` is where the last one ends."""
 
@@ -61,7 +44,10 @@ class _Full(Exception):
 
 
 class TextReader:
-    """Reads running text, and tries to read calls where they may stand."""
+    """Reads running text, and tries to read calls where they may stand.
+
+    With `exact` nothing is repaired; with `one_object` an object that is a call is the last that is read.
+    """
 
     def __init__(self, source: Source, builder: ReplyBuilder, names: Names, *, exact: bool, one_object: bool) -> None:
         self._source = source
