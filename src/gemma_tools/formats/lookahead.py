@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from sys import maxsize
 from typing import Final
 
 from gemma_tools.formats.reading import Buffer, Reading
@@ -14,9 +15,9 @@ from gemma_tools.formats.reading import Buffer, Reading
 SPACE: Final = re.compile(r"\s*+")
 
 
-def end_of(run: re.Pattern[str], text: str, *span: int) -> int:
-    """Where the run at the beginning of `span` ends; `run` matches nothing, too."""
-    found = run.match(text, *span)
+def end_of(run: re.Pattern[str], text: str, pos: int = 0, end: int = maxsize) -> int:
+    """Where the run at `pos` ends, before `end`; `run` matches nothing, too."""
+    found = run.match(text, pos, end)
     assert found is not None
     return found.end()
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import marshal
 from collections.abc import Callable, Generator, Sequence
 from functools import lru_cache
-from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from gemma_tools.reply import (
     ContentDelta,
@@ -304,7 +304,7 @@ def _validated(tools: Sequence[Any]) -> Tools:
 def _shape_of(parameters: Schema) -> Shape:
     """The shape of parameters that are most often the same from one reply to the next."""
     try:
-        key = marshal.dumps(cast("dict[str, Any]", parameters), 2)
+        key = marshal.dumps(parameters, 2)  # type: ignore[arg-type]
     except ValueError:  # too deep for marshal, or not plain Python values
         return shape_of(parameters)
     return _known_shape(key) if len(key) <= _LARGEST_KEY else shape_of(parameters)

@@ -33,30 +33,30 @@ _GROUPED_DIGITS: Final = re.compile(r"[+-]?[0-9]+(?:_[0-9]+)+(?:\.[0-9]+)?")
 class ArgumentReader:
     """Reads brackets full of values into a draft."""
 
-    __slots__ = ("_draft", "_entries", "_source")
+    __slots__ = ("_draft", "_frames", "_source")
 
     def __init__(self, source: Source, draft: Draft) -> None:
         self._source = source
         self._draft = draft
-        self._entries = PYTHON if draft.python else JSON
+        self._frames = Frames(draft.pieces, PYTHON if draft.python else JSON)
 
     def arguments(self, i: int, shape: Shape) -> Reading[int]:
         """The arguments of a Python call, from after its opening bracket to after its closing one."""
         self._draft.pieces.append("{")
-        return (yield from self._read(i, self._frames(Frame(")", ARGUMENT, shape))))
+        self._frames.append(Frame(")", ARGUMENT, shape))
+        return (yield from self._read(i))
 
     def members(self, i: int, shape: Shape) -> Reading[int]:
         """The members of a JSON object, from after its opening bracket to after its closing one."""
-        frames = self._frames()
-        frames.open("{", shape)
-        return (yield from self._read(i, frames))
+        self._frames.open("{", shape)
+        return (yield from self._read(i))
 
     def value(self, i: int, shape: Shape) -> Reading[int]:
         """Where the value at `i` ends."""
-        frames = self._frames(self._element(shape))
-        i = yield from self._value(i, shape, frames)
-        del frames[0]
-        return (yield from self._read(i, frames))
+        self._frames.append(Frame("", JSON["["], shape, ()))
+        i = yield from self._value(i, shape)
+        del self._frames[0]
+        return (yield from self._read(i))
 
     def skip(self, i: int) -> Reading[int]:
         """Where the JSON value at `i` ends, of which nothing is kept."""
@@ -67,21 +67,12 @@ class ArgumentReader:
 
     def text(self, i: int) -> Reading[tuple[int, str]]:
         """Where the JSON string at `i` ends, and its text."""
-        return (yield from read_string(self._source, self._draft, i, [self._element(ANY)], key=True))
+        return (yield from read_string(self._source, self._draft, i, [Frame("", JSON["["], ANY, ())], key=True))
 
     # Brackets
 
-    def _frames(self, *first: Frame) -> Frames:
-        frames = Frames(self._draft.pieces, self._entries)
-        frames += first
-        return frames
-
-    def _element(self, shape: Shape) -> Frame:
-        """What is open around a value that stands on its own."""
-        return Frame("", self._entries["["], shape, ())
-
-    def _read(self, i: int, frames: Frames) -> Reading[int]:
-        source, draft = self._source, self._draft
+    def _read(self, i: int) -> Reading[int]:
+        source, draft, frames = self._source, self._draft, self._frames
         while True:
             draft.seen = i = frames.take_plain(source.buffer.text, i)
             if not frames:
@@ -95,7 +86,7 @@ class ArgumentReader:
                 frame.comma = True
                 i += 1
             elif mark in ")]}":
-                i = yield from self._close(i, frames)
+                i = yield from self._close(i)
             elif not frame.separated and (yield from source.is_end(i)):
                 draft.repair("bracket_missing", "closing brackets are missing", i, i)
                 frames.close_down(0)
@@ -104,11 +95,11 @@ class ArgumentReader:
             else:
                 if not frame.separated:
                     draft.repair("comma_missing", "a comma is missing", i, i)
-                i = yield from self._entry(i, frames)
+                i = yield from self._entry(i)
 
-    def _close(self, i: int, frames: Frames) -> Reading[int]:
+    def _close(self, i: int) -> Reading[int]:
         """Act on the closing bracket at `i`."""
-        source, draft = self._source, self._draft
+        source, draft, frames = self._source, self._draft, self._frames
         mark = source.buffer.text[i]
         if frames[-1].comma:
             draft.repair("comma_surplus", "a comma with nothing after it", i, i)
@@ -125,47 +116,47 @@ class ArgumentReader:
 
     # Entries
 
-    def _entry(self, i: int, frames: Frames) -> Reading[int]:
+    def _entry(self, i: int) -> Reading[int]:
         """One value with its key, where it has one; of a container only the opening bracket."""
-        frame, draft = frames[-1], self._draft
+        frame, draft = self._frames[-1], self._draft
         if frame.in_array:
             if frame.filled:
                 draft.pieces.append(", ")
-            return (yield from self._value(i, frame.next_element(), frames))
+            return (yield from self._value(i, frame.next_element()))
         start = i
-        i, key, text = yield from self._key(i, frames)
+        i, key, text = yield from self._key(i)
         named = key is not None
         if key is not None:
             i = yield from self._source.blank(i)
         else:
             inside = (yield from self._spread(i, frame)) if text is None else None
             if inside is not None:
-                inner = Frame("}", self._entries["{"], frame.shape)
+                inner = Frame("}", PYTHON["{"], frame.shape)
                 inner.end, inner.keys = "", frame.keys
-                frames.append(inner)
+                self._frames.append(inner)
                 return inside
             key = self._place(i, frame)
         if key in frame.keys:
             draft.repair("key_twice", f"{key!r} was given twice: the last one counts", start, i)
-        frames.put_key(key)
+        self._frames.put_key(key)
         shape = frame.shape.member(key)
         if text is not None:
             draft.pieces.append(self._typed(text, shape, start, i))
             frame.filled, frame.comma = True, False
             return i
-        return (yield from self._value(i, shape, frames, named=named))
+        return (yield from self._value(i, shape, named=named))
 
-    def _key(self, i: int, frames: Frames) -> Reading[tuple[int, str | None, str | None]]:
+    def _key(self, i: int) -> Reading[tuple[int, str | None, str | None]]:
         """The key at `i`, from after its sign; or no key and the string that was read; or neither, and nothing read."""
         source, draft = self._source, self._draft
         if source.buffer.text[i] in "\"'":
-            end, text = yield from read_string(source, draft, i, frames, key=True)
+            end, text = yield from read_string(source, draft, i, self._frames, key=True)
         else:
             end, text = (yield from source.run(i, WORD)), None
         behind, sign = yield from source.ahead(end)
         if sign not in (":", "=") or (text is None and end == i):
             return (i if text is None else end), None, text
-        argument = frames[-1].entry is ARGUMENT
+        argument = self._frames[-1].entry is ARGUMENT
         if argument is not (sign == "="):
             draft.repair("equals", f"{sign!r} after a key", behind, behind + 1)
         if argument is not (text is None):
@@ -205,19 +196,20 @@ class ArgumentReader:
 
     def _are_names(self, i: int, frame: Frame, shape: Shape) -> Reading[bool]:
         """Whether the object at `i` has only declared arguments, and is no object of `shape`, as the first of them is."""
-        inner = Frame("}", self._entries["{"], frame.shape)
         reader = ArgumentReader(self._source, Draft(i, exact=False, python=True))
+        reader._frames.open("{", frame.shape)
+        inner = reader._frames[0]
         try:
-            yield from reader._read(i + 1, reader._frames(inner))
+            yield from reader._read(i + 1)
         except Refused:
             return False
         return 0 < len(inner.keys) == sum(map(frame.shape.declares, inner.keys)) > sum(map(shape.declares, inner.keys))
 
     # Values
 
-    def _value(self, i: int, shape: Shape, frames: Frames, *, named: bool = True) -> Reading[int]:
+    def _value(self, i: int, shape: Shape, *, named: bool = True) -> Reading[int]:
         """The value at `i`; of a container only the opening bracket."""
-        source, draft = self._source, self._draft
+        source, draft, frames = self._source, self._draft, self._frames
         frame, mark = frames[-1], source.buffer.text[i]
         if mark in "{[" or (mark == "(" and draft.python):
             frames.open(mark, shape)
