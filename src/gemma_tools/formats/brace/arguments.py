@@ -11,11 +11,11 @@ import re
 from typing import Final
 
 from gemma_tools.formats.brace.bare import read_bare
-from gemma_tools.formats.brace.escapes import has_raw_backslash, unescape
 from gemma_tools.formats.brace.follows import QUOTES, closes, declared_key_ahead
 from gemma_tools.formats.brace.source import Call, Cut, Source, Unreadable
 from gemma_tools.formats.brace.strings import String
 from gemma_tools.formats.brace.tokens import WORD
+from gemma_tools.formats.escapes import unescape
 from gemma_tools.formats.frames import CLOSER_OF, Frames
 from gemma_tools.formats.lookahead import end_of
 from gemma_tools.formats.reading import Reading
@@ -175,13 +175,12 @@ class Arguments:
             return (yield from self._quoted_key(pos, ahead))
         scan = pos
         while True:
-            at, mark = self._find(_KEY_END, scan)
+            at, mark = yield from self._source.find(scan, _KEY_END)
             if not mark:
-                scan = at
-                yield
-            elif mark == ":":
+                raise Cut
+            if mark == ":":
                 break
-            elif mark == "=":
+            if mark == "=":
                 if not self._source.strict and not (yield from self._declared_with_equals(pos, at + 1)):
                     self._call.repair("equals", "an equals sign instead of a colon", at, at + 1)
                     break
@@ -198,18 +197,6 @@ class Arguments:
             key = key.rstrip()
             self._call.repair("white_space", "white space between the tokens", pos + len(key), at)
         return at + 1, key
-
-    def _find(self, pattern: re.Pattern[str], scan: int) -> tuple[int, str]:
-        """Where `pattern` is found next, and what; or "", and where to go on.
-
-        Raises:
-            Cut: the text has ended.
-        """
-        text = self._buffer.text
-        found = pattern.search(text, scan)
-        if found is None and self._buffer.ended:
-            raise Cut
-        return (found.start(), found[0]) if found else (len(text), "")
 
     def _quoted_key(self, pos: int, quote: str) -> Reading[tuple[int, str]]:
         self._call.repair("key_quoted", "a key in quotes or delimiters", pos, pos + len(quote))
@@ -231,22 +218,16 @@ class Arguments:
         elif ahead != ":":
             raise Unreadable(at, "no colon after a key")
         key = self._buffer.text[start:end]
-        return at + 1, unescape(key) if quote in QUOTES and not has_raw_backslash(key) else key
+        meant = unescape(key) if quote in QUOTES else None
+        return at + 1, key if meant is None else meant
 
     def _declared_with_equals(self, pos: int, scan: int) -> Reading[bool]:
         """Whether what stands before the next colon, equals sign included, is a declared key."""
         shape = self._frames[-1].shape
         if not shape.properties:
             return False
-        while True:
-            try:
-                at, mark = self._find(_COLON_OR_OTHER, scan)
-            except Cut:
-                return False
-            if mark:
-                return mark == ":" and shape.declares(self._buffer.text[pos:at].strip())
-            scan = at
-            yield
+        at, mark = yield from self._source.find(scan, _COLON_OR_OTHER)
+        return mark == ":" and shape.declares(self._buffer.text[pos:at].strip())
 
     # Values
 

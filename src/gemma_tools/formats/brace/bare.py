@@ -29,13 +29,9 @@ def read_bare(source: Source, call: Call, frames: Sequence[Frame], pos: int, typ
     textual = types is None or "string" in types
     end, scan, depth = -1, pos, 0
     while end < 0:
-        at, mark = _find(source, scan)
+        at, mark = yield from source.find(scan, source.dialect.in_bare, source.dialect.longest)
         if not mark:
-            if source.buffer.ended:
-                raise Cut
-            scan = at
-            yield
-            continue
+            raise Cut
         scan = at + len(mark)
         if mark == source.dialect.delimiter:
             if (yield from closes(source, frames, scan, mark)):
@@ -59,13 +55,6 @@ def read_bare(source: Source, call: Call, frames: Sequence[Frame], pos: int, typ
             end = at
     _give(source, call, pos, end, types)
     return end
-
-
-def _find(source: Source, scan: int) -> tuple[int, str]:
-    """Where the next comma, bracket or token stands; or "", and where to go on."""
-    text = source.buffer.text
-    found = source.dialect.in_bare.search(text, scan)
-    return (found.start(), found[0]) if found else (max(scan, len(text) - source.dialect.longest), "")
 
 
 def _ends_before(source: Source, frames: Sequence[Frame], pos: int) -> Reading[bool]:

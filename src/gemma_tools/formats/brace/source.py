@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from functools import lru_cache
 from typing import Final
 
 from gemma_tools.formats.brace.tokens import Dialect
@@ -29,27 +28,15 @@ class Unreadable(Exception):
         self.pos = pos
 
 
-@lru_cache(maxsize=64)
-def broken_spellings(guarded: frozenset[str]) -> tuple[str, ...]:
-    """The control spellings that were broken in the prompt, as the model saw them there."""
-    return tuple(spelling[0] + WORD_JOINER + spelling[1:] for spelling in sorted(guarded))
-
-
-@lru_cache(maxsize=64)
-def _any_of(spellings: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(map(re.escape, spellings)))
-
-
 class Source(Lookahead):
     """The model's output, and what is known of how it is to be read."""
 
-    __slots__ = ("broken", "dialect", "strict")
+    __slots__ = ("dialect", "strict")
 
     def __init__(self, buffer: Buffer, dialect: Dialect, *, strict: bool, guarded: Collection[str] = ()) -> None:
-        super().__init__(buffer)
+        super().__init__(buffer, guarded)
         self.dialect = dialect
         self.strict = strict
-        self.broken = broken_spellings(frozenset(guarded)) if guarded else ()
 
     def look(self, pos: int) -> tuple[int, str | None]:
         """Where the white space at `pos` ends and what stands there: a control token or a character.
@@ -82,12 +69,6 @@ class Source(Lookahead):
         at = text.rfind("<" + WORD_JOINER, start, end + 1)
         across = at >= 0 and any(text.startswith(spelling, at) and at + len(spelling) > end for spelling in self.broken)
         return at if across else end
-
-    def unbreak(self, text: str) -> str:
-        """`text` with the broken control spellings in it made whole."""
-        if not self.broken or WORD_JOINER not in text:
-            return text
-        return _any_of(self.broken).sub(lambda m: m[0].replace(WORD_JOINER, "", 1), text)
 
 
 class Call:

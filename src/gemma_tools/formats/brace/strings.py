@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from gemma_tools.formats.brace.escapes import has_raw_backslash, unescape
 from gemma_tools.formats.brace.follows import QUOTES, closes, declared_key_ahead
 from gemma_tools.formats.brace.source import CLOSERS, Call, Cut, Source
+from gemma_tools.formats.escapes import unescape
 from gemma_tools.formats.frames import CLOSER_OF, Frame
 from gemma_tools.formats.lookahead import SPACE
 from gemma_tools.formats.paths import ends_in_path
@@ -75,7 +75,6 @@ class String:
         self._frames = frames
         self._quote = quote
         self._types = types
-        self._escapes = quote in _ESCAPING
         self._streams = quote == source.dialect.delimiter and (types is None or "string" in types)
         self._marks = _marks(quote, source.dialect.delimiter, source.dialect.end)
         self._start = self._said = self._scan = self._at = pos
@@ -365,13 +364,13 @@ class String:
         if self._streams:
             self._call.out.append('"')
             return
-        pieces = self._pieces
-        if self._escapes:
-            if has_raw_backslash(self._buffer.text[self._start : end]):
+        text = "".join(self._pieces)
+        if self._quote in _ESCAPING:
+            meant = unescape(text)
+            if meant is None:
                 self._call.repair("backslashes", "backslashes that are no escapes were kept", self._start, end)
-            else:
-                pieces = [unescape(piece) for piece in pieces]
-        self._call.out.append(typed(self._source, self._call, "".join(pieces), self._types, self._start, end))
+            text = text if meant is None else meant
+        self._call.out.append(typed(self._source, self._call, text, self._types, self._start, end))
 
 
 def _key_written(text: str) -> tuple[bool, str]:

@@ -81,7 +81,7 @@ class TextReader:
         self._builder = builder
         self._calls = CallReader(source, builder, declared)
         self._heads = _heads_of(tuple(declared)) if declared and not source.strict else None
-        self._scan = _interruptions(source.dialect, source.broken)
+        self._scan = _interruptions(source.dialect, tuple(source.broken))
         self._opener, self._closer = source.dialect.channel or ("", "")
         self._closers = (self._closer, source.dialect.either) if source.dialect.either else (self._closer,)
         self._pos = 0

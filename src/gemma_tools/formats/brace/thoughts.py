@@ -54,19 +54,5 @@ def lost_opener_end(source: Source, pos: int) -> Reading[int]:
     begin = yield from label_end(source, at)
     if begin == at:
         return 0
-    closer = source.dialect.channel[1]
-    scan = begin
-    while True:
-        found, scan = _find_token(source, scan)
-        if found or source.buffer.ended:
-            return begin if found and found in (closer, source.dialect.either) else 0
-        yield
-
-
-def _find_token(source: Source, pos: int) -> tuple[str, int]:
-    """The next token from `pos` on; or "", and where to go on."""
-    text = source.buffer.text
-    found = source.dialect.text_token.search(text, pos)
-    if found:
-        return found[0], found.end()
-    return "", max(pos, len(text) - source.dialect.longest)
+    _, token = yield from source.find(begin, source.dialect.text_token, source.dialect.longest)
+    return begin if token and token in (source.dialect.channel[1], source.dialect.either) else 0

@@ -272,18 +272,12 @@ class ArgumentReader:
 
     def _bare_end(self, i: int, frame: Frame) -> Reading[int]:
         """Where a string without quotes ends: at the comma before the next key, or at the closing bracket."""
-        source = self._source
-        buffer = source.buffer
-        depth = 0
+        source, depth = self._source, 0
         while True:
-            i = _find(_BARE_END, buffer.text, i)
-            if i == len(buffer.text):
-                if buffer.ended:
-                    raise Cut(i)
-                yield
-                continue
+            i, mark = yield from source.find(i, _BARE_END)
+            if not mark:
+                raise Cut(i)
             self._draft.seen = i
-            mark = buffer.text[i]
             if mark in "([{":
                 depth += 1
             elif mark in ")]}":
@@ -321,9 +315,3 @@ def _container(text: str, shape: Shape) -> str | None:
     except (Cut, Refused):
         return None
     return "".join(draft.pieces) if end_of(SPACE, text, end) == len(text) else None
-
-
-def _find(mark: re.Pattern[str], text: str, i: int) -> int:
-    """Where the first `mark` from `i` on stands, or the text's end."""
-    found = mark.search(text, i)
-    return found.start() if found else len(text)

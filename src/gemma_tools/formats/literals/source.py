@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from functools import lru_cache
 from typing import Final
 
 from gemma_tools.formats.lookahead import SPACE, Lookahead
-from gemma_tools.formats.reading import Buffer, Reading
-from gemma_tools.prompt import WORD_JOINER
+from gemma_tools.formats.reading import Reading
 
 STOPS: Final = ("<end_of_turn>", "<eos>")
 """The control tokens that end a text as its end does."""
@@ -29,29 +26,10 @@ class Refused(Exception):
     """This is no call, or not one to be read."""
 
 
-@lru_cache(maxsize=64)
-def _broken_spellings(guarded: frozenset[str]) -> Mapping[str, str]:
-    return {spelling[0] + WORD_JOINER + spelling[1:]: spelling for spelling in guarded}
-
-
 class Source(Lookahead):
-    """Looks ahead in what Gemma 3 wrote.
+    """Looks ahead in what Gemma 3 wrote."""
 
-    `broken` are the spellings that the prompt broke, and what they are whole.
-    """
-
-    __slots__ = ("broken",)
-
-    def __init__(self, buffer: Buffer, guarded: Collection[str] = ()) -> None:
-        super().__init__(buffer)
-        self.broken = _broken_spellings(frozenset(guarded))
-
-    def whole(self, text: str) -> str:
-        """`text` with the spellings whole that the prompt broke."""
-        if WORD_JOINER in text:
-            for broken, spelling in self.broken.items():
-                text = text.replace(broken, spelling)
-        return text
+    __slots__ = ()
 
     def blank(self, i: int) -> Reading[int]:
         """Where the next character stands that is not white space.

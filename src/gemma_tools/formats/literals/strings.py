@@ -14,12 +14,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from gemma_tools.formats.escapes import unescape
 from gemma_tools.formats.frames import Frame
-from gemma_tools.formats.literals.escapes import unescape
 from gemma_tools.formats.literals.frames import ARGUMENT, Draft
 from gemma_tools.formats.literals.source import Cut, Source
 from gemma_tools.formats.lookahead import SPACE, end_of
-from gemma_tools.formats.paths import ends_in_path, has_path
+from gemma_tools.formats.paths import ends_in_path
 from gemma_tools.formats.reading import Reading
 
 WORD: Final = re.compile(r"[^\s,()\[\]{}<`\"'=:]*+")
@@ -145,19 +145,16 @@ def read_string(
             yield from source.have(i + 2)
             quotes.take(buffer.text, i, start)
             i += 1
-    return i + len(closer), source.whole(buffer.text[start:i]) if raw else _meant(source, draft, start, i)
+    return i + len(closer), source.unbreak(buffer.text[start:i]) if raw else _meant(source, draft, start, i)
 
 
 def _meant(source: Source, draft: Draft, start: int, end: int) -> str:
     """What is between the quotes: with its backslashes, where they are no escapes of the language."""
-    text = source.whole(source.buffer.text[start:end])
-    if "\\" not in text:
-        return text
+    text = source.unbreak(source.buffer.text[start:end])
     meant = unescape(text, python=draft.python)
-    if meant == text or (meant is not None and not has_path(text)):
-        return meant
-    draft.repair("backslashes", "backslashes that are no escapes were kept", start, end)
-    return text
+    if meant is None:
+        draft.repair("backslashes", "backslashes that are no escapes were kept", start, end)
+    return text if meant is None else meant
 
 
 def _may_end_path(text: str, start: int, i: int, quote: str) -> bool:

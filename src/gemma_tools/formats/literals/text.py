@@ -102,7 +102,7 @@ class TextReader:
                 if not self._beside_call:
                     self._builder.content("".join(self._gap))
                 return
-            self._buffer.lane = None if self._json.depth or self._line_start else self._take
+            self._buffer.lane = None if self._line_start else self._take
             yield
             self._buffer.lane = None
             if self._said > i:
@@ -110,9 +110,13 @@ class TextReader:
 
     def _take(self, piece: str) -> bool:
         """Take a piece of a line in which nothing begins without waking the readers: the buffer's fast lane."""
+        text = self._buffer.text
+        if self._json.depth:
+            self._say(self._json.skip(text, self._said))
+            return self._said == len(text)
         if _INTERESTING.fullmatch(piece) is None:
             return False
-        self._say(len(self._buffer.text))
+        self._say(len(text))
         return True
 
     def _wait_for_end(self) -> Reading[None]:

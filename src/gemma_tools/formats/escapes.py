@@ -9,10 +9,12 @@ import re
 import unicodedata
 from typing import Final
 
+from gemma_tools.formats.paths import has_path
+
 _SIMPLE: Final = {
-    "n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", '"': '"', "'": "'", "\\": "\\", "\n": "",
+    "n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", '"': '"', "'": "'", "\\": "\\",
 }  # fmt: skip
-_MORE: Final = {"python": {**_SIMPLE, "a": "\a", "v": "\v"}, "json": {**_SIMPLE, "/": "/"}}
+_MORE: Final = {"python": {**_SIMPLE, "a": "\a", "v": "\v", "\n": ""}, "json": {**_SIMPLE, "/": "/"}}
 _PAIR: Final = r"u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u([0-9a-fA-F]{4})"
 _ESCAPE: Final = {
     "json": re.compile(rf"\\(?:{_PAIR}|(.?))", re.DOTALL),
@@ -32,14 +34,21 @@ class _Unknown(Exception):
     """An escape that the language does not have."""
 
 
-def unescape(text: str, *, python: bool) -> str | None:
-    """What stands between a string's quotes, read as Python or as JSON; None if it has an escape that these do not have."""
+def unescape(text: str, *, python: bool = False) -> str | None:
+    """What stands between a string's quotes, read as Python or as JSON; None if its backslashes are no escapes.
+
+    So it is if the language does not have one of them, or if they are parts of a Windows path: a model that writes raw text
+    does so to its end. Python's escaped single quote is read in JSON, too.
+    """
     if "\\" not in text:
         return text
-    if _COMMON["python" if python else "json"].fullmatch(text):
+    language = "python" if python else "json"
+    if has_path(text):
+        return None
+    if _COMMON[language].fullmatch(text):
         return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
     try:
-        return (_ESCAPE["python"].sub(_python, text)) if python else _ESCAPE["json"].sub(_json, text)
+        return _ESCAPE[language].sub(_python if python else _json, text)
     except _Unknown:
         return None
 
