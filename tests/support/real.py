@@ -44,7 +44,9 @@ def as_tokenizer_json(gguf: Path) -> Path:
     ]
     model = {"type": "BPE", "byte_fallback": True, "fuse_unk": True, "unk_token": "<unk>", "vocab": vocab, "merges": merges}
     normalizer = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
-    file = {"version": "1.0", "added_tokens": added, "normalizer": normalizer, "model": model}
+    steps = ({"type": "Replace", "pattern": {"String": SPACE}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"})
+    decoder = {"type": "Sequence", "decoders": steps}
+    file = {"version": "1.0", "added_tokens": added, "normalizer": normalizer, "decoder": decoder, "model": model}
     path = Path(mkdtemp(prefix="vocabulary-")) / "tokenizer.json"
     path.write_text(json.dumps(file), encoding="utf-8")
     return path

@@ -20,6 +20,9 @@ from gemma_tools.prompt import Prompt
 _TOO_LONG = re.compile(r"(exceed|maximum|longer|too (long|large)).*context|context.*(exceed|longer|only)", re.I | re.S)
 """How servers say that a prompt is longer than the context; there is no common code for it."""
 
+_LOST = re.compile(r"\bactor (died|is (dead|temporarily unavailable))", re.I)
+"""How Ray says, with a status 500, that the replica which was to answer is gone."""
+
 
 def transport_fault(error: BaseException, where: str) -> EngineError | None:
     """What an exception of httpx, or of its successor httpx2, means; None if it is none of theirs.
@@ -56,6 +59,8 @@ def status_fault(status: int, message: str, where: str) -> EngineError:
         return ModelNotFound(said)
     if status in (400, 413) and _TOO_LONG.search(message):
         return ContextExceeded(said)
+    if status == 500 and _LOST.search(message):
+        return EngineUnavailable(said)
     return EngineRejected(said, status=status)
 
 

@@ -54,8 +54,9 @@ class Patience:
     """How long to wait, and how often to try.
 
     `timeout` is the longest silence in seconds: until the first piece, and between pieces; None stands for MODEL_TIMEOUT
-    from the environment, or 180, and infinity for no limit. `retries` more attempts follow a lost connection or a busy
-    server (429, 502, 503, 504) while no piece has been seen, after a pause that doubles each time.
+    from the environment, or 180, and infinity for no limit. `retries` more attempts follow a lost connection, an answer that
+    ends before it has begun, or a busy server (429, 502, 503, 504) while no piece has been seen, after a pause that doubles
+    each time.
     """
 
     timeout: float | None
@@ -177,6 +178,7 @@ class Remote:
     def _attempts(self, ask: Callable[[Bounds], Answer[P]], stop: Cancellation) -> Answer[P]:
         begun, attempt, seconds = False, 0, self._patience.seconds
         while not stop.cancelled:
+            ended = False
             try:
                 with closing(ask(Bounds(stop, seconds))) as answer:
                     for item in answer:
@@ -187,6 +189,7 @@ class Remote:
                             yield item
                         if isinstance(item, Generation):
                             return
+                ended = True  # so ends what a proxy passes on from a server that was lost
                 raise EngineProtocolError("the answer broke off before its end")
             except InvalidRequest:
                 raise
@@ -196,7 +199,7 @@ class Remote:
                 if stop.cancelled:
                     return
                 typed = _typed(error, seconds, self._fault)
-                if begun or attempt == self._patience.retries or not _passing(typed):
+                if begun or attempt == self._patience.retries or not (ended or _passing(typed)):
                     raise typed from (None if typed is error else error)
             stop.wait(_PAUSE * 2**attempt)
             attempt += 1

@@ -1,0 +1,25 @@
+"""Gemma on two vLLM replicas behind one address: `serve run ray_llm:app model=google/gemma-3-4b-it`."""
+
+from typing import Any
+
+from ray.serve import Application
+from ray.serve.config import RequestRouterConfig
+from ray.serve.llm import LLMConfig, build_openai_app
+from ray.serve.llm.request_router import PrefixCacheAffinityRouter
+
+
+def app(settings: dict[str, Any]) -> Application:
+    """An application with `model`, a name on the Hub or a folder; what else is in `settings` goes to `LLMConfig`."""
+    model = settings.pop("model")
+    config = LLMConfig(
+        model_loading_config={"model_id": "gemma", "model_source": model},
+        deployment_config={
+            "num_replicas": 2,
+            # A request goes where the beginning of its prompt is in the cache, unless that replica has far more to do.
+            "request_router_config": RequestRouterConfig(
+                request_router_class=PrefixCacheAffinityRouter, request_router_kwargs={"imbalanced_threshold": 4}
+            ),
+        },
+        **settings,
+    )
+    return build_openai_app({"llm_configs": [config]})

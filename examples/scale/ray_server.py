@@ -1,0 +1,23 @@
+"""gemma_tools' server in two Ray Serve replicas: `GEMMA_TOOLS_MODELS=tiny serve run ray_server:app`."""
+
+import os
+
+from ray import serve
+from starlette.applications import Starlette
+
+from gemma_tools.server.app import create_app
+from gemma_tools.server.settings import load_settings
+
+
+def build() -> Starlette:
+    """The application of one replica, by the settings in its environment."""
+    return create_app(load_settings({}, os.environ))
+
+
+@serve.deployment(num_replicas=2, ray_actor_options={"num_cpus": 0.5})
+@serve.ingress(build)
+class Server:
+    """A replica: Ray's proxy gives it the requests."""
+
+
+app = Server.bind()
