@@ -132,7 +132,8 @@ def real(session: nox.Session) -> None:
 
 
 ENGINES: dict[str, tuple[str, ...]] = {
-    "transformers": ("torch>=2.6", "transformers>=5", "accelerate", "gguf", "safetensors"),
+    "litert-lm": ("litert-lm-api", "torch==2.13.0", "litert-torch==0.10.0", "litert-lm-builder", "gguf", "safetensors"),
+    "transformers": ("torch>=2.6", "transformers>=5", "llguidance>=1.9", "gguf", "safetensors"),
     "mlx-lm": ("mlx[cpu]; platform_system == 'Linux'", "mlx-lm>=0.32", "gguf", "safetensors"),
 }
 """The parts of the session `engines`: what pip installs for each besides the project and its tests."""
@@ -147,8 +148,10 @@ def engines(session: nox.Session, engine: str) -> None:
         session.install(*ENGINES[engine])
     except nox.command.CommandFailed:
         session.skip(f"pip finds no {engine} for this platform")
-    suites = ("test_engine_conformance.py", "test_server_failures.py")
-    session.run("pytest", *(f"tests/engines/{suite}" for suite in suites), "--engine", engine, "-rs", *session.posargs)
+    suites = [f"tests/engines/{suite}.py" for suite in ("test_engine_conformance", "test_server_failures")]
+    own = Path(f"tests/engines/test_engine_{engine.replace('-', '_')}.py")
+    suites += [str(own)] if own.exists() else []
+    session.run("pytest", *suites, "--engine", engine, "-rs", *session.posargs)
     session.run("python", "benchmarks/promises.py", "40", "--engine", engine)
 
 

@@ -13,8 +13,8 @@ from gemma_tools.formats import get_format
 SOURCE = Path(__file__).parents[1] / "src" / "gemma_tools"
 
 LAYERS = [
-    {"errors", "log", "data", "generators"},
-    {"gguf", "jsontext", "media", "policy", "registry"},
+    {"errors", "log", "data", "generators", "protobuf"},
+    {"gguf", "jsontext", "litertlm", "media", "policy", "registry"},
     {"models", "prompt", "reply"},
     {"request", "schema"},
     {"validation"},

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 from gemma_tools.errors import UnknownName
-from gemma_tools.gguf import Header
+from gemma_tools.gguf import Header, read_header
+from gemma_tools.litertlm import model_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,32 @@ def family_of_file(header: Header, path: str) -> Family:
     return _sized(_FAMILIES[word], sizes, base=base)
 
 
+def family_of_path(name: str) -> Family | None:
+    """What the metadata of the model file `name` says; None where that is not the name of a file on this machine.
+
+    Raises:
+        UnknownName: the file holds a model of another kind.
+        ModelNotFound: there is no such file, or it is broken.
+    """
+    if name.startswith("hf:"):
+        return None
+    if name.lower().endswith(".gguf"):
+        return family_of_file(read_header(Path(name)), name)
+    if name.lower().endswith(".litertlm"):
+        return _family_of_type(model_type(Path(name)), name)
+    return None
+
+
+def _family_of_type(kind: str | None, path: str) -> Family:
+    """The family that LiteRT-LM's type of a model stands for; a file that says none is known by its own name."""
+    if kind in (None, "generic"):
+        return family_of(path)
+    if kind not in _FAMILIES:
+        raise UnknownName(f"{path} holds a model of the type {kind}; known are functiongemma, gemma3, gemma3n and gemma4")
+    parts = _parts(path)
+    return _sized(_FAMILIES[kind], " ".join(parts), base=_is_base(parts[0]) and not _TUNED.search(parts[0]))
+
+
 def parameters(text: str) -> float:
     """The first size in `text`, in parameters: of `e4b`, `12b`, `30.7b`, `270m` or `128x2.6b`; 0 if there is none."""
     size = _SIZE.search(text)
@@ -126,13 +154,18 @@ def _sized(family: Family, sizes: str, *, base: bool) -> Family:
 
 
 def _is_base(part: str) -> bool:
-    return _PRETRAINED.search(part) is not None or _PUBLISHED_BASE.fullmatch(part.removesuffix(".gguf")) is not None
+    return (
+        _PRETRAINED.search(part) is not None
+        or _PUBLISHED_BASE.fullmatch(part.removesuffix(".gguf").removesuffix(".litertlm")) is not None
+    )
 
 
 def model_file(name: str) -> str | None:
     """The model to load in this process, as the engine llama.cpp takes it; None for a model that a server has."""
     if name in _TINY:
         return "tiny"
+    if name.lower().endswith(".litertlm"):
+        return None
     return name if name.startswith("hf:") or name.lower().endswith(".gguf") else None
 
 

@@ -17,7 +17,7 @@ from gemma_tools.engines import Engine, create_engine
 from support.servers.llama import TINY_CONTROL, llama_server
 from support.servers.ollama import ollama_server
 from support.servers.process import Process, running
-from support.weights import tiny_safetensors
+from support.weights import tiny_litertlm, tiny_mlx, tiny_safetensors
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,15 @@ def _transformers() -> Iterator[Opened]:
 
 
 @contextmanager
+def _litert_lm() -> Iterator[Opened]:
+    yield Opened(partial(create_engine, str(tiny_litertlm()), threads=1))
+
+
+@contextmanager
 def _mlx_lm() -> Iterator[Opened]:
-    folder = str(tiny_safetensors())
+    folder = str(tiny_mlx())
     command = [sys.executable, "-m", "mlx_lm", "server", "--model", folder, "--host", "127.0.0.1", "--port", "{port}"]
-    with running(command, ready="/v1/models") as server:
+    with running(command, ready="/health") as server:
         yield Opened(partial(create_engine, "mlx-lm", model=folder, url=f"{server.url}/v1"), server)
 
 
@@ -78,6 +83,7 @@ BUILT_IN = {
 """The engines that the tests have at hand, all of them on llama.cpp in the end."""
 
 INSTALLED = {
+    "litert-lm": _litert_lm,
     "transformers": _transformers,
     "mlx-lm": _mlx_lm,
 }

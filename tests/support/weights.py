@@ -6,9 +6,15 @@ The packages that it takes are those of `nox -s engines`. What was made once is 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import zlib
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from shutil import rmtree
+from shutil import copy, rmtree
+from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 from gemma_tools.data import tiny_path
@@ -35,15 +41,64 @@ _TENSORS = {
 """What llama.cpp calls the tensors, and what transformers does."""
 
 
-def tiny_safetensors() -> Path:
-    """The folder of the tiny model for transformers, vLLM and mlx-lm."""
-    folder = _folder("safetensors")
+def tiny_safetensors(kind: str = "safetensors", **config: Any) -> Path:
+    """The folder of the tiny model for transformers, vLLM and mlx-lm; `config` is what config.json says besides."""
+    folder = _folder(kind)
     if not (folder / "tokenizer_config.json").exists():
         rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         _write_weights(folder / "model.safetensors")
-        _write_configuration(folder)
+        _write_configuration(folder, config)
     return folder
+
+
+def tiny_mlx() -> Path:
+    """The same for mlx-lm, which reads neither the kind of each layer nor `rope_parameters`."""
+    return tiny_safetensors("mlx", sliding_window_pattern=1, rope_theta=1e4)
+
+
+def tiny_litertlm() -> Path:
+    """The tiny model as a file of LiteRT-LM, with a context of 4,096 tokens; making it takes a minute of the processor."""
+    path = _folder("litertlm") / "tiny-functiongemma.litertlm"
+    if not path.exists():
+        source = tiny_safetensors()
+        with TemporaryDirectory() as folder:
+            _export(source, Path(folder))
+            parts = Path(folder) / "parts"
+            _builder("unpack", "--input", str(Path(folder) / "model.litertlm"), "--output", str(parts))
+            _complete(parts, source / "tokenizer.json")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _builder("toml", "--path", str(parts / "model.toml"), "output", "--path", str(path))
+    return path
+
+
+def _export(source: Path, folder: Path) -> None:
+    """Let litert-torch convert the model. It imports a part of TensorFlow, which is not here; LiteRT has that part, too."""
+    from ai_edge_litert import schema_py_generated
+
+    for name in ("tensorflow", "tensorflow.lite", "tensorflow.lite.python"):
+        package = ModuleType(name)
+        package.__spec__, package.__path__ = ModuleSpec(name, None, is_package=True), []
+        sys.modules[name] = package
+    package.schema_py_generated = schema_py_generated
+    sys.modules[f"{package.__name__}.schema_py_generated"] = schema_py_generated
+    from litert_torch.generative.export_hf.export import export
+
+    export(model=str(source), output_dir=str(folder), prefill_lengths=[64], cache_length=4096, bundle_litert_lm=True)
+
+
+def _complete(parts: Path, tokenizer: Path) -> None:
+    """Say what the converter leaves out: the type and the start token. Its own tokenizer has lost the pieces for bytes."""
+    toml, metadata = parts / "model.toml", parts / "LlmMetadataProto.pbtext"
+    copy(tokenizer, parts)
+    sections = re.sub(r'"SP_Tokenizer"\ndata_path = ".*"', '"HF_Tokenizer"\ndata_path = "tokenizer.json"', toml.read_text())
+    toml.write_text(sections)
+    said = re.sub(r"gemma3 {\s*}", "function_gemma { }", metadata.read_text())
+    metadata.write_text(f"{said}\nstart_token {{ token_ids {{ ids: 2 }} }}\n")
+
+
+def _builder(*arguments: str) -> None:
+    subprocess.run([str(Path(sys.executable).with_name("litert-lm-builder")), *arguments], check=True)
 
 
 def _folder(form: str) -> Path:
@@ -65,7 +120,7 @@ def _write_weights(path: Path) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-def _write_configuration(folder: Path) -> None:
+def _write_configuration(folder: Path, more: dict[str, Any]) -> None:
     header = read_header(tiny_path())
     ends = {name: header[f"tokenizer.ggml.{name}_token_id"] for name in ("bos", "eos", "eot", "padding")}
     tokens = {"bos_token_id": ends["bos"], "eos_token_id": [ends["eos"], ends["eot"]], "pad_token_id": ends["padding"]}
@@ -93,6 +148,7 @@ def _write_configuration(folder: Path) -> None:
         "hidden_activation": "gelu_pytorch_tanh",
         "tie_word_embeddings": True,
         **tokens,
+        **more,
     }
     names = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>"}
     _write(folder / "config.json", config)

@@ -9,6 +9,7 @@
 | `gemma4:12b`, `gemma4:31b`, `google/gemma-4-26B-A4B-it` | Gemma 4, large variant (from 12 billion parameters on) | Ollama |
 | `google/diffusiongemma-26B-A4B-it` | Gemma 4, the diffusion variant | Ollama |
 | `path/to/model.gguf`, `hf:owner/repo/model.gguf` | by the file's metadata, by its or the repository's name | in this process |
+| `path/to/model.litertlm`, `hf:owner/repo/model.litertlm` | the same | in this process, by LiteRT-LM |
 | `tiny`, `tiny-gemma4` | the small test model, as FunctionGemma or as Gemma 4 | in this process |
 
 Owners, quantisations and other words may stand around the family's name (`bartowski/google_gemma-3-4b-it-GGUF`,
@@ -19,14 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, Unpack
 
 from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.engines.base import Engine
 from gemma_tools.errors import InvalidRequest, UnknownName
-from gemma_tools.gguf import read_header
-from gemma_tools.models import Family, family_of, family_of_file
+from gemma_tools.models import Family, family_of, family_of_path
 from gemma_tools.registry import Registry
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def create_model(
 
     Raises:
         UnknownName: no model goes by that name; the message lists those that do.
-        ModelNotFound: a .gguf file that is not there or is broken.
+        ModelNotFound: a model file that is not there or is broken.
         InvalidRequest: an unknown setting or an impossible value.
     """
     given: dict[str, Any] = {key: value for key, value in {"engine": engine, "url": url}.items() if value is not None}
@@ -75,11 +74,11 @@ def create_model(
 
 
 def check_name(name: str) -> None:
-    """See that `create_model` knows `name`, without loading anything but a GGUF file's header.
+    """See that `create_model` knows `name`, without loading anything but a file's header.
 
     Raises:
         UnknownName: no model goes by that name.
-        ModelNotFound: a .gguf file that is not there or is broken.
+        ModelNotFound: a model file that is not there or is broken.
     """
     if _backends.added(name) is None:
         _family(name)
@@ -106,16 +105,14 @@ _backends: Final = Registry[BaseModelBackend]("backend", _is_built_in)
 def _family(name: str) -> Family:
     if not isinstance(name, str) or not name:
         raise InvalidRequest("must be a model's name, a string", param="name", code="invalid_type")
-    if name.lower().endswith(".gguf") and not name.startswith("hf:"):
-        return family_of_file(read_header(Path(name)), name)
     try:
-        return family_of(name)
+        return family_of_path(name) or family_of(name)
     except UnknownName as unknown:
         known = ["tiny", "tiny-gemma4", *_backends.names()]
         raise UnknownName(
             f"{unknown}. Known are names with functiongemma, gemma3:SIZE or gemma-3-SIZE-it, gemma3n:SIZE or gemma-3n-SIZE-it, "
             "gemma4:SIZE or gemma-4-SIZE-it, diffusiongemma or medgemma in them (also after an owner, such as google/, and "
-            f"with other words around), *.gguf files, hf:OWNER/REPO/FILE.gguf, and {', '.join(known)}. "
+            f"with other words around), *.gguf and *.litertlm files, hf:OWNER/REPO/FILE.gguf, and {', '.join(known)}. "
             'A model under any other name is run by the class of its family, as in Gemma3Model("anything"); an engine that '
             'has loaded its model takes the family\'s name, as in create_model("gemma3", engine=...)'
         ) from None

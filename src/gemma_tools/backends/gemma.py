@@ -376,6 +376,9 @@ class GemmaBackend(BaseModelBackend):
         if not isinstance(name, str | None):
             raise InvalidRequest("must be an engine, or the name of one", param="engine", code="invalid_type")
         model = self.model_type
+        place = name or model
+        if place.lower().endswith(".litertlm"):
+            name, model = "litert-lm", place
         file = model_file(model if name in (None, "llama.cpp") else name)
         if file is not None:
             name, model = "llama.cpp", file

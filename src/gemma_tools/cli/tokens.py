@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -97,14 +96,11 @@ def _tokenizer(path: str | None, model: str | None) -> GemmaTokenizer | None:
 
 def _family(model: str | None) -> Family | None:
     """The family that a model's name or file belongs to; None without a model."""
-    from gemma_tools.gguf import read_header
-    from gemma_tools.models import family_of, family_of_file
+    from gemma_tools.models import family_of, family_of_path
 
     if not isinstance(model, str):
         return None
-    if model.lower().endswith(".gguf") and not model.startswith("hf:"):
-        return family_of_file(read_header(Path(model)), model)
-    return family_of(model)
+    return family_of_path(model) or family_of(model)
 
 
 def _as_json(parts: tuple[PartCount, ...], counter: BaseTokenCounter, view: TokenView | None) -> Mapping[str, Any]:

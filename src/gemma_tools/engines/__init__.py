@@ -51,6 +51,7 @@ _BUILT_IN = {
     "lm-studio": "gemma_tools.engines.openai_completions:lm_studio",
     "mlx-lm": "gemma_tools.engines.openai_completions:mlx_lm",
     "transformers": "gemma_tools.engines.transformers:TransformersEngine",
+    "litert-lm": "gemma_tools.engines.litert_lm:LiteRTLMEngine",
 }
 
 _engines = Registry[Engine]("engine", _BUILT_IN.__contains__)
@@ -69,15 +70,17 @@ def engine_names() -> tuple[str, ...]:
 def create_engine(name: str, **options: Any) -> Engine:
     """Make the engine called `name`.
 
-    A path of a .gguf file, "tiny" and "hf:owner/repo/file.gguf" stand for the engine "llama.cpp" with that model. `options`
-    are the engine's own: those of its class.
+    A path of a .gguf file, "tiny" and "hf:owner/repo/file.gguf" stand for the engine "llama.cpp" with that model, and one of a
+    .litertlm file for "litert-lm". `options` are the engine's own: those of its class.
 
     Raises:
         UnknownName: no engine is called so.
         InvalidRequest: the engine has no such option.
         MissingDependency, EngineError: what making the engine raises.
     """
-    if name == "tiny" or name.startswith("hf:") or name.endswith(".gguf"):
+    if name.lower().endswith(".litertlm"):
+        name, options = "litert-lm", {"model": name, **options}
+    elif name == "tiny" or name.startswith("hf:") or name.endswith(".gguf"):
         name, options = "llama.cpp", {"model": name, **options}
     return _engines.make(name, _factory(name), options)
 
@@ -96,5 +99,5 @@ def _factory(name: str) -> Callable[..., Engine]:
     if factory is None and name in _BUILT_IN:
         factory = load(_BUILT_IN[name])
     if factory is None:
-        raise UnknownName(f"no engine is called {name!r}; known are {', '.join(engine_names())}, and .gguf files")
+        raise UnknownName(f"no engine is called {name!r}; known are {', '.join(engine_names())}, and .gguf and .litertlm files")
     return factory

@@ -16,6 +16,7 @@ from threading import Lock
 from typing import Any
 
 from gemma_tools.data import tiny_path
+from gemma_tools.engines.hub import located
 from gemma_tools.engines.llama_server import LlamaServerEngine
 from gemma_tools.engines.remote import Bounds
 from gemma_tools.errors import InvalidRequest, MissingDependency, ModelNotFound
@@ -54,7 +55,7 @@ class LlamaCppEngine(LlamaServerEngine):
             # llama.cpp's threads wait for each other by spinning, which on a busy machine costs far more than they save here.
             threads = 1
         key = secrets.token_urlsafe()
-        self._file = _locate(model)
+        self._file = tiny_path() if model == "tiny" else located(model, self.name)
         server = _open(self._file, key, context=context, parallel=parallel, threads=threads, gpu_layers=gpu_layers)
         super().__init__(server.listening_address, api_key=key, timeout=math.inf, max_retries=0)
         self._remote.held.append(server)
@@ -103,29 +104,6 @@ class _LarkSeat:
 
 
 _LARK = _LarkSeat()
-
-
-def _locate(model: str | Path) -> Path:
-    if model == "tiny":
-        return tiny_path()
-    if isinstance(model, str) and model.startswith("hf:"):
-        return _fetch(model)
-    return Path(model).expanduser()
-
-
-def _fetch(model: str) -> Path:
-    owner, _, rest = model.removeprefix("hf:").partition("/")
-    repo, _, file = rest.partition("/")
-    if not (owner and repo and file):
-        raise InvalidRequest(f"{model!r} is not of the form hf:owner/repo/file.gguf", param="model")
-    try:
-        from huggingface_hub import hf_hub_download
-    except ImportError:
-        raise MissingDependency("huggingface_hub", "hub", f"fetching {model}") from None
-    try:
-        return Path(hf_hub_download(f"{owner}/{repo}", file))
-    except Exception as error:  # its errors, those of its HTTP client, and of the file system
-        raise ModelNotFound(f"{model} cannot be fetched: {error}", engine=LlamaCppEngine.name) from error
 
 
 def _open(path: Path, key: str, *, context: int, parallel: int, threads: int | None, gpu_layers: int | None) -> Any:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from gemma_tools.errors import InvalidRequest, ModelNotFound
 from gemma_tools.gguf import read_header
+from gemma_tools.protobuf import fields
 
 SPACE: Final = "\u2581"
 """How vocabularies spell a space."""
@@ -165,16 +166,16 @@ def _from_sentencepiece(data: bytes, path: Path) -> Vocabulary:
     pieces, scores, kinds = [], [], []
     prefix = True
     try:
-        for field, value in _fields(data):
+        for field, value in fields(data):
             if field == 1:
-                piece = dict(_fields(value))
+                piece = dict(fields(value))
                 pieces.append(piece[1].decode())
                 scores.append(struct.unpack("<f", piece[2])[0] if 2 in piece else 0.0)
                 kinds.append(piece.get(3, int(Kind.NORMAL)))
-            elif field == 2 and dict(_fields(value)).get(3, 1) != 2:
+            elif field == 2 and dict(fields(value)).get(3, 1) != 2:
                 raise _refuse(path, "the SentencePiece model must be of type BPE, as Gemma's is")
             elif field == 3:
-                prefix = bool(dict(_fields(value)).get(3, 1))
+                prefix = bool(dict(fields(value)).get(3, 1))
     except (ValueError, KeyError, AttributeError, TypeError, IndexError, struct.error) as error:
         if isinstance(error, InvalidRequest):
             raise
@@ -182,37 +183,6 @@ def _from_sentencepiece(data: bytes, path: Path) -> Vocabulary:
     if not pieces:
         raise ModelNotFound(f"{path} is neither a GGUF file nor a SentencePiece model")
     return Vocabulary(_spaced(pieces), kinds, scores, prefix)
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """The fields of a message in protocol buffers' wire format: number and value.
-
-    Source: https://protobuf.dev/programming-guides/encoding/
-    """
-    pos = 0
-    while pos < len(data):
-        tag, pos = _varint(data, pos)
-        wire = tag & 7
-        if wire == 0:
-            value, pos = _varint(data, pos)
-            yield tag >> 3, value
-            continue
-        if wire == 2:
-            length, pos = _varint(data, pos)
-        else:
-            length = {1: 8, 5: 4}[wire]
-        if pos + length > len(data):
-            raise ValueError(length)
-        yield tag >> 3, data[pos : pos + length]
-        pos += length
-
-
-def _varint(data: bytes, pos: int) -> tuple[int, int]:
-    value = shift = 0
-    while data[pos] & 0x80:
-        value |= (data[pos] & 0x7F) << shift
-        shift, pos = shift + 7, pos + 1
-    return value | data[pos] << shift, pos + 1
 
 
 def spaces_after(pieces: Sequence[str], kinds: Sequence[int]) -> frozenset[str]:

@@ -1,0 +1,260 @@
+"""LiteRT-LM, Google's runtime for models on devices, in this process: `.litertlm` files.
+
+Its session interface takes a prompt as it is, shows control tokens as text, and streams a chunk a token. Facts of it that
+shape this engine, as of litert-lm-api 0.18.1:
+
+- A generation runs on, in a thread of the runtime, until it is told to stop, whether anybody reads it or not.
+- It puts the start token of the model's file before every prompt by itself, and none where the file names none.
+- Without a seed it draws with the seed 0, and without a `top_k` it keeps but one token.
+"""
+
+from __future__ import annotations
+
+import random
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock, Thread, current_thread
+from typing import Any
+
+from gemma_tools.engines.base import Cancellation, Capabilities, Engine, Generation, GenerationRequest, Pieces, Sampling, Usage
+from gemma_tools.engines.faults import refuse_half_characters
+from gemma_tools.engines.hub import located
+from gemma_tools.engines.stopping import until
+from gemma_tools.errors import (
+    ContextExceeded,
+    EngineRejected,
+    EngineUnavailable,
+    InvalidRequest,
+    MissingDependency,
+    ModelNotFound,
+)
+from gemma_tools.generators import Returning
+from gemma_tools.prompt import BOS
+
+_CAPABILITIES = Capabilities(settings=frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed"}))
+_ALL = 1 << 20
+"""A `top_k` that leaves every token in: more than any vocabulary has."""
+
+
+class LiteRTLMEngine(Engine):
+    """Runs the `.litertlm` file `model` on `device`, "cpu" or "gpu"; "hf:owner/repo/file.litertlm" is fetched once.
+
+    `context` is how many tokens prompt and answer may take together: by default, and at most, what the file was made for.
+    `threads` is for the CPU; None leaves it to the runtime. `cache_dir` is where the runtime keeps what it compiles, for the
+    next start: by default beside the model's file; ":nocache" keeps nothing.
+
+    Several threads may generate at once, each in a session of its own; nothing of a prompt is kept for the next. What a
+    request leaves open of the sampling is as the model's file says.
+
+    Raises:
+        MissingDependency: litert-lm-api is not installed.
+        ModelNotFound: there is no such file, or the runtime cannot load it.
+        InvalidRequest: an option with an impossible value.
+    """
+
+    name = "litert-lm"
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        context: int | None = None,
+        cache_dir: str | Path | None = None,
+    ) -> None:
+        try:
+            import litert_lm
+        except ImportError:
+            raise MissingDependency("litert-lm-api", "litert-lm", "running a .litertlm file") from None
+        if device not in ("cpu", "gpu"):
+            raise InvalidRequest('must be "cpu" or "gpu"', param="device")
+        for option, value in (("threads", threads), ("context", context)):
+            if value is not None and value < 1:
+                raise InvalidRequest("give a number of at least 1", param=option)
+        litert_lm.set_min_log_severity(litert_lm.LogSeverity.FATAL)
+        path = str(located(model, self.name))
+        try:
+            with litert_lm.ModelInfo(path) as info:
+                if info.llm is None:
+                    raise ModelNotFound(f"{model} holds no language model", engine=self.name)
+                self._defaults = info.llm.default_sampler_params
+                self._context: int = min(context or info.max_context_tokens, info.max_context_tokens)
+            loaded = litert_lm.Engine(
+                path,
+                backend=litert_lm.Backend.CPU(thread_count=threads) if device == "cpu" else litert_lm.Backend.GPU(),
+                max_num_tokens=self._context,
+                cache_dir=None if cache_dir is None else str(cache_dir),
+                enable_benchmark=True,  # counts the tokens that are written, and changes nothing else
+            )
+        except (RuntimeError, OSError, ValueError) as error:
+            raise ModelNotFound(f"{model} cannot be loaded: {error}", engine=self.name) from error
+        self._adds_bos = loaded.bos_token_id is not None
+        self._loaded = _Loaded(loaded)
+        self._finalizer = weakref.finalize(self, self._loaded.close)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+        return _CAPABILITIES
+
+    @property
+    def context_length(self) -> int:
+        """The tokens that prompt and answer may take together."""
+        return self._context
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens `text` is, control tokens read as such."""
+        return len(self._loaded.tokenize(text.encode(errors="replace").decode()))
+
+    def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
+        """See `Engine.generate`."""
+        refuse_half_characters(request.prompt)
+        self.refuse_unsupported(request)
+        if extra := request.sampling.extra:
+            raise InvalidRequest("not a setting of this engine", param=next(iter(extra)))
+        sampler = _sampler(request.sampling, self._defaults)
+        text, most, cancel = request.prompt.text, request.sampling.max_tokens, cancel or Cancellation()
+        size = self.count_tokens(text)
+        room = self._context - size
+        if room <= 0:
+            message = f"the prompt has {size} tokens, and the context {self._context}"
+            raise ContextExceeded(message, engine=self.name, prompt_tokens=size, context=self._context)
+        run = self._loaded.run(text.removeprefix(BOS) if self._adds_bos else text, sampler, most)
+        pieces = Returning(until(run.pieces(), request.stops))
+        try:
+            with cancel.calling(run.stop):
+                yield from pieces
+            stopped = run.stopped
+        finally:
+            run.stop()
+        if pieces.value or cancel.cancelled:
+            return Generation(usage=Usage(prompt_tokens=size, completion_tokens=run.shown, cached_tokens=0))
+        if stopped:
+            raise EngineUnavailable("the engine was closed", engine=self.name, text=run.text)
+        # A text that ends by itself ends with a token that is counted, and not shown.
+        cut = run.tokens >= min(room, most or room) and run.shown != run.tokens - 1
+        usage = Usage(prompt_tokens=size, completion_tokens=run.tokens, cached_tokens=0)
+        return Generation(finish="length" if cut else "stop", usage=usage)
+
+    def close(self) -> None:
+        """Stop what runs, and let go of the model."""
+        self._finalizer()
+
+
+def _sampler(sampling: Sampling, default: Any) -> Any:
+    """The runtime's form of `sampling`; what that leaves open is as in `default`, the settings of the model's file."""
+    from litert_lm import SamplerConfig
+
+    top_k = default.top_k if sampling.top_k is None else sampling.top_k
+    try:
+        return SamplerConfig(
+            temperature=default.temperature if sampling.temperature is None else sampling.temperature,
+            top_k=top_k or _ALL,
+            top_p=(default.top_p or 1.0) if sampling.top_p is None else sampling.top_p,
+            seed=random.getrandbits(31) if sampling.seed is None else sampling.seed,
+        )
+    except ValueError as error:  # it begins with the setting's name
+        name, _, fault = str(error).partition(" ")
+        raise InvalidRequest(fault, param=name) from None
+
+
+class _Loaded:
+    """A loaded model and what runs on it. It does not hold the engine, which can so be freed by being forgotten."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._lock = Lock()
+        self._runs: set[_Run] = set()
+
+    def tokenize(self, text: str) -> list[int]:
+        with self._lock:
+            ids: list[int] = self._open().tokenize(text)
+        return ids
+
+    def run(self, prompt: str, sampler: Any, most: int | None) -> _Run:
+        """Start to continue `prompt`."""
+        with self._lock:
+            options = {"sampler_config": sampler, "max_output_tokens": most}
+            run = _Run(self._open().create_session(apply_prompt_template=False, **options), prompt, self._runs.discard)
+            self._runs.add(run)
+            run.start()
+        return run
+
+    def close(self) -> None:
+        """Stop all that runs and wait for its end, then free the model: no session may outlive it."""
+        with self._lock:
+            model, self._model = self._model, None
+            runs = list(self._runs)
+        for run in runs:
+            run.stop()
+        for run in runs:
+            if run is not current_thread():  # where the garbage collector happens to run in it
+                run.join()
+        if model is not None:
+            model.close()
+
+    def _open(self) -> Any:
+        if self._model is None:
+            raise EngineUnavailable("the engine is closed", engine=LiteRTLMEngine.name)
+        return self._model
+
+
+class _Run(Thread):
+    """One generation, in a thread of its own: the runtime reads a prompt to its end before it hears that it is to stop."""
+
+    def __init__(self, session: Any, prompt: str, ended: Callable[[_Run], None]) -> None:
+        super().__init__(name="gemma_tools-litert-lm", daemon=True)
+        self.text = ""
+        """What was shown."""
+        self.shown = 0
+        """How many tokens were shown: each is a chunk."""
+        self.tokens = 0
+        """How many tokens were written, with the one that ended the text; known once that has ended by itself."""
+        self.stopped = False
+        """Whether it was stopped."""
+        self._session = session
+        self._prompt = prompt
+        self._ended = ended
+        self._lock = Lock()
+        self._heard: SimpleQueue[str | Exception | None] = SimpleQueue()
+
+    def pieces(self) -> Iterator[str]:
+        """The text as it comes."""
+        while (piece := self._heard.get()) is not None and not self.stopped:
+            if isinstance(piece, Exception):
+                raise EngineRejected(f"LiteRT-LM failed: {piece}", engine=LiteRTLMEngine.name, text=self.text) from piece
+            self.text += piece
+            self.shown += 1
+            yield piece
+
+    def stop(self) -> None:
+        """Stop, from any thread and at any time."""
+        self.stopped = True
+        self._heard.put(None)
+        with self._lock:
+            if self._session is not None:
+                self._session.cancel_process()
+
+    def run(self) -> None:
+        """What the thread does."""
+        session = self._session
+        try:
+            session.run_prefill([self._prompt])
+            for part in () if self.stopped else session.run_decode_async():
+                if self.stopped:  # told again, because it does not hear what is said before it begins
+                    session.cancel_process()
+                else:
+                    self._heard.put(part.texts[0])
+            if not self.stopped:
+                self.tokens = session.get_benchmark_info().last_decode_token_count
+            self._heard.put(None)
+        except Exception as error:
+            self._heard.put(error)
+        finally:
+            with self._lock:
+                self._session = None
+            session.close()
+            self._ended(self)
