@@ -115,7 +115,7 @@ def test_what_a_grammar_takes_reads_back_as_valid_arguments(notation: str, param
     # As printed, a string with limits of its own may hold fewer `<`.
     angles = without_controls(text, grammar.controls).count("<")
     angled = angles > 64 or ("Length" in str(parameters) and angles > 0)
-    assert angled or (takes(grammar, text) and Gbnf(grammar.gbnf).takes(text)), text
+    assert angled or (takes(grammar, text) and Gbnf(grammar.gbnf).takes(text) and Gbnf(grammar.ebnf).takes(text)), text
 
 
 @pytest.mark.parametrize("notation", ALL)

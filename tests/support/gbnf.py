@@ -1,6 +1,8 @@
-"""A small reader of llama.cpp's GBNF, so that tests can ask what a printed grammar takes, and draw from it, without an engine.
+"""A small reader of llama.cpp's GBNF and of xgrammar's EBNF: what does a printed grammar take? No engine is needed.
 
 A control token matches by its text, as in llama.cpp; there a token literal takes only the token, here also its spelling.
+Of EBNF it knows what is printed: `Regex`, `TagDispatch` without tags, and the options of a rule. It counts a budget of tokens
+in characters, and cuts a text where the budget ends.
 """
 
 from __future__ import annotations
@@ -11,16 +13,19 @@ from random import Random
 from typing import Any
 
 _LEXEME = re.compile(
-    r"""\s+|(?P<name>[a-z][a-z0-9-]*)|(?P<text>"(?:[^"\\]|\\.)*")|(?P<set>\[(?:[^\]\\]|\\.)*\])"""
+    r"""\s+|(?P<regex>Regex\("(?:[^"\\]|\\.)*"\))|(?P<free>TagDispatch\((?:[^"()]|\(|"(?:[^"\\]|\\.)*")*\)\))|(?P<name>[a-z][a-z0-9-]*)|(?P<text>"(?:[^"\\]|\\.)*")|(?P<set>\[(?:[^\]\\]|\\.)*\])"""
     r"""|(?P<token><[^\s>]*>)|(?P<times>[?*+]|\{\d+(?:,\d*)?\})|(?P<sign>::=|[|()])""",
     re.S,
 )
 _ESCAPED = re.compile(r"\\(?:x([0-9A-F]{2})|u([0-9A-F]{4})|U([0-9A-F]{8})|(.))", re.S)
+_TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_OPTION = re.compile(r"\[max_(?:chars|tokens)=(\d+)\]")
 _NAMED = {"n": "\n", "r": "\r", "t": "\t"}
 _SAMPLE = "aZ09 _-.,:;<>|\"'\\{}[]()\n\té🌊bcestopn"
 
 Node = tuple[Any, ...]
-"""("alt", nodes), ("seq", nodes), ("repeat", node, low, high), ("name", rule), ("text", text) or ("set", pattern)."""
+"""("alt", nodes), ("seq", nodes), ("repeat", node, low, high), ("name", rule), ("text", text), ("set", pattern),
+("regex", pattern), ("free", pattern of what is excluded) or ("budget", node, characters)."""
 
 
 class Gbnf:
@@ -32,11 +37,13 @@ class Gbnf:
         wanted = {"root"}
         for line in text.splitlines():
             name, _, body = line.partition(" ::= ")
+            option = _OPTION.search(name)
+            name = name[: option.start()] if option else name
             if name in self._rules:
                 raise ValueError(f"two rules {name}")
             self._lexemes = _lexemes(body)
             wanted |= {lexeme for kind, lexeme in self._lexemes if kind == "name"}
-            self._rules[name] = self._alternatives()
+            self._rules[name] = ("budget", self._alternatives(), int(option[1])) if option else self._alternatives()
             if self._lexemes:
                 raise ValueError(f"{name}: left over {self._lexemes}")
         if missing := wanted - self._rules.keys():
@@ -96,6 +103,11 @@ class Gbnf:
             return ("name", lexeme)
         if kind == "text":
             return ("text", _plain(lexeme[1:-1]))
+        if kind == "regex":
+            return ("regex", re.compile(_python_regex(_plain(lexeme[7:-2])), re.S))
+        if kind == "free":
+            excludes = map(re.escape, map(_plain, _TEXT.findall(lexeme)))
+            return ("free", re.compile("|".join(excludes)))
         if kind == "token":
             return ("text", lexeme)
         if kind == "set":
@@ -114,6 +126,13 @@ class Gbnf:
             return frozenset((at + len(value),) if text.startswith(value, at) else ())
         if kind == "set":
             return frozenset((at + 1,) if value.match(text, at) else ())
+        if kind == "regex":
+            return frozenset(end for end in range(at, len(text) + 1) if value.fullmatch(text, at, end))
+        if kind == "free":
+            spelt = value.search(text, at)
+            return frozenset(range(at, spelt.end() if spelt else len(text) + 1))
+        if kind == "budget":
+            return frozenset(end for end in self._ends(value, text, at) if end - at <= node[2])
         if kind == "name":
             known = self._memo.get((value, at))
             if known is None:
@@ -163,6 +182,11 @@ def _python_set(lexeme: str) -> str:
     negated = inside.startswith("^")
     pieces = re.findall(r"\\(?:x..|u.{4}|U.{8}|.)|.", inside[negated:], re.S)
     return f"[{'^' if negated else ''}{''.join(piece if piece == '-' else re.escape(_plain(piece)) for piece in pieces)}]"
+
+
+def _python_regex(pattern: str) -> str:
+    """A regular expression of xgrammar in Python's words."""
+    return re.sub(r"\\u\{([0-9A-F]+)\}", lambda found: re.escape(chr(int(found[1], 16))), pattern)
 
 
 @cache

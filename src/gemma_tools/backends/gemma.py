@@ -24,7 +24,7 @@ from gemma_tools.engines import create_engine, engine_options
 from gemma_tools.engines.base import Cancellation, ChatPiece, Engine, Generation, GenerationRequest, Pieces, Sampling, Usage
 from gemma_tools.engines.drive import acall, adrive
 from gemma_tools.engines.stopping import until
-from gemma_tools.errors import InvalidRequest, UnusableAnswer
+from gemma_tools.errors import EngineRejected, InvalidRequest, UnusableAnswer
 from gemma_tools.formats import get_format
 from gemma_tools.formats.base import Format, Recovery, ReplyParser
 from gemma_tools.formats.options import check_option
@@ -243,7 +243,15 @@ class GemmaBackend(BaseModelBackend):
             rounds -= 1
             sent: list[Event] = []
             held: list[Event] = []
-            answer = yield from _holding(self._attempt(plan, asked, cancel), plan.held, sent, held)
+            try:
+                answer = yield from _holding(self._attempt(plan, asked, cancel), plan.held, sent, held)
+            except EngineRejected:
+                if plan.fits(self.engine.capabilities):
+                    raise
+                # The engine has found out what it cannot be asked for, so that another plan is needed.
+                plan = self._plan(request, thinking=plan.thinking)
+                asked, rounds = replace(asked, prompt=plan.prompt, constraint=plan.constraint), rounds + 1
+                continue
             spent += answer.tokens
             verdict = judge(plan, answer.reply)
             if verdict.fault is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from gemma_tools.backends.checks import check_schema
-from gemma_tools.engines.base import Capabilities, Constraint
+from gemma_tools.engines.base import GRAMMARS, Capabilities, Constraint
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import MOST_CALLS, Format
 from gemma_tools.grammar import Grammar, answer_grammar
@@ -54,6 +54,10 @@ class Plan:
     on_invalid: OnInvalid | None = None
     """What becomes of calls whose arguments break their schema; None: they are not checked."""
 
+    def fits(self, engine: Capabilities) -> bool:
+        """Whether an engine with these capabilities can keep the constraint."""
+        return self.constraint is None or any(getattr(self.constraint, form) is not None for form in engine.constraints)
+
     @property
     def needs_markers(self) -> bool:
         """Whether the answer cannot be read without the control tokens in it."""
@@ -88,8 +92,8 @@ def make_plan(
     if request.grammar is not None:
         _check_grammar(request, engine)
     answer = None if forced else _json_answer(request)
-    told = answer is not None and (bool(tools) or not engine.constraints & {"gbnf", "lark", "json_schema"})
-    takes_grammar = bool(engine.constraints & {"gbnf", "lark"})
+    told = answer is not None and (bool(tools) or not engine.constraints)
+    takes_grammar = bool(engine.constraints & GRAMMARS)
     by_grammar = takes_grammar and (forced or any(tool.strict for tool in tools))
     begin = format.call_opening if forced and not by_grammar else None
     if forced and not by_grammar and not (begin and engine.raw_prompt):
@@ -122,10 +126,7 @@ def make_plan(
         opening, thought_end = format.thought
         prompt = prompt if prompt.opens == "reasoning" else prompt.begun(opening)
     if grammar is not None:
-        constraint = Constraint(
-            gbnf=grammar.gbnf if "gbnf" in engine.constraints else None,
-            lark=grammar.lark if "lark" in engine.constraints else None,
-        )
+        constraint = Constraint(**{form: getattr(grammar, form) for form in engine.constraints & GRAMMARS})
     return Plan(
         prompt=prompt,
         messages=messages,

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from threading import Event, Lock
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.prompt import Prompt, Tokenizer
@@ -40,10 +40,14 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
-    """What the generated text must look like. Where several forms say it, the engine takes the one that suits it best."""
+    """What the generated text must look like: a JSON schema, or a grammar in each notation that is at hand.
+
+    An engine takes the form that suits it; the others say the same, or are None.
+    """
 
     gbnf: str | None = None
     lark: str | None = None
+    ebnf: str | None = None
     json_schema: Mapping[str, Any] | None = None
 
 
@@ -70,7 +74,8 @@ class Capabilities:
     """What an engine can do, as data. `settings` names the `Sampling` fields that it honours."""
 
     settings: frozenset[str]
-    constraints: frozenset[Literal["gbnf", "lark", "json_schema"]] = frozenset()
+    constraints: frozenset[Literal["gbnf", "lark", "ebnf", "json_schema"]] = frozenset()
+    """The forms of `Constraint` that it takes: GBNF is llama.cpp's, Lark llguidance's, EBNF xgrammar's."""
     raw_prompt: bool = True
     """Takes the prompt as text or ids; False for a chat endpoint, which cannot continue a begun turn."""
     token_ids: bool = False
@@ -110,6 +115,9 @@ class ChatPiece:
     calls: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     """Complete calls: name and arguments."""
 
+
+GRAMMARS: Final = frozenset({"gbnf", "lark", "ebnf"})
+"""The forms of `Constraint` that are grammars, by the names of their fields."""
 
 Pieces: TypeAlias = Generator[str, None, Generation]
 """What `Engine.generate` returns: an iterator of text whose return value says how it ended."""

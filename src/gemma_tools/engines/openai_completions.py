@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -17,12 +17,29 @@ from typing import Any
 import openai
 
 from gemma_tools.engines.background import Tasks
-from gemma_tools.engines.base import Cancellation, Capabilities, Engine, Generation, GenerationRequest, Pieces, Usage
+from gemma_tools.engines.base import (
+    GRAMMARS,
+    Cancellation,
+    Capabilities,
+    Engine,
+    Generation,
+    GenerationRequest,
+    Pieces,
+    Usage,
+)
 from gemma_tools.engines.faults import not_understood, refuse_half_characters, status_fault, transport_fault
+from gemma_tools.engines.notations import Notations
 from gemma_tools.engines.probe import Probe
 from gemma_tools.engines.remote import CONNECT_TIMEOUT, FRESH, Patience, Remote, checked_url, through_proxy
 from gemma_tools.engines.stopping import until
-from gemma_tools.errors import EngineError, EngineProtocolError, EngineRejected, EngineUnavailable, InvalidRequest
+from gemma_tools.errors import (
+    EngineError,
+    EngineProtocolError,
+    EngineRejected,
+    EngineUnavailable,
+    InvalidRequest,
+    ModelNotFound,
+)
 from gemma_tools.generators import Returning
 from gemma_tools.prompt import Prompt, TextGuard, Tokenizer
 
@@ -48,7 +65,8 @@ class Profile:
     """What one server makes of `/v1/completions`.
 
     `settings` maps the fields of `Sampling` to the server's names; `body` is sent with every request; `constraints` says
-    how a form of `Constraint` is sent; `controls` names the field that lists the control tokens to keep in the text.
+    how a form of `Constraint` is sent, the one to try first in front; `controls` names the field that lists the control
+    tokens to keep in the text.
     """
 
     settings: Mapping[str, str]
@@ -61,9 +79,21 @@ class Profile:
     """It puts the BOS before a prompt itself."""
     finds_stop: bool = True
     """It finds stop strings wherever they begin; False: only whole tokens, and others spoil its text."""
+    most_stops: int | None = None
+    """It refuses more stop strings than these; None: any number will do."""
+    counts: bool = False
+    """It has vLLM's `/tokenize` and `/detokenize`."""
 
+
+_ABSENT = frozenset({400, 401, 403, 405, 501})
+"""Statuses of an endpoint that is not there for us; a 404 is a `ModelNotFound`."""
 
 _KEEP_MARKERS = {"skip_special_tokens": False, "spaces_between_special_tokens": False}
+
+
+def _structured(grammar: str) -> Mapping[str, Any]:
+    return {"structured_outputs": {"grammar": grammar}}
+
 
 _STRIPPED = (
     "The server at %s strips control tokens from the text: tool calls can be read only from their bare text. "
@@ -76,14 +106,23 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         "vllm": Profile(
             settings={**_COMMON, "top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"},
             body={**_KEEP_MARKERS, "add_special_tokens": False},
-            constraints={"json_schema": lambda schema: {"structured_outputs": {"json": schema}}},
+            constraints={
+                "ebnf": _structured,
+                "lark": _structured,
+                "json_schema": lambda schema: {"structured_outputs": {"json": schema}},
+            },
             token_ids=True,
             adds_bos=False,
+            most_stops=4,
+            counts=True,
         ),
         "sglang": Profile(
             settings={**_COMMON, "top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"},
             body=_KEEP_MARKERS,
-            constraints={"json_schema": lambda schema: {"json_schema": json.dumps(schema)}},
+            constraints={
+                "ebnf": lambda grammar: {"ebnf": grammar},
+                "json_schema": lambda schema: {"json_schema": json.dumps(schema)},
+            },
         ),
         "lm-studio": Profile(settings={**_COMMON, "top_k": "top_k", "repeat_penalty": "repeat_penalty"}),
         "mlx-lm": Profile(
@@ -157,14 +196,15 @@ class OpenAICompletionsEngine(Engine):
         self._tasks = Tasks()
         self._remote = Remote(self.name, Patience(timeout, max_retries), fault, partial(self._tasks.close, self._client.close))
         self._probe = Probe(lambda: logger.warning(_STRIPPED, self._url)) if probe else None
+        self._notations = Notations(tuple(form for form in self._profile.constraints if form in GRAMMARS))
+        self._counts = self._profile.counts
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the server's profile says."""
+        """What the server's profile says, and which grammars it takes as far as that is known."""
         profile = self._profile
-        return Capabilities(
-            settings=frozenset(profile.settings), constraints=frozenset(profile.constraints), token_ids=profile.token_ids
-        )
+        constraints = frozenset(f for f in profile.constraints if f not in GRAMMARS or f in self._notations.likely)
+        return Capabilities(settings=frozenset(profile.settings), constraints=constraints, token_ids=profile.token_ids)
 
     def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """See `Engine.generate`."""
@@ -172,7 +212,46 @@ class OpenAICompletionsEngine(Engine):
         self.refuse_unsupported(request)
         if self._probe and not request.tokenizer:
             self._probe.learn(request.prompt, partial(self._play, cancel=cancel), cancel)
-        return (yield from self._play(request, cancel=cancel))
+        return (yield from self._notations.generate(request, partial(self._play, cancel=cancel)))
+
+    @property
+    def context_length(self) -> int | None:
+        """The context in tokens as `/v1/models` tells it: vLLM and SGLang do, and vLLM under Ray Serve; None elsewhere.
+
+        Raises:
+            EngineError: the server cannot be asked.
+        """
+        try:
+            models: Any = self._small(lambda: self._client.get("/models", cast_to=object))
+            known: Any = next((model for model in models["data"] if model["id"] == self._model), {})
+            length = known.get("max_model_len") or (known.get("metadata") or {}).get("max_request_context_length")
+        except EngineRejected as error:
+            if error.status not in _ABSENT:
+                raise
+            return None
+        except (ModelNotFound, EngineProtocolError, LookupError, TypeError, AttributeError):
+            return None
+        return length if isinstance(length, int) else None
+
+    def count_tokens(self, text: str) -> int | None:
+        """How many tokens `text` is, control tokens read as such; None from a server that does not count.
+
+        Raises:
+            EngineError: the server cannot be asked.
+        """
+        ids = self.encode(text)
+        return None if ids is None else len(ids)
+
+    def encode(self, text: str) -> list[int] | None:
+        """The token ids of `text`, control tokens read as such. As `count_tokens`."""
+        asked = {"prompt": text.encode(errors="replace").decode(), "add_special_tokens": False}
+        ids: list[int] | None = self._tokenizer("tokenize", asked, "tokens")
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str | None:
+        """The text of token ids. As `count_tokens`."""
+        text: str | None = self._tokenizer("detokenize", {"tokens": list(ids)}, "prompt")
+        return text
 
     def close(self) -> None:
         """Stop what this engine runs, and let go of the connections. The server goes on."""
@@ -190,25 +269,54 @@ class OpenAICompletionsEngine(Engine):
         with Returning(self._remote.play(asked, cancel)) as pieces:
             rest = iter(pieces)
             stopped = yield from until(rest, request.stops)
-            if stopped and not request.tokenizer:
+            if stopped and not (request.tokenizer and self._sends_all(request.stops)):
                 return Generation()
             for _ in rest:
                 pass  # ids reach beyond the stop sequence that the server has found, too; it tells now how it ended
         return pieces.value
 
+    def _sends_all(self, stops: tuple[str, ...]) -> bool:
+        return self._profile.most_stops is None or len(stops) <= self._profile.most_stops
+
+    def _small(self, ask: Callable[[], Awaitable[object]]) -> Any:
+        """The answer to a small question."""
+
+        async def source() -> AsyncGenerator[Any, None]:
+            yield await ask()
+
+        [answer] = self._remote.call(lambda bounds: list(self._tasks.stream(source, bounds)))
+        return answer
+
+    def _tokenizer(self, path: str, body: Mapping[str, Any], field: str) -> Any:
+        """What vLLM's tokenizer answers, which is not under `/v1`; None where there is none, as behind some gateways."""
+        if not self._counts:
+            return None
+        address, body = f"{self._url.removesuffix('/v1')}/{path}", {"model": self._model, **body}
+        try:
+            answer: Any = self._small(lambda: self._client.post(address, cast_to=object, body=body))
+            return answer[field]
+        except EngineRejected as error:
+            if error.status not in _ABSENT:
+                raise
+        except (ModelNotFound, EngineProtocolError, LookupError, TypeError):
+            pass
+        self._counts = False
+        return None
+
     def _prompt(self, request: GenerationRequest) -> dict[str, Any]:
         """The prompt and what ends the answer, as the server takes them."""
         prompt, tokenizer = request.prompt, request.tokenizer
+        most = self._profile.most_stops
         if tokenizer is None:
             stops = request.stops if self._profile.finds_stop else prompt.stop
-            return {"prompt": prompt.without_bos if self._adds_bos else prompt.text, "stop": list(stops) or None}
+            return {"prompt": prompt.without_bos if self._adds_bos else prompt.text, "stop": list(stops[:most]) or None}
         controls = prompt.control_ids(tokenizer)
         ids = {
             "stop_token_ids": [controls[stop] for stop in request.stops if stop in controls],
             "return_token_ids": True,
         }
         words = [stop for stop in request.stops if stop not in controls]
-        return {"prompt": prompt.token_ids(tokenizer), "stop": words or None, "extra_body": ids}
+        return {"prompt": prompt.token_ids(tokenizer), "stop": words[:most] or None, "extra_body": ids}
 
     def _body(self, request: GenerationRequest) -> dict[str, Any]:
         profile, constraint = self._profile, request.constraint

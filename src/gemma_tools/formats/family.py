@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -95,7 +96,8 @@ class GemmaFormat(Format):
         """See `Format.grammar`."""
         check_max_calls(max_calls)
         several = self.several_calls if parallel is None else parallel
-        return self._grammar(tools, tool_choice=tool_choice, opens=opens, max_calls=max_calls if several else 1)
+        grammar = self._grammar(tools, tool_choice=tool_choice, opens=opens, max_calls=max_calls if several else 1)
+        return replace(grammar, stop=self.stop)
 
     def declaration(self, tool: RawTool) -> str:
         """See `Format.declaration`. Control tokens around it are included."""

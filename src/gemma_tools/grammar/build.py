@@ -18,6 +18,7 @@ from gemma_tools.grammar.lark import print_lark
 from gemma_tools.grammar.nodes import Chars, Free, Lit, Node, Rules, alt, optional, seq
 from gemma_tools.grammar.notation import Json, Notation
 from gemma_tools.grammar.values import Bounds, SchemaReader
+from gemma_tools.grammar.xgrammar import print_xgrammar
 from gemma_tools.request import RawChoice, RawTool, Tool
 from gemma_tools.validation import validate_choice, validate_tools
 
@@ -34,6 +35,8 @@ class Grammar:
     controls: tuple[str, ...] = field(repr=False)
     losses: tuple[str, ...] = ()
     """What of the tools' schemas is not held, one sentence each."""
+    stop: tuple[str, ...] = field(default=(), repr=False)
+    """The tokens that may end a reply, for engines that know only those that the model's files name: not in `gbnf`."""
 
     @cached_property
     def gbnf(self) -> str:
@@ -43,7 +46,12 @@ class Grammar:
     @cached_property
     def lark(self) -> str:
         """The grammar for llguidance; its first line tells llama.cpp what it is. Its start rule is `start`."""
-        return print_lark(self.rules)
+        return print_lark(self.rules, self.stop)
+
+    @cached_property
+    def ebnf(self) -> str:
+        """The grammar for xgrammar, which vLLM and SGLang use. Its start rule is `root`."""
+        return print_xgrammar(self.rules, self.stop)
 
 
 ANSWER_BOUNDS: Final = Bounds(string=4096, items=256)

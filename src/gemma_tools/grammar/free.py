@@ -7,21 +7,7 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 from gemma_tools.grammar.charset import Ranges, each, holds, minus
-from gemma_tools.grammar.nodes import (
-    EMPTY,
-    Alt,
-    Chars,
-    Free,
-    Lit,
-    Node,
-    Repeat,
-    Rules,
-    Seq,
-    alt,
-    optional,
-    repeat,
-    seq,
-)
+from gemma_tools.grammar.nodes import EMPTY, Chars, Free, Lit, Node, Rules, alt, optional, repeat, rewrite, seq
 
 _ANGLE: Final = each("<")
 _ROW: Final = 64
@@ -35,22 +21,12 @@ def without_free(bodies: Mapping[str, Node], spellings: Callable[[Free], tuple[s
     Spellings begin with a `<` and have no other.
     """
     rules = Rules()
-    plain = {name: _lower(body, rules, spellings) for name, body in bodies.items()}
+
+    def lower(node: Node) -> Node | None:
+        return _free(node, rules, spellings(node)) if isinstance(node, Free) else None
+
+    plain = {name: rewrite(body, lower) for name, body in bodies.items()}
     return plain | rules.bodies
-
-
-def _lower(node: Node, rules: Rules, spellings: Callable[[Free], tuple[str, ...]]) -> Node:
-    match node:
-        case Free():
-            return _free(node, rules, spellings(node))
-        case Seq(items):
-            return seq(*(_lower(item, rules, spellings) for item in items))
-        case Alt(items):
-            return alt(*(_lower(item, rules, spellings) for item in items))
-        case Repeat(item, low, high):
-            return repeat(_lower(item, rules, spellings), low, high)
-        case _:
-            return node
 
 
 def _free(free: Free, rules: Rules, spellings: tuple[str, ...]) -> Node:

@@ -6,7 +6,7 @@ terminals only, so that a lexer may read each as one lexeme.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -81,7 +81,14 @@ class Free:
     exact: bool = False
 
 
-Node: TypeAlias = Lit | Token | Chars | Ref | Seq | Alt | Repeat | Free
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """What a printer has written already, in the words of its notation."""
+
+    text: str
+
+
+Node: TypeAlias = Lit | Token | Chars | Ref | Seq | Alt | Repeat | Free | Raw
 
 EMPTY = Seq(())
 
@@ -139,6 +146,31 @@ def walk(node: Node) -> Iterator[Node]:
         node = stack.pop()
         yield node
         stack.extend(parts(node))
+
+
+def rewrite(node: Node, change: Callable[[Node], Node | None]) -> Node:
+    """`node` with what `change` makes of the nodes in it; where that is None a node stays, and those in it are asked about."""
+    changed = change(node)
+    if changed is not None:
+        return changed
+    match node:
+        case Seq(items):
+            return seq(*(rewrite(item, change) for item in items))
+        case Alt(items):
+            return alt(*(rewrite(item, change) for item in items))
+        case Repeat(item, low, high):
+            return repeat(rewrite(item, change), low, high)
+        case _:
+            return node
+
+
+def stopping(bodies: Mapping[str, Node], stop: tuple[str, ...]) -> Mapping[str, Node]:
+    """The rules, with a `root` that may end with one of the tokens in `stop`.
+
+    An engine lets through what the grammar says, and at its end the stop tokens that the model's files name. Where these lack
+    one, a model that writes free text would find no end.
+    """
+    return {**bodies, "root": seq(bodies["root"], optional(alt(*map(Token, stop))))} if stop else bodies
 
 
 @dataclass(slots=True)

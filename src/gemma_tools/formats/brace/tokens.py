@@ -44,7 +44,7 @@ class Dialect:
     @cached_property
     def tokens(self) -> tuple[str, ...]:
         """Every spelling that is never text."""
-        return tuple(sorted({*self.controls, *self.fillers, "<eos>"}, key=len, reverse=True))
+        return tuple(sorted({*self.controls, *self.fillers, "<eos>"}, key=lambda spelling: (-len(spelling), spelling)))
 
     @cached_property
     def longest(self) -> int:

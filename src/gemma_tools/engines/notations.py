@@ -1,0 +1,82 @@
+"""Which notation of grammars a server takes. No field of its answers tells: it has to be tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, Final
+
+from gemma_tools.engines.base import Constraint, GenerationRequest, Pieces, Sampling
+from gemma_tools.errors import EngineError, EngineRejected
+from gemma_tools.generators import drain
+
+_SAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "ebnf": 'root ::= text end "."?\nend[max_chars=2] ::= Regex("[a-z]*")\n'
+        'text[max_tokens=2] ::= TagDispatch(loop_after_dispatch=false, excludes=("<",))\n',
+        "lark": "%llguidance {}\nstart: /[a-z]{1,4}/\n",
+    }
+)
+"""A little of each notation, with all that our grammars use of it."""
+_REFUSAL: Final = (400, 500)
+
+
+class Notations:
+    """The notations that a server may take, the one to try first in front; one alone once it is known.
+
+    The order matters: vLLM's backend `auto` stays for good with the library that the first grammar of its life asks for.
+    Nobody waits for another's attempt: two first requests at the same time both try.
+    """
+
+    def __init__(self, notations: tuple[str, ...]) -> None:
+        self._all = notations
+        self.likely = notations
+        """Those that the server takes, as far as it is known."""
+
+    def generate(self, request: GenerationRequest, ask: Callable[[GenerationRequest], Pieces]) -> Pieces:
+        """Ask with the request's grammar in the first likely notation, and in another if the server turns out to take that.
+
+        Raises:
+            EngineError: what `ask` raises. Whether it was for the notation, `likely` tells.
+        """
+        notation = next((n for n in self.likely if _text(request, n) is not None), None)
+        if notation is None:
+            return (yield from ask(request))
+        try:
+            generation = yield from ask(_with(request, notation))
+        except EngineRejected as error:
+            if error.text or error.status not in _REFUSAL:
+                raise
+            found = self._find(request, ask)
+            if found in (None, notation) or _text(request, found) is None:
+                raise
+            notation = found
+            generation = yield from ask(_with(request, notation))
+        self.likely = (notation,)
+        return generation
+
+    def _find(self, request: GenerationRequest, ask: Callable[[GenerationRequest], Pieces]) -> str | None:
+        """The first notation that the server takes for a sample; None if it takes none, or cannot be asked."""
+        question = replace(request, sampling=Sampling(max_tokens=1), stop=())
+        for notation in self._all:
+            try:
+                drain(ask(replace(question, constraint=Constraint(**{notation: _SAMPLES[notation]}))))
+            except EngineRejected as error:
+                if error.status not in _REFUSAL:
+                    return None
+            except EngineError:
+                return None
+            else:
+                self.likely = (notation,)
+                return notation
+        self.likely = ()
+        return None
+
+
+def _text(request: GenerationRequest, notation: str) -> Any:
+    return getattr(request.constraint, notation, None)
+
+
+def _with(request: GenerationRequest, notation: str) -> GenerationRequest:
+    return replace(request, constraint=Constraint(**{notation: _text(request, notation)}))

@@ -1,0 +1,77 @@
+"""What the notations that descend from BNF have in common: how nodes are put together as text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from gemma_tools.grammar.nodes import EMPTY, Alt, Chars, Lit, Node, Raw, Ref, Repeat, Seq, Token
+from gemma_tools.grammar.regex import regex
+
+_IN_CLASS: Final = '\\[]^-"'
+_IN_TEXT: Final = '"\\'
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Where the notations differ."""
+
+    token: Callable[[str], str]
+    """Writes a control token."""
+    escape: Callable[[str], str]
+    """Writes a character that cannot stand for itself."""
+    repeat: Callable[[str, int, int | None], str]
+    """Writes `low` to `high` times an expression that is one factor."""
+
+
+def rule_name(name: str) -> str:
+    """The name of a rule as it is printed."""
+    return name.lower().replace("_", "-")
+
+
+def expression(node: Node, dialect: Dialect) -> str:
+    """The node as the body of a rule."""
+    match node:
+        case Alt(items):
+            return " | ".join(_term(item, dialect) for item in items)
+        case _:
+            return _term(node, dialect)
+
+
+def literal(text: str, dialect: Dialect) -> str:
+    """A fixed text in quotes."""
+    return '"' + "".join(_character(_IN_TEXT, dialect, c) for c in text) + '"'
+
+
+def _term(node: Node, dialect: Dialect) -> str:
+    match node:
+        case Seq(items):
+            return " ".join(factor(item, dialect) for item in items) or '""'
+        case _:
+            return factor(node, dialect)
+
+
+def factor(node: Node, dialect: Dialect) -> str:
+    """The node so that it can stand beside others, or be repeated where it is no repetition itself."""
+    match node:
+        case Lit(text):
+            return literal(text, dialect)
+        case Token(spelling):
+            return dialect.token(spelling)
+        case Chars():
+            return regex(node, partial(_character, _IN_CLASS, dialect))
+        case Ref(name):
+            return rule_name(name)
+        case Raw(text):
+            return text
+        case Repeat(item, low, high):
+            once = isinstance(item, Repeat) or item == EMPTY
+            return dialect.repeat(f"({expression(item, dialect)})" if once else factor(item, dialect), low, high)
+        case _:
+            return f"({expression(node, dialect)})"
+
+
+def _character(special: str, dialect: Dialect, character: str) -> str:
+    return character if " " <= character <= "~" and character not in special else dialect.escape(character)

@@ -1,0 +1,180 @@
+"""Print rules as the EBNF of xgrammar, which holds grammars in vLLM and SGLang.
+
+Control tokens are written as texts, by their spelling: xgrammar matches the text of a token, as llama.cpp's GBNF does.
+
+What a vocabulary of 262,144 pieces costs decides the rest. A repetition of anything but single characters makes xgrammar try
+tokens one by one while the model waits (a second for each token), and a counted one is written out when it compiles (a tenth of
+a second for each count). So free text is a `TagDispatch` without tags, anything in which none of its `excludes` is spelt; what
+repeats is a `Regex` without counts; and the options of a rule, `[max_chars=40]` and `[max_tokens=512]`, say where it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from gemma_tools.grammar.bnf import Dialect, expression, literal, rule_name
+from gemma_tools.grammar.charset import ALL, each, minus
+from gemma_tools.grammar.nodes import (
+    Alt,
+    Chars,
+    Free,
+    Lit,
+    Node,
+    Raw,
+    Ref,
+    Repeat,
+    Seq,
+    alt,
+    repeat,
+    rewrite,
+    seq,
+    stopping,
+    walk,
+)
+from gemma_tools.grammar.regex import regex, times
+
+_LONG: Final = 8
+"""More repetitions than these are not counted out."""
+_ANGLE: Final = each("<")
+_NAMED: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_ ,:;=!@%<>'")
+
+
+def print_xgrammar(bodies: Mapping[str, Node], stop: tuple[str, ...]) -> str:
+    """The rules as EBNF. The rule `root` comes first, and may end with one of the tokens in `stop`."""
+    return _Printer(stopping(bodies, stop)).text()
+
+
+class _Printer:
+    """The rules that are used, and those that only this notation needs: both are found while rules are rewritten."""
+
+    def __init__(self, bodies: Mapping[str, Node]) -> None:
+        self._bodies = bodies
+        self._used = ["root"]
+        self._added: dict[tuple[str, str], str] = {}
+
+    def text(self) -> str:
+        lines = [f"{rule_name(name)} ::= {_print(self._rewrite(self._bodies[name]))}\n" for name in self._used]  # which grows
+        return "".join(lines) + "".join(f"{name}{options} ::= {body}\n" for (body, options), name in self._added.items())
+
+    def _rewrite(self, node: Node) -> Node:
+        return rewrite(node, self._change)
+
+    def _change(self, node: Node) -> Node | None:
+        match node:
+            case Ref(name):
+                return self._reference(name)
+            case Repeat(Ref(name), 0, 1) if isinstance(free := self._bodies[name], Free) and free.low == 1:
+                return self._free(replace(free, low=0))
+            case Repeat(Chars() as item, low, int(high)) if high - low > _LONG:
+                return seq(repeat(item, low, low), self._add("run", repeat(item, 0, None), f"[max_chars={high - low}]"))
+            case _:
+                return None
+
+    def _reference(self, name: str) -> Node:
+        body = self._bodies[name]
+        if isinstance(body, Free):
+            return self._free(body)
+        if name.startswith(("KEY", "PATTERN")):
+            word = self._word(rewrite(body, self._inline), exact=name.startswith("PATTERN"))
+            if word is not None:
+                return word
+        if name not in self._used:
+            self._used.append(name)
+        return Ref(name)
+
+    def _inline(self, node: Node) -> Node | None:
+        return rewrite(self._bodies[node.name], self._inline) if isinstance(node, Ref) else None
+
+    def _add(self, kind: str, body: Node, options: str = "") -> Ref:
+        """A rule that only this notation needs; equal ones are one."""
+        return Ref(self._added.setdefault((_print(body), options), f"{kind}-{len(self._added)}"))
+
+    def _free(self, free: Free) -> Node:
+        """Free text: what it needs at the least, then what may follow."""
+        plain = Chars(minus(free.plain, _ANGLE))
+        begun = minus(plain.ranges, each("".join(spelling[1] for spelling in free.forbidden)))
+        unit = alt(plain, seq(repeat(Lit("<"), 1, None), alt(Chars(begun), *free.escapes)), *free.escapes)
+        if free.exact:
+            # Each character counts. The `<` at the end let the limit end it anywhere.
+            needed = repeat(alt(plain, *free.escapes), free.low, free.low)
+            return self._add(
+                "text", _regex(seq(needed, repeat(unit, 0, None), repeat(Lit("<"), 0, None))), f"[max_chars={free.high}]"
+            )
+        needed = repeat(unit, free.low, free.low)
+        if free.high == free.low:
+            return _regex(needed)
+        outside = "".join(chr(code) for low, high in minus(ALL, free.plain) for code in range(low, high + 1))
+        excludes = ", ".join(literal(text, _XGRAMMAR) for text in (*free.forbidden, *outside))
+        more: Node = self._add("free", Raw(f"TagDispatch(loop_after_dispatch=false, excludes=({excludes}))"))
+        if free.escapes:
+            more = seq(more, repeat(seq(alt(*free.escapes), more), 0, None))
+        if free.high is not None:
+            more = self._add("text", more, f"[max_tokens={free.high - free.low}]")
+        if not free.low:
+            return more
+        short = seq(repeat(unit, free.low - 1, free.low - 1), repeat(Lit("<"), 1, None))
+        return alt(seq(_regex(needed), more), _regex(short))
+
+    def _word(self, body: Node, *, exact: bool) -> Node | None:
+        """A terminal as one regular expression. Without `exact` it may take more; None if it cannot be held exactly."""
+        long = [
+            part for part in walk(body) if isinstance(part, Repeat) and part.high is not None and part.high - part.low > _LONG
+        ]
+        if not long:
+            return _regex(body)
+        least, most = _lengths(body)
+        # Beside things of one length, the limit of the whole is that of the one repetition.
+        if exact and not (
+            len(long) == 1 and isinstance(long[0].item, Chars) and most - least == (long[0].high or 0) - long[0].low
+        ):
+            return None
+        endless = rewrite(body, lambda node: replace(node, high=None) if isinstance(node, Repeat) and node in long else None)
+        return self._add("word", _regex(endless), f"[max_chars={most}]")
+
+
+def _print(node: Node) -> str:
+    return expression(node, _XGRAMMAR)
+
+
+def _regex(node: Node) -> Raw:
+    return Raw(f"Regex({literal(regex(node, _in_regex), _XGRAMMAR)})")
+
+
+def _in_regex(character: str) -> str:
+    return character if character in _PLAIN else f"\\u{{{ord(character):X}}}"
+
+
+def _lengths(node: Node) -> tuple[int, int]:
+    """The least and the most characters of a text of `node`."""
+    match node:
+        case Lit(text):
+            return len(text), len(text)
+        case Seq(items):
+            return sum(_lengths(item)[0] for item in items), sum(_lengths(item)[1] for item in items)
+        case Alt(items):
+            return min(_lengths(item)[0] for item in items), max(_lengths(item)[1] for item in items)
+        case Repeat(item, low, int(high)):
+            least, most = _lengths(item)
+            return low * least, high * most
+        case _:
+            return 1, 1
+
+
+def _escape(character: str) -> str:
+    # Not `\x`, which takes any number of digits there.
+    code = ord(character)
+    return _NAMED.get(character) or (f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}")
+
+
+def _repeat(atom: str, low: int, high: int | None) -> str:
+    return atom + times(low, high)
+
+
+def _token(spelling: str) -> str:
+    return literal(spelling, _XGRAMMAR)
+
+
+_XGRAMMAR: Final[Dialect] = Dialect(token=_token, escape=_escape, repeat=_repeat)
