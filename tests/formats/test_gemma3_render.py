@@ -18,7 +18,7 @@ from support import vectors
 
 USER = {"role": "user", "content": "go"}
 STYLES = ("pythonic", "json")
-DEEP = 10_000
+DEEP = 4_000
 
 texts = st.text(max_size=8) | st.sampled_from(
     ["it's", 'say "so"', "a\nb", "\\", "<end_of_turn>", ")]", "02134", "True", "\ud800"]
@@ -230,3 +230,13 @@ def test_a_begun_call_is_read_from_where_the_prompt_began_it(style: str) -> None
 def test_the_grammar_is_that_of_the_style(style: str) -> None:
     grammar = get_format("gemma3", tool_style=style).grammar([tool({"type": "object"})], tool_choice="required")
     assert ("act(" in grammar.gbnf) == (style == "pythonic")
+
+
+def test_calls_that_wait_are_counted_over_all_turns() -> None:
+    form = get_format("gemma3")
+    waiting = [USER, called({}), called({}, call_id="2")]
+    result = {"role": "tool", "tool_call_id": "1", "content": "x"}
+    assert form.render(waiting).losses == ("at the end: calls without a result: 2",)
+    assert form.render([*waiting, result]).losses == ("at the end: calls without a result: 1",)
+    assert form.render([*waiting, result, {**result, "tool_call_id": "2"}]).losses == ()
+    assert form.render([*waiting, USER]).losses == ("before messages[3]: calls without a result: 2",)

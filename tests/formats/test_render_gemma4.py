@@ -197,6 +197,10 @@ def test_parts_of_the_system_turn_are_each_followed_by_a_space() -> None:
             'items:{type:[<|"|>STRING<|"|>,<|"|>NULL<|"|>]},type:<|"|>ARRAY<|"|>',
         ),
         ({"type": "integer", "enum": [1], "description": ""}, 'type:<|"|>INTEGER<|"|>'),
+        (
+            {"type": "string", "enum": ["a", {"k": [1]}]},
+            'enum:[<|"|>a<|"|>,{<|"|>k<|"|>:[1]}],type:<|"|>STRING<|"|>',
+        ),
     ],
 )
 def test_properties(schema: dict[str, Any], expected: str) -> None:

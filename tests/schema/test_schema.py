@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gemma_tools.schema.check import value_fault
 from gemma_tools.schema.declare import simplify
 
 
@@ -169,6 +170,55 @@ def test_allof_joins_what_its_parts_ask_for() -> None:
     assert plain["properties"] == {"a": {"type": "string"}, "b": {"type": "string"}}
     assert plain["required"] == ["a", "b"]
     assert losses == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        ({"type": "integer", "minimum": 1}, {"minimum": 3}, {"type": "integer", "minimum": 3}),
+        ({"type": "integer", "maximum": 5}, {"maximum": 2}, {"type": "integer", "maximum": 2}),
+        ({"type": "number", "exclusiveMinimum": 1}, {"exclusiveMinimum": 0}, {"type": "number", "exclusiveMinimum": 1}),
+        ({"type": "number", "exclusiveMaximum": 1}, {"exclusiveMaximum": 0}, {"type": "number", "exclusiveMaximum": 0}),
+        ({"type": "string", "minLength": 1}, {"minLength": 2}, {"type": "string", "minLength": 2}),
+        ({"type": "string", "maxLength": 1}, {"maxLength": 2}, {"type": "string", "maxLength": 1}),
+        ({"type": "array", "minItems": 1}, {"minItems": 2, "maxItems": 3}, {"type": "array", "minItems": 2, "maxItems": 3}),
+        ({"type": "array", "maxItems": 4}, {"maxItems": 3}, {"type": "array", "maxItems": 3}),
+        ({"type": "object", "minProperties": 1}, {"minProperties": "x"}, {"type": "object", "minProperties": 1}),
+        ({"type": "object", "minProperties": 1}, {"minProperties": 2}, {"type": "object", "minProperties": 2}),
+        ({"type": "object", "maxProperties": 1}, {"maxProperties": 2}, {"type": "object", "maxProperties": 1}),
+        ({"type": "string", "enum": ["a", "b", "c"]}, {"enum": ["b", "c", "d"]}, {"type": "string", "enum": ["b", "c"]}),
+        ({"enum": ["a", "b"]}, {"const": "b"}, {"type": "string", "enum": ["b"]}),
+        ({"const": "b"}, {"enum": ["a", "b"]}, {"type": "string", "enum": ["b"]}),
+        ({"enum": [1, True, [1], {"a": 1}]}, {"enum": [1.0, {"a": 1}]}, {"type": "object", "enum": [1, {"a": 1}]}),
+        ({"type": "number"}, {"type": "integer"}, {"type": "integer"}),
+        ({"type": ["string", "integer"]}, {"type": ["integer", "null"]}, {"type": "integer"}),
+        ({"type": "string", "description": "one"}, {"description": "two"}, {"type": "string", "description": "one"}),
+        ({"type": "string", "title": "T"}, {"title": "U", "default": "d"}, {"type": "string", "title": "T", "default": "d"}),
+        ({"type": "string", "format": "date"}, {"format": "email"}, {"type": "string", "format": "date"}),
+        ({"type": "array", "items": {"type": "string"}}, {"items": {"maxLength": 4}},
+         {"type": "array", "items": {"allOf": [{"type": "string"}, {"maxLength": 4}]}}),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, {"additionalProperties": {"minimum": 2}},
+         {"type": "object", "additionalProperties": {"allOf": [{"type": "integer"}, {"minimum": 2}]}}),
+        ({"type": "object", "propertyNames": {"minLength": 1}}, {"propertyNames": {"maxLength": 3}},
+         {"type": "object", "propertyNames": {"allOf": [{"minLength": 1}, {"maxLength": 3}]}}),
+        ({"type": "object", "properties": {"a": {"type": "integer"}}}, {"properties": {"a": {"minimum": 2}}},
+         {"type": "object", "properties": {"a": {"type": "integer", "minimum": 2}}}),
+        ({"type": "object", "required": ["a", 1]}, {"required": ["b", "a"]}, {"type": "object", "required": ["a", "b"]}),
+        ({"properties": {"a": {"type": "string"}}}, {"properties": ["a"]},
+         {"type": "object", "properties": {"a": {"type": "string"}}}),
+    ],
+)  # fmt: skip
+def test_allof_merges_each_keyword_by_what_it_means(one: dict[str, Any], other: dict[str, Any], both: dict[str, Any]) -> None:
+    assert simplified({"allOf": [one, other]})[0] == both
+
+
+@pytest.mark.parametrize("schema", [{"type": ["string"], "enum": ["a"]}, {"const": "a"}, {"type": "string", "enum": ["a"]}])
+def test_a_nullable_value_of_a_list_may_be_null(schema: dict[str, Any]) -> None:
+    nullable = {"properties": {"p": {**schema, "nullable": True}}}
+    assert value_fault('{"p": null}', nullable) is None
+    assert value_fault('{"p": "b"}', nullable) is not None
+    assert value_fault('{"p": null}', {"properties": {"p": schema}}) is not None
+    assert simplified(nullable["properties"]["p"])[0] == {"type": "string", "enum": ["a"], "nullable": True}
 
 
 def test_forms_that_exclude_each_other_are_none() -> None:
