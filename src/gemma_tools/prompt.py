@@ -204,6 +204,8 @@ class Prompt:
     """The image and audio parts, in the order of their placeholders."""
     turns: TurnTokens | None = None
     """What shows who speaks; None where nobody can tell."""
+    known: tuple[str, Sequence[int]] = field(default=("", ()), compare=False, repr=False)
+    """A beginning of `marked` whose token ids are known already: what the model wrote earlier, as it wrote it."""
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
@@ -228,13 +230,15 @@ class Prompt:
     def token_ids(self, tokenizer: Tokenizer) -> list[int]:
         """The prompt as token ids: control tokens by their own ids, all text as it was given, without the guard.
 
-        No text can become a control token, whatever it spells. Where no text spells one, these are the ids of `text`.
+        No text can become a control token, whatever it spells. Where no text spells one, these are the ids of `text`. Of what
+        is `known` the ids are those that are known.
 
         Raises:
             UnknownName: the vocabulary lacks a control token of this prompt; the message names it.
         """
-        ids: list[int] = []
-        for i, piece in enumerate(self._pieces()):
+        known, begun = self.known
+        ids = list(begun)
+        for i, piece in enumerate(_spellings(self.controls).split(self.marked[len(known) :])):
             if i % 2:
                 ids.append(tokenizer.id(piece))
             elif piece:  # all text between two control tokens at once, a header and what follows

@@ -36,6 +36,7 @@ from gemma_tools.prompt import Prompt
 from gemma_tools.reply import ContentDelta, Event, ReasoningDelta, Reply, ToolCallStarted
 from gemma_tools.request import MEDIA_PARTS, ChatRequest, Message
 from gemma_tools.tokens import BaseTokenCounter, GemmaTokenizer, token_counter
+from gemma_tools.tokens.written import WrittenIds
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
@@ -113,6 +114,7 @@ class GemmaBackend(BaseModelBackend):
         self._on_invalid = on_invalid
         self._media = MediaPolicy(allow_remote=allow_remote_media, allow_files=allow_file_media)
         self._tokenizer = tokenizer if isinstance(tokenizer, GemmaTokenizer | None) else GemmaTokenizer.from_file(tokenizer)
+        self._written = WrittenIds()
         self._owns_engine = not isinstance(engine, Engine)
         self.engine: Engine = engine if isinstance(engine, Engine) else self._create_engine(engine)
 
@@ -280,6 +282,10 @@ class GemmaBackend(BaseModelBackend):
         # As ids, the prompt itself is not guarded; it is the engine that guards what the model writes.
         tokenizer = self._tokenizer_for(asked if plan.thought_end is None else replace(asked, constraint=None))
         guarded = prompt.guarded.union(prompt.control_ids(tokenizer) if tokenizer else ())
+        ids: list[int] = []
+        if tokenizer:
+            prompt = self._written.recall(prompt, tokenizer)
+            asked = replace(asked, prompt=prompt, on_ids=ids.extend)
         parser = self.format.parser(plan.tools, opens=prompt.opens, guarded=guarded, max_calls=plan.max_calls)
         written: list[str] = []
 
@@ -290,6 +296,8 @@ class GemmaBackend(BaseModelBackend):
         yield from take(prompt.prefill)
         pieces = self._pieces(asked, plan.thought_end, cancel)
         generation = yield from _read(pieces, take, parser)
+        if tokenizer:
+            self._written.add(prompt, ids, tokenizer)
         return self._answer(plan, parser.reply, "".join(written), generation)
 
     def _chat_attempt(self, chat: NativeChat, plan: Plan, asked: GenerationRequest, cancel: Cancellation) -> Turn:

@@ -62,6 +62,8 @@ class GenerationRequest:
     constraint: Constraint | None = field(default=None, kw_only=True)
     tokenizer: Tokenizer | None = field(default=None, kw_only=True)
     """The model's tokenizer, for an engine whose capabilities have `token_ids`: see there."""
+    on_ids: Callable[[Sequence[int]], object] | None = field(default=None, kw_only=True, compare=False)
+    """Is told the ids of what is written, as they come, where the request has a tokenizer."""
 
     @property
     def stops(self) -> tuple[str, ...]:

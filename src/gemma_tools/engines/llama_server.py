@@ -189,6 +189,8 @@ class LlamaServerEngine(Engine):
             for data in _events(response):
                 if top is not None:
                     logprobs += (_logprob(entry, top, spellings) for entry in data.get("completion_probabilities", ()))
+                if read and request.on_ids:
+                    request.on_ids(data["tokens"])
                 yield read.feed(data) if read else data["content"]
                 if data["stop"]:
                     yield read.guard.close() if read else ""

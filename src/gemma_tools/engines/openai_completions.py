@@ -334,7 +334,7 @@ class OpenAICompletionsEngine(Engine):
     async def _ask(self, request: GenerationRequest, prompt: Mapping[str, Any]) -> AsyncGenerator[str | Generation, None]:
         finish, usage = None, Usage()
         logprobs: list[Mapping[str, Any]] = []
-        read = _IdReader(request.prompt, request.tokenizer) if request.tokenizer else None
+        read = _IdReader(request.prompt, request.tokenizer, request.on_ids) if request.tokenizer else None
         stream = await self._client.completions.create(
             model=self._model,
             **{**prompt, "extra_body": {**self._body(request), **prompt.get("extra_body", {})}},
@@ -358,7 +358,8 @@ class OpenAICompletionsEngine(Engine):
 class _IdReader:
     """The text of an answer, made of its ids: they are all there, also where the server hides control tokens in its text."""
 
-    def __init__(self, prompt: Prompt, tokenizer: Tokenizer) -> None:
+    def __init__(self, prompt: Prompt, tokenizer: Tokenizer, on_ids: Callable[[Sequence[int]], object] | None) -> None:
+        self._on_ids = on_ids
         self._decoder = tokenizer.decoder()
         self._guard = TextGuard(prompt.control_ids(tokenizer))
 
@@ -366,6 +367,8 @@ class _IdReader:
         ids = getattr(choice, "token_ids", None)
         if ids is None and choice.text:
             raise EngineProtocolError("the server tells no token ids; a newer vLLM does, or leave out tokenizer=...")
+        if ids and self._on_ids:
+            self._on_ids(ids)
         return self._guard.feed(self._decoder.feed(ids or ()))
 
     def close(self) -> str:

@@ -119,7 +119,7 @@ class TransformersEngine(Engine):
         prompt, tokenizer = request.prompt, request.tokenizer
         ids = prompt.token_ids(tokenizer) if tokenizer else self._encode(prompt)
         run = _Run(self, ids, request.sampling, self._ends(prompt), cancel or Cancellation())
-        pieces = _read(run.tokens(), prompt, tokenizer) if tokenizer else run.pieces()
+        pieces = _read(run.tokens(), request, tokenizer) if tokenizer else run.pieces()
         try:
             stopped = yield from until(pieces, request.stops)
         except EngineError as error:
@@ -161,10 +161,12 @@ class TransformersEngine(Engine):
         return text
 
 
-def _read(tokens: Iterator[int], prompt: Prompt, tokenizer: Tokenizer) -> Iterator[str]:
+def _read(tokens: Iterator[int], request: GenerationRequest, tokenizer: Tokenizer) -> Iterator[str]:
     """The text of `tokens` as it becomes whole, control tokens told from text that spells them."""
-    decoder, guard = tokenizer.decoder(), TextGuard(prompt.control_ids(tokenizer))
+    decoder, guard = tokenizer.decoder(), TextGuard(request.prompt.control_ids(tokenizer))
     for token in tokens:
+        if request.on_ids:
+            request.on_ids((token,))
         yield guard.feed(decoder.feed((token,)))
     yield guard.feed(decoder.close()) + guard.close()
 
