@@ -18,7 +18,7 @@ from gemma_tools.formats import get_format
 from gemma_tools.prompt import Prompt
 from gemma_tools.tokens import EstimatedTokenCounter, GemmaTokenizer
 from gemma_tools.tokens.vocabulary import Kind, read_vocabulary
-from support.languages import code, mixtures, scripts, sentences
+from support.languages import code, data, mixtures, scripts, sentences
 from support.real import as_sentencepiece
 from support.vectors import SHARED
 
@@ -120,8 +120,8 @@ def test_the_estimate_is_as_near_as_the_docs_say(tokenizer: GemmaTokenizer) -> N
     estimate = EstimatedTokenCounter(get_format("gemma3")).count
     for text in code():
         errors["code"].append(estimate(text) / tokenizer.count(text) - 1)
-    for language, text in sentences(1900):
-        errors[language].append(estimate(text) / tokenizer.count(text) - 1)
+    for kind, text in (*sentences(1900), *data(60)):
+        errors[kind].append(estimate(text) / tokenizer.count(text) - 1)
     for kind, found in errors.items():
         size = sorted(map(abs, found))[int(0.95 * (len(found) - 1))]
         print(f"| {kind} | {len(found)} | {median(found):+.0%} | {size:.0%} | {min(found):+.0%} | {max(found):+.0%} |")

@@ -16,6 +16,7 @@ from gemma_tools.errors import EngineProtocolError, InvalidRequest
 from gemma_tools.formats.base import Format
 from gemma_tools.prompt import Prompt
 from gemma_tools.request import MEDIA_PARTS, RawMessage, RawTool
+from gemma_tools.tokens.estimate import CONTROL, estimate
 from gemma_tools.tokens.tokenizer import GemmaTokenizer
 
 
@@ -132,8 +133,9 @@ class TokenizerCounter(BaseTokenCounter):
 class EstimatedTokenCounter(BaseTokenCounter):
     """Guesses from the text alone, for engines that cannot count and models whose file is not here.
 
-    The weights are fitted to Gemma 3's vocabulary. Measured on its tokenizer: prompts are never counted too low, code is within
-    11 %; text in other languages can be a quarter too low or half too high. docs/tokens.md has the figures.
+    The figures are fitted to Gemma 3's vocabulary. Of texts that they were not fitted to, in 108 languages, code and data, 94 %
+    are counted to within 17 %; single sentences can be farther off. Prompts get a margin, so that one that is said to fit does
+    fit. docs/tokens.md has the figures.
     """
 
     exact = False
@@ -144,13 +146,8 @@ class EstimatedTokenCounter(BaseTokenCounter):
 
     def count(self, text: str) -> int:
         """An estimate for `text`."""
-        rest, controls = self._controls.subn("\x00", text)
-        cost = sum(weight * len(pattern.findall(rest)) for pattern, weight in _WEIGHTS)
-        if not rest.isascii():
-            # The more accents, the less English a text is, and the less of it the vocabulary knows.
-            letters = len(_LETTER.findall(rest)) + 1
-            cost += min(1.0, 12 * len(_ACCENT.findall(rest)) / letters) * 0.45 * len(_FIVE_LETTERS.findall(rest))
-        return controls + ceil(cost)
+        rest, controls = self._controls.subn(CONTROL, text)
+        return controls + max(len(rest) > controls, ceil(estimate(rest)))
 
     def count_prompt(self, prompt: Prompt) -> int:
         """An estimate a little above `count`, so that prompts that are said to fit do fit."""
@@ -161,39 +158,7 @@ class EstimatedTokenCounter(BaseTokenCounter):
         return list(range(self.count(text)))
 
 
-_MARGIN: Final = 1.05
-_LETTER: Final = re.compile("[A-Za-z]")
-_FIVE_LETTERS: Final = re.compile("[A-Za-z]{5}")
-_ACCENT: Final = re.compile("[\u00a0-\u036f\u1e00-\u1eff]")
-_WEIGHTS: Final = tuple(
-    (re.compile(pattern), weight)
-    for pattern, weight in (
-        ("[0-9]", 1.0),  # the tokenizer splits digits one by one, and the space before them off
-        ("(?<! ) (?=[0-9])", 1.0),
-        ("[A-Za-z]+", 0.92),
-        ("[A-Za-z]{5}", 0.42),
-        ("[A-Za-z]{8}", 0.06),
-        ("(?<=[A-Za-z]{16})[A-Za-z]", 0.04),
-        ("\\n+", 1.6),
-        ("  +|\\t+", 0.75),
-        ("[!-/:-@\\[-`{-~]+", 0.89),
-        ("[!-/:-@\\[-`{-~]{3}", 0.42),
-        ("[\u0370-\u052f\u1f00-\u1fff]+", 1.13),  # Greek and Cyrillic: words, and their letters
-        ("[\u0370-\u052f\u1f00-\u1fff]", 0.19),
-        ("[\u0590-\u05ff]", 0.58),  # Hebrew
-        ("[\u0600-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]", 0.44),  # Arabic
-        ("[\u0900-\u097f]", 0.35),  # Devanagari
-        ("[\u0980-\u0dff]", 0.43),  # the other scripts of India
-        ("[\u0e00-\u0eff]", 0.41),  # Thai, Lao
-        ("[\u0f00-\u109f\u1780-\u17ff]", 0.57),  # Tibetan, Burmese, Khmer
-        ("[\u0530-\u058f\u10a0-\u10ff\u1200-\u177f]", 0.56),  # Armenian, Georgian, Ethiopic and others
-        ("[\u3040-\u30ff]", 0.53),  # kana
-        ("[\u1100-\u11ff\uac00-\ud7af]", 0.7),  # Hangul
-        ("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]", 0.57),  # Chinese characters
-        ("[\u1800-\u1dff\u2000-\u303f\ufe00-\ufe6f\uff00-\uffff\U00010000-\U0001ffff]", 0.6),  # symbols, emoji
-    )
-)
-"""What each kind of text costs, in tokens for each time the pattern is found."""
+_MARGIN: Final = 1.08
 
 
 def token_counter(format: Format, engine: Engine, tokenizer: GemmaTokenizer | None = None) -> BaseTokenCounter:
