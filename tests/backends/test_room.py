@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gemma_tools import create_model
+from gemma_tools.engines import Capabilities
 from gemma_tools.errors import ContextExceeded, InvalidRequest
 from gemma_tools.testing import ScriptedEngine
 from gemma_tools.tokens import EstimatedTokenCounter
@@ -129,3 +131,27 @@ def test_an_engine_that_does_not_tell_its_context() -> None:
 def test_fit_has_one_way() -> None:
     with pytest.raises(InvalidRequest, match=r"model_config_dict\.fit"):
         create_model("gemma4", engine=Small(), fit=True)  # type: ignore[arg-type]
+
+
+class Seeing(Small):
+    """It takes images, too."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities, images=True)
+
+
+def test_images_are_refused_early_by_the_least_that_they_take() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+
+    def asked(images: int, name: str) -> int:
+        engine = Seeing("A wall.")
+        with create_model(name, engine=engine) as model:
+            model.run([{"role": "user", "content": [image] * images}])
+        return len(engine.asked)
+
+    assert asked(3, "gemma3") == 1  # 768 tokens and a few characters, in a context of 1,000
+    with pytest.raises(ContextExceeded) as caught:
+        asked(4, "gemma3")
+    assert 1024 < (caught.value.prompt_tokens or 0) < 1200
+    assert asked(4, "gemma4") == 1  # which may take fewer

@@ -8,7 +8,7 @@ import pytest
 
 from gemma_tools.data import tiny_path
 from gemma_tools.formats import get_format
-from gemma_tools.tokens import GemmaTokenizer, TokenizerCounter, TokenView, count_parts
+from gemma_tools.tokens import EstimatedTokenCounter, GemmaTokenizer, TokenizerCounter, TokenView, count_parts
 
 TOOL = {"type": "function", "function": {"name": "tide", "parameters": {"properties": {"port": {"type": "string"}}}}}
 CALL = {"id": "c1", "type": "function", "function": {"name": "tide", "arguments": '{"port": "Brest"}'}}
@@ -84,3 +84,30 @@ def test_notebooks_show_tokens_and_no_markup_of_texts(tokenizer: GemmaTokenizer)
     assert shown.count("<span") == len(prompt.token_ids(tokenizer))
     assert shown.count("font-weight:600") == sum(segment.control for segment in prompt.segments)
     assert f"{len(prompt.token_ids(tokenizer))} tokens" in shown
+
+
+def test_each_message_is_counted_once(tokenizer: GemmaTokenizer) -> None:
+    """Not again with each message that follows."""
+
+    class Counting(TokenizerCounter):
+        read = 0
+
+        def count(self, text: str) -> int:
+            self.read += len(text)
+            return super().count(text)
+
+    def read(rounds: int) -> int:
+        counter = Counting(get_format("gemma4"), tokenizer)
+        count_parts([MESSAGES[0], *MESSAGES[1:] * rounds], [TOOL], counter=counter)
+        return counter.read
+
+    first, second, third = read(10), read(20), read(40)
+    assert third - second < 2.5 * (second - first)
+    assert third < 12 * len(get_format("gemma4").render([MESSAGES[0], *MESSAGES[1:] * 40], [TOOL]).text)
+
+
+def test_the_parts_of_an_estimate_add_up() -> None:
+    counter = EstimatedTokenCounter(get_format("gemma4"))
+    parts = count_parts(MESSAGES * 5, [TOOL], counter=counter)
+    assert sum(part.tokens for part in parts) == counter.count_tokens_from_messages(MESSAGES * 5, [TOOL])
+    assert abs(parts[-1].tokens) < 25

@@ -17,7 +17,7 @@ from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.backends.config import FormatOptions, ModelConfig
 from gemma_tools.backends.native_chat import LOSS, ChatReader, NativeChat, native_messages, needs_chat, text_of
 from gemma_tools.backends.plan import OnInvalid, Plan, make_plan
-from gemma_tools.backends.room import fitted_plan, refuse_too_long
+from gemma_tools.backends.room import fitted_plan, least_of_media, refuse_too_long
 from gemma_tools.backends.verdict import judge
 from gemma_tools.completion import Answer, Heading, TokenUse, Turn, chunks, completion
 from gemma_tools.engines import create_engine, engine_options
@@ -196,9 +196,11 @@ class GemmaBackend(BaseModelBackend):
     def _plan(self, request: ChatRequest, *, thinking: bool) -> Plan:
         plan = self._plan_of(request, thinking=thinking)
         counter = self.token_counter
-        # A token is at least a byte, so that most prompts need not be counted. An estimate refuses nothing.
-        if counter.exact and self._context is not None and len(plan.prompt.text.encode(errors="replace")) >= self._context:
-            refuse_too_long(plan.prompt, counter, self.engine)
+        if counter.exact and self._context is not None:  # an estimate refuses nothing
+            # A token is at least a byte, so that most prompts need not be counted.
+            size = len(plan.prompt.text.encode(errors="replace")) + least_of_media(plan.prompt, self.format)
+            if size >= self._context:
+                refuse_too_long(plan.prompt, counter, self.engine)
         prompt = self._with_media(plan.prompt) if plan.prompt.media else plan.prompt
         return replace(plan, prompt=prompt, losses=self.warnings + request.warnings + plan.losses)
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 from gemma_tools.backends.plan import Plan
 from gemma_tools.engines.base import Engine
 from gemma_tools.errors import ContextExceeded
+from gemma_tools.formats.base import Format
 from gemma_tools.log import logger
 from gemma_tools.prompt import Prompt
-from gemma_tools.request import Message
+from gemma_tools.request import MEDIA_PARTS, Message
 from gemma_tools.tokens import BaseTokenCounter
 from gemma_tools.tokens.fit import newest_part
 
@@ -46,12 +47,18 @@ def fitted_plan(
 def refuse_too_long(prompt: Prompt, counter: BaseTokenCounter, engine: Engine) -> None:
     """Refuse a prompt that leaves no room for an answer, before the engine is asked to read it. `counter` is exact.
 
-    A prompt with guarded text is not refused here: an engine that takes token ids needs fewer for it.
+    Images and sounds count as the least that they take on any engine. A prompt with guarded text is not refused here: an engine
+    that takes token ids needs fewer for it.
 
     Raises:
         ContextExceeded: with both numbers.
     """
-    tokens, context = counter.count(prompt.text), engine.context_length
+    tokens, context = counter.count(prompt.text) + least_of_media(prompt, counter.format), engine.context_length
     if context is not None and tokens >= context and not prompt.guarded:
         message = f"the prompt has {tokens} tokens, and the context {context}"
         raise ContextExceeded(message, engine=engine.name, prompt_tokens=tokens, context=context)
+
+
+def least_of_media(prompt: Prompt, format: Format) -> int:
+    """What images and sounds take at least, besides their placeholders."""
+    return sum(format.least_media_tokens.get(MEDIA_PARTS[part["type"]], 1) - 1 for part in prompt.media)

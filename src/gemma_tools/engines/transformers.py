@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
@@ -229,6 +230,8 @@ class _Run:
 
         model = self.engine._loaded()
         cache = DynamicCache(config=model.config)
+        # Its name until transformers 5.24, and from then on.
+        named = "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
         draw = _Draw(self.sampling, model)
         ids = self.prompt
         for _ in range(limit):
@@ -238,9 +241,8 @@ class _Run:
                 model = self.engine._loaded()
                 with torch.inference_mode():
                     read = torch.tensor([ids[at : at + _CHUNK]], device=model.device)
-                    logits = (
-                        model(input_ids=read, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0, -1].float()
-                    )
+                    out = model(input_ids=read, use_cache=True, logits_to_keep=1, **{named: cache})
+                    logits = out.logits[0, -1].float()
             token = draw(logits, self.prompt, self.written)
             if self.sampling.logprobs is not None:
                 self.logprobs.append(self._logprob(logits, token, self.sampling.logprobs))

@@ -81,6 +81,7 @@ class Gemma3Format(GemmaFormat):
     stop: ClassVar[tuple[str, ...]] = ("<end_of_turn>", "<eos>")
     # 256 for an image, 188 for a sound, a token before and after, and two blank lines: the processors of Gemma 3 and 3n.
     media_tokens: ClassVar[Mapping[str, int]] = MappingProxyType({"image": 260, "audio": 192})
+    least_media_tokens: ClassVar[Mapping[str, int]] = MappingProxyType({"image": 256, "audio": 188})
 
     @property
     def call_opening(self) -> tuple[str, str]:

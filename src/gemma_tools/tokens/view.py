@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from gemma_tools.prompt import Prompt
@@ -86,17 +87,29 @@ def count_parts(
     """
     checked = validate_messages(messages)
 
-    def tokens(number: int, declared: Sequence[RawTool] | None, *, begun: bool = False) -> int:
-        prompt = counter.format.render(checked[:number], declared, **{"add_generation_prompt": begun, **options})
-        return counter.count_prompt(prompt)
+    def prompt(number: int, declared: Sequence[RawTool] | None, *, begun: bool = False) -> Prompt:
+        return counter.format.render(checked[:number], declared, **{"add_generation_prompt": begun, **options})
 
-    sums = [(_place(0, checked[0]), tokens(1, None))]
+    steps = [(_place(0, checked[0]), prompt(1, None))]
     if tools:
-        sums.append(("tools", tokens(1, tools)))
-    sums += [(_place(i, message), tokens(i + 1, tools)) for i, message in enumerate(checked) if i]
-    sums.append(("the model's turn", tokens(len(checked), tools, begun=True)))
-    before = [0, *(total for _, total in sums)]
-    return tuple(PartCount(part, total - before[i]) for i, (part, total) in enumerate(sums))
+        steps.append(("tools", prompt(1, tools)))
+    steps += [(_place(i, message), prompt(i + 1, tools)) for i, message in enumerate(checked) if i]
+    steps.append(("the model's turn", prompt(len(checked), tools, begun=True)))
+    counts = [counter.count_prompt(steps[0][1]), *(_growth(a, b, counter) for (_, a), (_, b) in pairwise(steps))]
+    counts[-1] += counter.count_prompt(steps[-1][1]) - sum(counts)  # an estimate is rounded in each part
+    return tuple(PartCount(part, tokens) for (part, _), tokens in zip(steps, counts, strict=True))
+
+
+def _growth(before: Prompt, after: Prompt, counter: BaseTokenCounter) -> int:
+    """How many tokens more `after` has. Only what differs is counted, from the control token before it on."""
+    low, high = 0, min(len(before.marked), len(after.marked))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if before.marked.startswith(after.marked[low:middle], low) else (low, middle - 1)
+    start = max(0, after.marked.rfind("<", 0, low))  # in what a renderer wrote, a "<" begins a control token
+    same = min(len(before.media), len(after.media))
+    old, new = (counter.count_prompt(replace(p, marked=p.marked[start:], media=p.media[same:])) for p in (before, after))
+    return new - old
 
 
 def _place(index: int, message: Message) -> str:
