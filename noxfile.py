@@ -190,9 +190,9 @@ def scale(session: nox.Session) -> None:
 
 @nox.session
 def training(session: nox.Session) -> None:
-    """A short training run, on torch, of the tiny model's shape on exported rows."""
+    """A short training run of the tiny model's shape on exported rows, on torch; and the transformers engine with ids."""
     install(session, "tests", "torch==2.13.0", "transformers>=5")
-    session.run("pytest", "tests/tokens/test_training_run.py")
+    session.run("pytest", "tests/tokens/test_training_run.py", "tests/engines/test_transformers_ids.py")
 
 
 @nox.session
