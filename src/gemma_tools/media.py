@@ -29,7 +29,14 @@ _IMAGE_STARTS = {
     b"RIFF": "image/webp",
     b"BM": "image/bmp",
 }
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""The only IPv6 addresses that are given out (RFC 4291). Of those that carry an IPv4 address 6to4 and Teredo are inside."""
+_AUDIO_STARTS = {
+    "wav": (b"RIFF",),
+    "mp3": (b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"\xff\xfa"),
+    "flac": (b"fLaC",),
+    "ogg": (b"OggS",),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +83,8 @@ def _load(part: Mapping[str, Any], policy: MediaPolicy, number: int) -> Mapping[
             data = _bytes_of(url, policy)
             return {"type": "image", "data": data, "format": _image_format(data)}
         if kind == "input_audio" and isinstance(value, Mapping):
-            return {"type": "audio", "data": _decode(str(value.get("data", "")), policy), "format": value.get("format", "wav")}
+            data = _decode(str(value.get("data", "")), policy)
+            return {"type": "audio", "data": data, "format": _audio_format(data, value.get("format", "wav"))}
     except _Unloadable as error:
         raise _refusal(str(error), part, number) from error.__cause__
     raise _refusal("give images as image_url and audio as input_audio parts", part, number)
@@ -144,6 +152,14 @@ def _image_format(data: bytes) -> str:
     raise _Unloadable("it is no PNG, JPEG, GIF, WebP or BMP image")
 
 
+def _audio_format(data: bytes, name: object) -> str:
+    if not isinstance(name, str) or name not in _AUDIO_STARTS:
+        raise _Unloadable(f"its format is not one of {', '.join(_AUDIO_STARTS)}")
+    if not data.startswith(_AUDIO_STARTS[name]):
+        raise _Unloadable(f"it is no {name} sound")
+    return name
+
+
 def _fetch(url: str, policy: MediaPolicy) -> bytes:
     import httpx
 
@@ -151,15 +167,14 @@ def _fetch(url: str, policy: MediaPolicy) -> bytes:
     # No proxy from the environment: the address that was checked is the one that is connected to.
     with httpx.Client(timeout=policy.timeout, follow_redirects=False, trust_env=False) as client:
         for _ in range(_REDIRECTS + 1):
-            parts = urlsplit(url)
             host, port = _endpoint(url)
-            request = client.build_request(
-                "GET",
-                httpx.URL(url).copy_with(host=_public_address(host, port)),
-                headers={"host": parts.netloc.rpartition("@")[2]},
-                extensions={"sni_hostname": host},
-            )
             try:
+                request = client.build_request(
+                    "GET",
+                    httpx.URL(url).copy_with(host=_public_address(host, port)),
+                    headers={"host": urlsplit(url).netloc.rpartition("@")[2]},
+                    extensions={"sni_hostname": host},
+                )
                 response = client.send(request, stream=True)
                 try:
                     if response.has_redirect_location:
@@ -170,7 +185,7 @@ def _fetch(url: str, policy: MediaPolicy) -> bytes:
                     return _receive(response, deadline, policy)
                 finally:
                     response.close()
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
                 raise _Unloadable(f"it cannot be fetched ({type(error).__name__})") from error
     raise _Unloadable(f"more than {_REDIRECTS} redirects")
 
@@ -215,6 +230,6 @@ def _is_public(text: str) -> bool:
         # Addresses that carry an IPv4 address inside are as public as a gateway makes them: only the plain mapping is read.
         if address.ipv4_mapped is not None:
             address = address.ipv4_mapped
-        elif address.sixtofour is not None or address.teredo is not None or address in _NAT64:
+        elif address not in _GLOBAL_UNICAST or address.sixtofour is not None or address.teredo is not None:
             return False
     return address.is_global and not address.is_multicast

@@ -29,7 +29,6 @@ from gemma_tools.openai_api.wire import (
     Responder,
     dump,
     event,
-    known,
     load,
 )
 
@@ -129,7 +128,7 @@ def _route(request: ApiRequest, call: Call) -> ApiResponse[Body]:
         return ApiResponse(200, dump(models.listing(call.models)), facts=call.facts)
     if place.startswith("/models/"):
         _allow(("GET", "HEAD"), request)
-        name = known(call.models, place.removeprefix("/models/"))
+        name = call.known(place.removeprefix("/models/"))
         return ApiResponse(200, dump(models.card(name)), facts=call.facts)
     raise refuse(404, f"there is nothing at {request.path}", code="not_found")
 

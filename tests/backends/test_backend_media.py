@@ -211,10 +211,29 @@ def test_a_bad_answer_is_one_clear_error(names: dict[str, list[str]]) -> None:
                 load_media([image(base + path)], MediaPolicy(allow_remote=True, max_bytes=len(PNG)))
 
 
+@pytest.mark.parametrize("address", ["http://\x00/", "http://1.1.1.1\x00/", "http://[::1", "http://", "http://:80/"])
+def test_an_address_that_cannot_be_read(address: str) -> None:
+    with pytest.raises(InvalidRequest):
+        load_media([image(address)], REMOTE)
+
+
+def test_a_redirect_that_cannot_be_read(names: dict[str, list[str]]) -> None:
+    with site({"/": respond(302, location="http://[::1")}) as (base, _), pytest.raises(InvalidRequest):
+        load_media([image(base + "/")], REMOTE)
+
+
+@pytest.mark.parametrize(("form", "data"), [(5, b"RIFF"), ("aiff", b"FORM"), ("mp3", b"RIFF")])
+def test_sound_is_what_it_says(form: Any, data: bytes) -> None:
+    part = {"type": "input_audio", "input_audio": {"data": base64.b64encode(data).decode(), "format": form}}
+    with pytest.raises(InvalidRequest):
+        load_media([part], MediaPolicy())
+
+
 @pytest.mark.parametrize(
     "address",
     ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1", "::1",
-     "fe80::1", "fc00::1", "::ffff:127.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1", "ff02::1"],
+     "fe80::1", "fc00::1", "::ffff:127.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1", "ff02::1",
+     "fec0::1", "::127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b:1::7f00:1", "2001:0:7f00:1::1"],
 )  # fmt: skip
 def test_addresses_that_are_not_public(address: str) -> None:
     assert not media._is_public(address)

@@ -9,8 +9,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from gemma_tools.errors import InvalidRequest
 from gemma_tools.openai_api.errors import Refused
+from gemma_tools.server.app import create_app
 from gemma_tools.server.limits import RateLimiter
+from gemma_tools.server.settings import Settings
 from support.serving import QUESTION, scripted, serving
 
 BODY = {"model": "m", "messages": QUESTION}
@@ -95,7 +98,16 @@ def test_more_hosts_can_be_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://localhost:9", "http://127.0.0.1.evil.example", "file://"]
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "http://localhost:9",
+        "http://127.0.0.1.evil.example",
+        "file://",
+        "http://[",
+        "http://[::1",
+    ],
 )
 def test_a_foreign_origin_is_refused(url: str, origin: str) -> None:
     response = post(url, origin=origin)
@@ -106,7 +118,28 @@ def test_a_foreign_origin_is_refused(url: str, origin: str) -> None:
         assert not [name for name in told.headers if name.startswith("access-control")]
 
 
-@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_an_origin_that_is_allowed_may_call_and_read() -> None:
+    with serving(scripted("yes"), allowed_origins=["app://notes"]) as url:
+        answer = post(url, origin="app://notes", sec_fetch_site="cross-site")
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "app://notes")
+        head = {"origin": "app://notes", "access-control-request-method": "POST", "access-control-request-headers": "x-a"}
+        asked = httpx.options(f"{url}/chat/completions", headers=head)
+        assert (asked.status_code, asked.headers["access-control-allow-headers"]) == (204, "x-a")
+        assert "POST" in asked.headers["access-control-allow-methods"]
+        assert post(url, origin="app://others").status_code == 403
+        assert httpx.options(f"{url}/models", headers={**head, "host": "evil.example"}).status_code == 403
+
+
+def test_every_origin_is_allowed_only_with_keys() -> None:
+    with pytest.raises(InvalidRequest, match="api_keys"):
+        create_app(Settings.model_validate({"models": ["tiny"], "allowed_origins": "*"}))
+    with serving(scripted("yes"), allowed_origins=["*"], api_keys=["sesame"]) as url:
+        assert post(url, origin="https://any.example").status_code == 401
+        answer = post(url, origin="https://any.example", authorization="Bearer sesame")
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "https://any.example")
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "CROSS-SITE"])
 def test_a_request_that_a_page_makes_elsewhere_is_refused(url: str, site: str) -> None:
     assert httpx.get(f"{url}/models", headers={"sec-fetch-site": site}).status_code == 403
 

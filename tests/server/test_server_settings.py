@@ -19,6 +19,7 @@ from gemma_tools.cli.app import run
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.server.app import create_app
 from gemma_tools.server.settings import DEFAULT_MODEL, DEFAULT_SYSTEM_PROMPT, Settings, load_settings
+from support.serving import QUESTION, scripted, serving
 
 TINY = {"models": ["tiny"]}
 
@@ -197,3 +198,22 @@ def test_the_command_says_in_one_line_what_is_wrong(
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert said.replace("TAKEN", str(taken)) in told
+
+
+def test_aliases_are_names_of_the_first_model() -> None:
+    with serving(scripted("one", "two"), scripted("other"), alias=["gpt-4o"]) as url:
+        assert [card["id"] for card in httpx.get(f"{url}/models").json()["data"]] == ["m", "m1", "gpt-4o"]
+        for name, content in (("gpt-4o", "one"), ("m", "two"), ("m1", "other")):
+            answer = httpx.post(f"{url}/chat/completions", json={"model": name, "messages": QUESTION}).json()
+            assert (answer["model"], answer["choices"][0]["message"]["content"]) == (name, content)
+        refused = httpx.post(f"{url}/chat/completions", json={"model": "gpt-4o-mini", "messages": QUESTION})
+        assert refused.status_code == 404
+        assert "--alias" in refused.json()["error"]["message"]
+
+
+def test_one_alias_is_every_name() -> None:
+    with serving(scripted("one"), scripted("other"), alias="*") as url:
+        for name, content in (("anything", "one"), ("m1", "other")):
+            answer = httpx.post(f"{url}/chat/completions", json={"model": name, "messages": QUESTION}).json()
+            assert answer["choices"][0]["message"]["content"] == content
+        assert [card["id"] for card in httpx.get(f"{url}/models").json()["data"]] == ["m", "m1"]

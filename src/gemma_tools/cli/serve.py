@@ -31,6 +31,8 @@ def serve(
     seed: int | None = None,
     api_keys: Annotated[str | None, typer.Option(help="Keys that callers must have, with commas between.")] = None,
     allowed_hosts: Annotated[str | None, typer.Option(help="More names that the server may be called by.")] = None,
+    allowed_origins: Annotated[str | None, typer.Option(help="Origins of pages in browsers that may call.")] = None,
+    alias: Annotated[str | None, typer.Option(help="More names of the first model; '*' is every name.")] = None,
     requests_per_minute: Annotated[int | None, typer.Option(help="For each key, or address where there are no keys.")] = None,
     tokens_per_minute: Annotated[int | None, typer.Option(help="Likewise.")] = None,
     max_body_bytes: Annotated[int | None, typer.Option(help="The longest body that is read.")] = None,

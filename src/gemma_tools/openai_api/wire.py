@@ -88,6 +88,8 @@ class ApiSettings:
 
     unknown: Unknown = "warn"
     """What becomes of fields and tools that are not known here: see `policy.Unknown`."""
+    no_model: str = ""
+    """What the error says about a name that no model goes by, after the names that there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +114,16 @@ class Call:
 
     def responder(self, name: str | None) -> Responder:
         """The model that goes by `name`; refused with `model_not_found` if there is none."""
-        return self.models[known(self.models, name)]
+        return self.models[self.known(name)]
 
-
-def known(models: Mapping[str, object], name: str | None) -> str:
-    """`name`, if a model goes by it; refused with `model_not_found` otherwise. The model is not touched."""
-    if name is None:
-        raise refuse(400, "name a model", code="missing_required_parameter", param="model")
-    if name not in models:
-        names = ", ".join(models) or "none"
-        raise refuse(404, f"there is no model {name!r}; there is: {names}", code="model_not_found", param="model")
-    return name
+    def known(self, name: str | None) -> str:
+        """`name`, if a model goes by it; refused with `model_not_found` otherwise. The model is not touched."""
+        if name is None:
+            raise refuse(400, "name a model", code="missing_required_parameter", param="model")
+        if name not in self.models:
+            message = f"there is no model {name!r}; there is: {', '.join(self.models) or 'none'}{self.settings.no_model}"
+            raise refuse(404, message, code="model_not_found", param="model")
+        return name
 
 
 @lru_cache(maxsize=1024)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, nullcontext, suppress
 from time import monotonic
 from typing import Any
@@ -29,6 +29,7 @@ except ImportError:
 
 HEALTH = ("/health", "/v1/health")
 """Where anybody may ask whether this server runs."""
+_NO_MODEL = "; --alias adds names to the first model, and --alias '*' all names"
 _PARTING_SECONDS = 5
 """For telling a caller that its time is up; one that does not read is not waited for any longer."""
 
@@ -56,7 +57,9 @@ class Api:
     def __init__(self, settings: Settings, models: Models) -> None:
         self._settings = settings
         self._models = models
-        self._api_settings = ApiSettings(unknown=settings.unknown)
+        self._api_settings = ApiSettings(
+            unknown=settings.unknown, no_model="; --alias NAME answers to more names, and --alias '*' to all"
+        )
         self._guard = Guard(settings)
         self._limiter = RateLimiter(settings.requests_per_minute, settings.tokens_per_minute)
         self._gate = Gate(settings.concurrency, settings.queue)
@@ -66,8 +69,12 @@ class Api:
         request = Request(scope, receive)
         address = request.client.host if request.client else "local"
         entry = Entry(request.method, request.url.path, address)
-        outlet = Outlet(send, entry, keep=self._settings.log_content)
+        allowed = self._guard.cross_origin(request.headers)
+        outlet = Outlet(send, entry, allowed, keep=self._settings.log_content)
         try:
+            if request.method == "OPTIONS" and allowed:  # a browser asks first
+                self._guard.check_caller(request.headers)
+                return await outlet.send(ApiResponse(204, b""))
             body = await self._let_in(request, entry)
             await self._attend(ApiRequest(request.method, request.url.path, body), receive, entry, outlet)
         except Refused as refused:
@@ -146,8 +153,9 @@ class Api:
 class Outlet:
     """The way out to one caller. Knows whether the answer has begun, and writes status and content to the log entry."""
 
-    def __init__(self, send: Send, entry: Entry, *, keep: bool) -> None:
+    def __init__(self, send: Send, entry: Entry, headers: Mapping[str, str], *, keep: bool) -> None:
         self._send = send
+        self._headers = headers
         self._entry = entry
         self._keep = keep
 
@@ -169,7 +177,7 @@ class Outlet:
 
     async def _begin(self, response: ApiResponse[Any]) -> None:
         self._entry.status = response.status
-        headers = {**response.headers, "x-request-id": self._entry.id, "x-content-type-options": "nosniff"}
+        headers = {**response.headers, **self._headers, "x-request-id": self._entry.id, "x-content-type-options": "nosniff"}
         if isinstance(response.body, bytes):
             headers["content-length"] = str(len(response.body))
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]

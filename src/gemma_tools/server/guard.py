@@ -26,6 +26,7 @@ class Guard:
         self._keys = [_digest(key.encode()) for key in settings.api_keys]
         own = {"localhost", "127.0.0.1", "::1"} if settings.on_loopback else set()
         self._hosts = own | {settings.host.lower()} | {host.lower() for host in settings.allowed_hosts}
+        self._origins = frozenset(settings.allowed_origins)
         # Beyond loopback a caller needs a key, which a page pointed here by a foreign name does not have.
         self._any_host = "*" in self._hosts or not (settings.on_loopback or settings.allowed_hosts)
 
@@ -35,9 +36,26 @@ class Guard:
         if not self._any_host and _hostname(host) not in self._hosts:
             raise refuse(403, f"this server is not called {host!r}; allowed_hosts can add names", code="host_not_allowed")
         origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc != host
-        if foreign or headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-            raise refuse(403, "requests from other origins are not answered", code="origin_not_allowed")
+        if origin is not None and self._allows(origin):
+            return
+        foreign = origin is not None and _netloc(origin) != host
+        if foreign or headers.get("sec-fetch-site", "").lower() in ("cross-site", "same-site"):
+            message = f"requests from {origin or 'other origins'} are not answered; allowed_origins can add them"
+            raise refuse(403, message, code="origin_not_allowed")
+
+    def cross_origin(self, headers: Headers) -> dict[str, str]:
+        """The headers that let the page read the answer, where `allowed_origins` lets it call."""
+        origin = headers.get("origin")
+        if origin is None or not self._allows(origin):
+            return {}
+        allowed = {"access-control-allow-origin": origin, "vary": "origin"}
+        if "access-control-request-method" in headers:
+            asked = headers.get("access-control-request-headers", "content-type, authorization, x-api-key")
+            allowed |= {"access-control-allow-methods": "GET, HEAD, POST, DELETE", "access-control-allow-headers": asked}
+        return allowed
+
+    def _allows(self, origin: str) -> bool:
+        return origin in self._origins or "*" in self._origins
 
     def check_key(self, headers: Headers) -> str | None:
         """A short name of the key that was given, for limits and logs; None where none is needed."""
@@ -67,6 +85,13 @@ _CHALLENGE = {"www-authenticate": "Bearer", "x-should-retry": "false"}
 
 def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _hostname(host: str) -> str:

@@ -39,22 +39,25 @@ class ModelPool(Mapping[str, Responder]):
         self._system = _text(settings.system_prompt) if settings.system_prompt else ""
         self._box = own_tools(settings)
         self._locks = {name: Lock() for name in settings.models}
+        self._aliases = {name: next(iter(settings.models)) for name in settings.alias if name not in settings.models}
         self._loaded: dict[str, BaseModelBackend] = {}
 
     def __getitem__(self, name: str) -> Responder:
-        with self._locks[name]:
-            if name not in self._loaded:
-                self._loaded[name] = self._load(self._settings.models[name])
-            return Served(self._loaded[name], name, self._settings, self._system, self._box)
+        model = name if name in self._locks else self._aliases.get(name) or self._aliases["*"]
+        with self._locks[model]:
+            if model not in self._loaded:
+                self._loaded[model] = self._load(self._settings.models[model])
+            return Served(self._loaded[model], name, self._settings, self._system, self._box)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._locks
+        return name in self._locks or name in self._aliases or "*" in self._aliases
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._locks)
+        yield from self._locks
+        yield from (name for name in self._aliases if name != "*")
 
     def __len__(self) -> int:
-        return len(self._locks)
+        return sum(1 for _ in self)
 
     def close(self) -> None:
         """Close the models that were loaded."""

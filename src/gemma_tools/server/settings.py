@@ -61,6 +61,10 @@ class Settings(_Strict):
     api_keys: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     """Names this server may be called by, besides those of its own address; "*" is any."""
+    allowed_origins: tuple[str, ...] = ()
+    """Pages in browsers, and programs built on them, that may call: origins such as `app://obsidian.md`; "*" is any."""
+    alias: tuple[str, ...] = ()
+    """More names of the first model; "*" is every name that is no other model's."""
     requests_per_minute: int | None = Field(None, ge=1)
     tokens_per_minute: int | None = Field(None, ge=1)
     max_body_bytes: int = Field(16 * 2**20, ge=1)
@@ -85,7 +89,7 @@ class Settings(_Strict):
     venvs: tuple[Path, ...] = ()
     """Virtual environments that `execute_python` may use."""
 
-    @field_validator("api_keys", "allowed_hosts", "run_tools", "venvs", mode="before")
+    @field_validator("api_keys", "allowed_hosts", "allowed_origins", "alias", "run_tools", "venvs", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -153,6 +157,8 @@ def check(settings: Settings) -> None:
     """
     if not settings.models:
         raise InvalidRequest(f"name a model, as in --model tiny, or put one at {DEFAULT_MODEL}", param="models")
+    if "*" in settings.allowed_origins and not settings.api_keys:
+        raise InvalidRequest("every page in a browser could call: set api_keys, or name the origins", param="api_keys")
     if not settings.on_loopback and not settings.api_keys:
         raise InvalidRequest(f"others can reach {settings.host}: set api_keys, or stay on 127.0.0.1", param="api_keys")
 
