@@ -1,8 +1,9 @@
-"""What the server costs, against llama-server's own chat endpoint on the same weights, and how it keeps under load.
+"""What the library adds to a request, against llama-server's own endpoints on the same weights, and what it bears under load.
 
-Every request asks for one token after a prompt that is cached, so that what is left is the way there and back. Each way is
-compared with the same work done without it: llama-server's chat with its raw completion, our server with our backend in
-process. Then many streams run at once, each of which must give what its question gave alone.
+First every request asks for one token after a prompt that is cached, so that what is left is the way there and back. All
+ways take turns, and each is compared with llama-server's raw completion of the same turn, so that a busy machine does not
+decide. Then many streams run at once, at our server and at llama-server's chat endpoint in turn; each of ours must give what
+its question gave alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -26,8 +28,8 @@ from gemma_tools import create_model
 from gemma_tools.data import tiny_path
 
 ROUNDS = 200
-STREAMS = 256
 AT_ONCE = 32
+LOADS = 8
 QUESTION = [{"role": "user", "content": "What is the weather in Lisbon?"}]
 
 
@@ -35,7 +37,7 @@ QUESTION = [{"role": "user", "content": "What is the weather in Lisbon?"}]
 def our_server() -> Iterator[str]:
     """Our server with the tiny model, in a process of its own."""
     command = [sys.executable, "-m", "gemma_tools", "serve", "--model", "tiny", "--port", "0"]
-    options = ["--concurrency", str(AT_ONCE), "--queue", str(STREAMS)]
+    options = ["--concurrency", str(AT_ONCE)]
     with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent) as process:
         assert process.stderr is not None
         started = re.search(r"http\S+", process.stderr.readline())
@@ -58,8 +60,8 @@ def llama_server() -> Any:
     return xllamacpp.Server(params)
 
 
-def medians(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """The median seconds of each way, measured in turn, so that a busy moment hits all of them."""
+def measured(ways: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+    """The seconds that each way took in every round, in which all take turns."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(ROUNDS + 5):
         for name, way in ways.items():
@@ -67,12 +69,11 @@ def medians(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
             way()
             if number >= 5:
                 times[name].append(perf_counter() - begin)
-    return {name: statistics.median(measured) for name, measured in times.items()}
+    return times
 
 
-def added_time(client: httpx.Client, ours: str) -> None:
-    """Print what each chat endpoint adds to the engine below it."""
-    theirs = llama_server()
+def added_time(client: httpx.Client, ours: str, theirs: str) -> None:
+    """Print what each way adds to llama-server's raw completion: the median of what it took longer in the same round."""
     body = {"model": "tiny", "messages": QUESTION, "max_tokens": 1, "temperature": 0}
     with create_model("tiny", temperature=0, max_tokens=1) as model:
         prompt = model.format.render(QUESTION).text  # type: ignore[attr-defined]
@@ -81,50 +82,63 @@ def added_time(client: httpx.Client, ours: str) -> None:
         def post(url: str, value: object) -> None:
             client.post(url, json=value).raise_for_status()
 
-        seconds = medians(
+        base, *others = measured(
             {
-                "llama-server, raw completion": lambda: post(f"{theirs.listening_address}/completion", raw),
-                "llama-server, chat": lambda: post(f"{theirs.listening_address}/v1/chat/completions", body),
+                "llama-server, raw completion": lambda: post(f"{theirs}/completion", raw),
+                "llama-server, chat": lambda: post(f"{theirs}/v1/chat/completions", body),
                 "gemma_tools in process": lambda: model.run(QUESTION),
                 "gemma_tools server": lambda: post(f"{ours}/chat/completions", body),
             }
-        )
-    for name, median in seconds.items():
-        print(f"{name:32} {1000 * median:7.2f} ms")
-    raw_time, chat_time, alone, served = seconds.values()
-    print(f"{'added by llama-server chat':32} {1000 * (chat_time - raw_time):7.2f} ms")
-    print(f"{'added by the gemma_tools server':32} {1000 * (served - alone):7.2f} ms")
-    print(f"{'gemma_tools server / chat':32} {served / chat_time:7.2f}")
+        ).items()
+    print(f"{base[0]:32} {1000 * statistics.median(base[1]):7.2f} ms")
+    for name, times in others:
+        more = statistics.median(time - same for time, same in zip(times, base[1], strict=True))
+        print(f"{name:32} {1000 * statistics.median(times):7.2f} ms, {1000 * more:+.2f} ms")
 
 
-def load(client: httpx.Client, ours: str) -> int:
-    """Print how many of many streams at once were lost or were not what their question gives alone, and return it."""
+def load(ours: str, theirs: str) -> int:
+    """Print how many streams a second each server bears, and return how many of ours were not what they are alone."""
     cities = ("Lisbon", "Oslo", "Paris", "Rome", "Kyoto", "Lima", "Cairo", "Quito")
 
-    def answer(city: str) -> str:
+    def answer(client: httpx.Client, url: str, city: str) -> str:
         messages = [{"role": "user", "content": f"Hello, I am from {city}. Who are you?"}]
         body = {"model": "tiny", "messages": messages, "max_tokens": 32, "temperature": 0, "stream": True}
-        *events, done, _ = client.post(f"{ours}/chat/completions", json=body).text.split("\n\n")
+        *events, done, _ = client.post(f"{url}/chat/completions", json=body).text.split("\n\n")
         assert done == "data: [DONE]", done
-        deltas = [json.loads(event.removeprefix("data: "))["choices"][0]["delta"] for event in events]
-        return "".join(delta.get("content") or "" for delta in deltas)
+        choices = [choice for event in events for choice in json.loads(event.removeprefix("data: "))["choices"]]
+        return "".join(choice["delta"].get("content") or "" for choice in choices)
 
-    alone = {city: answer(city) for city in cities}
-    asked = [cities[number % len(cities)] for number in range(STREAMS)]
-    begin = perf_counter()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        wrong = sum(told != alone[city] for city, told in zip(asked, pool.map(answer, asked), strict=True))
-    seconds = perf_counter() - begin
-    print(f"{STREAMS} streams, {AT_ONCE} at once: {wrong} lost or wrong, {STREAMS / seconds:.0f} a second")
-    return wrong
+    # llama-server closes a connection after a stream, without a word to the client that would use it again.
+    limits = httpx.Limits(max_connections=AT_ONCE)
+    with (
+        httpx.Client(timeout=300, limits=limits, headers={"Connection": "close"}) as client,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
+        asked = [cities[number % len(cities)] for number in range(AT_ONCE)]
+        alone = {url: {city: answer(client, url, city) for city in cities} for url in (ours, theirs)}
+        wrong, seconds = dict.fromkeys(alone, 0), dict.fromkeys(alone, 0.0)
+        for _ in range(LOADS):
+            for url, expected in alone.items():
+                begin = perf_counter()
+                told = pool.map(partial(answer, client, url), asked)
+                wrong[url] += sum(text != expected[city] for city, text in zip(asked, told, strict=True))
+                seconds[url] += perf_counter() - begin
+    total = LOADS * AT_ONCE
+    for name, url in (("gemma_tools server", ours), ("llama-server, chat", theirs)):
+        rate = total / seconds[url]
+        print(f"{name:32} {rate:7.0f} streams a second, {AT_ONCE} at once; {wrong[url]} of {total} lost or wrong")
+    print(f"{'gemma_tools / llama-server':32} {seconds[theirs] / seconds[ours]:7.2f}")
+    return wrong[ours]
 
 
 def main() -> None:
-    """Run both parts; fail if a stream went wrong."""
-    limits = httpx.Limits(max_connections=AT_ONCE)
-    with our_server() as ours, httpx.Client(timeout=120, limits=limits) as client:
-        added_time(client, ours)
-        wrong = load(client, ours)
+    """Run both parts; fail if a stream of ours went wrong."""
+    server = llama_server()
+    theirs = server.listening_address
+    with our_server() as ours:
+        with httpx.Client(timeout=120) as client:
+            added_time(client, ours, theirs)
+        wrong = load(ours, f"{theirs}/v1")
     sys.exit(1 if wrong else 0)
 
 
