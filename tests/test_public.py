@@ -23,7 +23,7 @@ HEAVY = (
     "transformers",
     "typer",
     "rich",
-    "starlette",
+    "uvicorn",
 )
 
 

@@ -3,13 +3,12 @@
 import os
 
 from ray import serve
-from starlette.applications import Starlette
 
-from gemma_tools.server.app import create_app
+from gemma_tools.server.app import App, create_app
 from gemma_tools.server.settings import load_settings
 
 
-def build() -> Starlette:
+def build() -> App:
     """The application of one replica, by the settings in its environment."""
     return create_app(load_settings({}, os.environ))
 

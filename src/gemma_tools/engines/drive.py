@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from _thread import start_new_thread
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from threading import Thread
 from typing import TypeVar
 
 from gemma_tools.engines.base import Cancellation
@@ -36,35 +37,43 @@ async def adrive(start: Callable[[Cancellation], Iterator[T]], cancel: Cancellat
     """
     cancel = cancel or Cancellation()
     loop = asyncio.get_running_loop()
-    queue: asyncio.Queue[object] = asyncio.Queue()
+    items: deque[object] = deque()
+    filled = asyncio.Event()
     left = False
 
     def put(item: object) -> None:
-        if not left:
-            loop.call_soon_threadsafe(queue.put_nowait, item)
+        items.append(item)
+        if len(items) == 1 and not left:  # else the reader has not seen the one before, and need not be told
+            loop.call_soon_threadsafe(filled.set)
 
     def work() -> None:
         try:
-            items = start(cancel)
+            source = start(cancel)
             try:
-                for item in items:
+                for item in source:
                     put(item)
                     if left:
                         break
             finally:
-                if close := getattr(items, "close", None):
+                if close := getattr(source, "close", None):
                     close()
             put(_END)
         except BaseException as error:
             put(_Failure(error))
 
     context = contextvars.copy_context()
-    Thread(target=context.run, args=(work,), name="gemma_tools-generate", daemon=True).start()
+    start_new_thread(context.run, (work,))  # a `Thread` would hold the event loop until the thread has begun to run
     try:
-        while (item := await queue.get()) is not _END:
-            if isinstance(item, _Failure):
-                raise item.error
-            yield item  # type: ignore[misc]  # the queue holds items, _END and _Failure only
+        while True:
+            filled.clear()
+            while items:
+                item = items.popleft()
+                if item is _END:
+                    return
+                if isinstance(item, _Failure):
+                    raise item.error
+                yield item  # type: ignore[misc]  # all others come from `start`
+            await filled.wait()
     finally:
         left = True
         cancel.cancel()

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager, nullcontext, suppress
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import aclosing, nullcontext, suppress
 from time import monotonic
-from typing import Any
+from typing import Any, TypeAlias
 
 from gemma_tools.engines.base import Cancellation
-from gemma_tools.errors import EngineTimeout, MissingDependency
+from gemma_tools.errors import EngineTimeout
 from gemma_tools.openai_api.errors import Refused, refuse
 from gemma_tools.openai_api.wire import ApiRequest, ApiResponse, ApiSettings, AsyncBody, dump
 from gemma_tools.routes import Models, ahandle, error_frame, error_response
-from gemma_tools.server.guard import Guard
+from gemma_tools.server.guard import Guard, Headers
 from gemma_tools.server.limits import Gate, RateLimiter
 from gemma_tools.server.log import Entry
 from gemma_tools.server.pool import ModelPool
 from gemma_tools.server.settings import Settings, check
 
-try:
-    from starlette.applications import Starlette
-    from starlette.requests import ClientDisconnect, Request
-    from starlette.routing import Route
-    from starlette.types import Receive, Scope, Send
-except ImportError:
-    raise MissingDependency("starlette", "server", "the server") from None
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEALTH = ("/health", "/v1/health")
 """Where anybody may ask whether this server runs."""
@@ -34,21 +31,32 @@ _PARTING_SECONDS = 5
 """For telling a caller that its time is up; one that does not read is not waited for any longer."""
 
 
-def create_app(settings: Settings) -> Starlette:
-    """The application that serves the models of `settings`: loaded when first asked for, closed when it shuts down.
+def create_app(settings: Settings) -> App:
+    """The ASGI application that serves the models of `settings`: loaded when first asked for, closed when it shuts down.
 
     Raises:
         InvalidRequest: there is no model, or the settings are not safe together, or name what there is not.
     """
     check(settings)
     pool = ModelPool(settings)
+    api = Api(settings, pool)
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            return await api(scope, receive, send)
+        if scope["type"] != "lifespan":
+            raise ValueError(f"{scope['type']} is not served")
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
         await asyncio.to_thread(pool.close)
+        await send({"type": "lifespan.shutdown.complete"})
 
-    return Starlette(routes=[Route("/{path:path}", Api(settings, pool))], lifespan=lifespan)
+    return app
+
+
+class _Gone(Exception):
+    """The caller closed the connection before the whole body was there."""
 
 
 class Api:
@@ -66,52 +74,55 @@ class Api:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        request = Request(scope, receive)
-        address = request.client.host if request.client else "local"
-        entry = Entry(request.method, request.url.path, address)
-        allowed = self._guard.cross_origin(request.headers)
+        client = scope.get("client")
+        entry = Entry(scope["method"], scope["path"], client[0] if client else "local")
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+        allowed = self._guard.cross_origin(headers)
         outlet = Outlet(send, entry, allowed, keep=self._settings.log_content)
         try:
-            if request.method == "OPTIONS" and allowed:  # a browser asks first
-                self._guard.check_caller(request.headers)
+            if entry.method == "OPTIONS" and allowed:  # a browser asks first
+                self._guard.check_caller(headers)
                 return await outlet.send(ApiResponse(204, b""))
-            body = await self._let_in(request, entry)
-            await self._attend(ApiRequest(request.method, request.url.path, body), receive, entry, outlet)
+            body = await self._let_in(headers, receive, entry)
+            await self._attend(ApiRequest(entry.method, entry.path, body), receive, entry, outlet)
         except Refused as refused:
             entry.outcome = "refused"
             await outlet.send(error_response(refused, entry.path, entry.facts))
-        except ClientDisconnect:
+        except _Gone:
             entry.outcome = "gone"
         finally:
             self._limiter.charge(entry.caller, entry.facts.cost)
             entry.write()
 
-    async def _let_in(self, request: Request, entry: Entry) -> bytes:
+    async def _let_in(self, headers: Headers, receive: Receive, entry: Entry) -> bytes:
         """Check the head, then read the body. Refused before anything of the body is read, where the head is enough."""
-        self._guard.check_caller(request.headers)
-        if request.url.path not in HEALTH:
+        self._guard.check_caller(headers)
+        if entry.path not in HEALTH:
             try:
-                entry.caller = self._guard.check_key(request.headers) or entry.caller
+                entry.caller = self._guard.check_key(headers) or entry.caller
             finally:
                 self._limiter.admit(entry.caller)
-        if request.method != "POST":
+        if entry.method != "POST":
             return b""
-        self._guard.check_type(request.headers)
+        self._guard.check_type(headers)
         try:
             async with asyncio.timeout(self._settings.body_timeout):
-                return await self._read(request)
+                return await self._read(headers, receive)
         except TimeoutError:
             raise refuse(408, "the body did not arrive in time", code="request_timeout") from None
 
-    async def _read(self, request: Request) -> bytes:
+    async def _read(self, headers: Headers, receive: Receive) -> bytes:
         most = self._settings.max_body_bytes
-        declared = request.headers.get("content-length", "")
-        body = bytearray()
+        declared = headers.get("content-length", "")
+        body, more = bytearray(), True
         too_long = declared.isdecimal() and int(declared) > most
-        async with aclosing(request.stream()) as pieces:
-            while not too_long and (piece := await anext(pieces, None)) is not None:
-                body += piece
-                too_long = len(body) > most
+        while more and not too_long:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Gone
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            too_long = len(body) > most
         if too_long:
             raise refuse(413, f"the body is longer than {most} bytes", code="request_too_large")
         return bytes(body)
@@ -124,14 +135,14 @@ class Api:
         try:
             await asyncio.wait({work, gone}, timeout=self._settings.timeout, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
-                await work
-                return
+                return work.result()
             entry.outcome = "gone" if gone.done() else "timeout"
         finally:
             cancel.cancel()
             gone.cancel()
-            work.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
         if entry.outcome == "timeout":
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PARTING_SECONDS):

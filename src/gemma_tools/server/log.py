@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from time import monotonic, time
 from typing import Any
@@ -14,6 +14,7 @@ from uuid import uuid4
 from gemma_tools.openai_api.wire import Facts
 
 access = logging.getLogger("gemma_tools.server.access")
+_FACTS = [fact.name for fact in fields(Facts)]
 
 
 @dataclass(slots=True)
@@ -46,7 +47,7 @@ class Entry:
             "outcome": self.outcome,
             "seconds": round(monotonic() - self._began, 4),
             "waited": round(self.waited, 4),
-            **asdict(self.facts),
+            **{name: getattr(self.facts, name) for name in _FACTS},
         }
         if self.request is not None:
             values |= {"request": self.request, "response": self.response}
