@@ -26,7 +26,7 @@ LAYERS = [
     {"openai_api"},
     {"anthropic_api"},
     {"routes"},
-    {"bench", "integrations", "tools", "transport"},
+    {"batch", "bench", "integrations", "tools", "transport"},
     {"server"},
     {"cli"},
     {"__main__"},

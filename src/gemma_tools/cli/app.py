@@ -9,6 +9,7 @@ from io import TextIOWrapper
 
 import typer
 
+from gemma_tools.cli.batch import batch
 from gemma_tools.cli.bench import bench
 from gemma_tools.cli.chat import chat
 from gemma_tools.cli.complete import complete
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (complete, render, parse, tokens, chat, serve, export_training):
+for command in (complete, render, parse, tokens, chat, serve, batch, export_training):
     app.command()(command)
 app.add_typer(bench, name="bench")
 

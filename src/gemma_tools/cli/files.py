@@ -98,8 +98,10 @@ def _answers(
         raise InvalidRequest(f"{len(failed)} of {done} lines failed, first {failed[0]}")
 
 
-def read_lines(path: str, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The JSON objects of a file, one a line, each with the name of its place; on a terminal a progress bar runs on stderr.
+def read_lines(path: str, what: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The JSON objects of a file, one a line, each with the name of its place.
+
+    With `what`, a progress bar runs on stderr where that is a terminal.
 
     Raises:
         OSError: the file cannot be read.
@@ -110,7 +112,7 @@ def read_lines(path: str, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, _object(_load(_decode(line, where), where), where)
 
 
-def _lines(path: str, what: str) -> Iterator[tuple[int, bytes]]:
+def _lines(path: str, what: str | None) -> Iterator[tuple[int, bytes]]:
     with _opened(path) as file, _progress(what, file) as advance:
         for number, line in enumerate(file, 1):
             if line.strip():
@@ -148,9 +150,9 @@ def _object(value: Any, where: str | None = None) -> dict[str, Any]:
 
 
 @contextmanager
-def _progress(what: str, file: BinaryIO) -> Iterator[Callable[[int], object]]:
+def _progress(what: str | None, file: BinaryIO) -> Iterator[Callable[[int], object]]:
     """Give a function that is told how many bytes were done; on a terminal it moves a bar on stderr."""
-    if not sys.stderr.isatty():
+    if what is None or not sys.stderr.isatty():
         yield lambda size: None
         return
     from rich.console import Console
