@@ -13,10 +13,9 @@ import pytest
 
 from gemma_tools import FunctionGemmaModel
 from gemma_tools.engines import create_engine
-from gemma_tools.errors import EngineError
 from support.chat import tool, user
 from support.cluster import EXAMPLES
-from support.load import outcomes
+from support.load import begun, outcomes
 from support.servers.process import Process, running
 
 TESTS = Path(__file__).parents[1]
@@ -46,7 +45,7 @@ def model(servers: list[Process]) -> Iterator[FunctionGemmaModel]:
 
 
 def test_answers_are_right_while_a_server_is_killed(servers: list[Process], model: FunctionGemmaModel) -> None:
-    found = outcomes(model.run, lambda: servers[0].signal(signal.SIGKILL), broken=EngineError)
+    found = outcomes(model.run, lambda: servers[0].signal(signal.SIGKILL), broken=begun)
     print(dict(found))
     assert found.keys() <= {"right", "right when asked again"}
 
