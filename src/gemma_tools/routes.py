@@ -15,7 +15,7 @@ from gemma_tools.anthropic_api import messages
 from gemma_tools.anthropic_api.errors import error_body as anthropic_error
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.engines.drive import adrive
-from gemma_tools.openai_api import chat, models, prompts, responses
+from gemma_tools.openai_api import chat, completions, models, prompts, responses
 from gemma_tools.openai_api.errors import Failure, failure_of, refuse
 from gemma_tools.openai_api.wire import (
     JSON_HEADERS,
@@ -40,6 +40,7 @@ Post: TypeAlias = Callable[[Mapping[str, Any], Call], ApiResponse[Body]]
 POSTS: Final[Mapping[str, Post]] = {
     "/chat/completions": chat.answer,
     "/chat/completions/input_tokens": prompts.count_chat,
+    "/completions": completions.answer,
     "/responses": responses.answer,
     "/responses/input_tokens": prompts.count_responses,
     "/messages": messages.answer,

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, overload
 
-from gemma_tools.engines.base import Cancellation
+from gemma_tools.engines.base import Cancellation, Pieces
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.policy import RequestFields
 from gemma_tools.request import ChatRequest, RawMessage, RawTool
@@ -188,6 +188,18 @@ class BaseModelBackend(ABC):
     async def arespond(self, request: ChatRequest, *, cancel: Cancellation | None = None) -> AsyncResponse:
         """`respond`, awaited: a completion, or an asynchronous generator of chunks."""
         return await self._arun(request, cancel or Cancellation())
+
+    def complete(self, text: str, request: ChatRequest, index: int = 0, *, cancel: Cancellation | None = None) -> Pieces:
+        """Continue `text` as it is: no template, no turns, and control tokens where `text` spells them.
+
+        Sampling and stop sequences are those of `request`, whose messages and tools count for nothing; `index` counts the
+        choices of one prompt. Yields pieces of text, and returns how it ended.
+
+        Raises:
+            InvalidRequest: the engine cannot honour a setting, or this backend has no engine.
+            EngineError: the engine failed.
+        """
+        raise InvalidRequest("this model takes no prompts", param="model", code="unsupported_value")
 
     def prompt(self, request: ChatRequest) -> Prompt:
         """The prompt that `request` makes, as the model would read it. Nothing is generated.

@@ -21,7 +21,17 @@ from gemma_tools.backends.room import fitted_plan, least_of_media, refuse_too_lo
 from gemma_tools.backends.verdict import judge
 from gemma_tools.completion import Answer, Heading, TokenUse, Turn, chunks, completion
 from gemma_tools.engines import create_engine, engine_options
-from gemma_tools.engines.base import Cancellation, ChatPiece, Engine, Generation, GenerationRequest, Pieces, Sampling, Usage
+from gemma_tools.engines.base import (
+    Cancellation,
+    ChatPiece,
+    Constraint,
+    Engine,
+    Generation,
+    GenerationRequest,
+    Pieces,
+    Sampling,
+    Usage,
+)
 from gemma_tools.engines.drive import acall, adrive
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import EngineRejected, InvalidRequest, UnusableAnswer
@@ -177,6 +187,29 @@ class GemmaBackend(BaseModelBackend):
 
     def _thinks(self, request: ChatRequest) -> bool:
         return bool(request.enable_thinking)
+
+    def complete(self, text: str, request: ChatRequest, index: int = 0, *, cancel: Cancellation | None = None) -> Pieces:
+        """Continue `text` as it is, up to a token that ends a turn of this family, or an answer for a result.
+
+        Raises:
+            InvalidRequest: the engine cannot honour a setting.
+            EngineError: the engine failed.
+        """
+        prompt = Prompt(text, self.format.controls, stop=self.format.stop)
+        constraint = Constraint(gbnf=request.grammar) if request.grammar is not None else None
+        stop = request.stop or self.config.stops
+        asked = GenerationRequest(prompt, self._sampling(request), stop=stop, constraint=constraint)
+        self.engine.refuse_unsupported(asked)
+        return self._completed(_reseeded(asked, index), cancel or Cancellation())
+
+    def _completed(self, asked: GenerationRequest, cancel: Cancellation) -> Pieces:
+        """What the engine writes, without the stop token that it may end with."""
+        with Returning(self._generate(asked, cancel)) as pieces:
+            rest = iter(pieces)
+            yield from until(rest, asked.prompt.stop)
+            for _ in rest:
+                pass
+        return pieces.value
 
     def prompt(self, request: ChatRequest) -> Prompt:
         """The prompt that `request` makes, as the model would read it; with `fit`, of what is left of the conversation.

@@ -59,6 +59,9 @@ class Format(ABC):
     controls: ClassVar[tuple[str, ...]]
     """The spelling of every control token of the family."""
 
+    stop: ClassVar[tuple[str, ...]] = ()
+    """The control tokens that end the model's part."""
+
     media_tokens: ClassVar[Mapping[str, int]] = MappingProxyType({})
     """How many tokens an image ("image") or a sound ("audio") takes in place of its placeholder, at most where that varies."""
 

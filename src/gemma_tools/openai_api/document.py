@@ -10,7 +10,7 @@ from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from openai.types import Model
+from openai.types import Completion, Model
 from openai.types.chat import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -72,7 +72,7 @@ class ModelList(BaseModel):
 def document() -> dict[str, Any]:
     """The document, as JSON values. It is made once: do not change it."""
     chat, responses = _chat_request(), _responses_request()
-    answers = (ChatCompletion, ChatCompletionChunk, ModelList, Model, ErrorBody)
+    answers = (ChatCompletion, ChatCompletionChunk, Completion, ModelList, Model, ErrorBody)
     models = [(chat, "validation"), (responses, "validation"), *((answer, "serialization") for answer in answers)]
     names, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
 
@@ -90,6 +90,7 @@ def document() -> dict[str, Any]:
     message = {"application/json": {"schema": {"type": "object", "description": "Anthropic's Message object"}}}
     counted = {"application/json": {"schema": {"type": "object", "properties": {"input_tokens": {"type": "integer"}}}}}
     told = {"application/json": {"schema": {"type": "object"}}}
+    text = content("application/json", Completion)
     response = {"application/json": {"schema": {"type": "object", "description": "OpenAI's Response object"}}}
     name = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
     return {
@@ -103,6 +104,7 @@ def document() -> dict[str, Any]:
             "/v1/chat/completions": {"post": operation("Answer a conversation", completion, chat)},
             "/v1/responses": {"post": operation("Answer a conversation, in the shape of Responses", response, responses)},
             "/v1/chat/completions/input_tokens": {"post": operation("Count the tokens of a chat request", counted, chat)},
+            "/v1/completions": {"post": operation("Continue a prompt as it is", text)},
             "/v1/responses/input_tokens": {"post": operation("Count the tokens of a Responses request", counted, responses)},
             "/v1/messages": {"post": operation("Answer a conversation, as Anthropic's Messages API does", message)},
             "/v1/messages/count_tokens": {"post": operation("Count the tokens of a Messages request", counted)},

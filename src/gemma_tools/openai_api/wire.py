@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from gemma_tools.engines.base import Cancellation
+from gemma_tools.engines.base import Cancellation, Pieces
 from gemma_tools.jsontext import read_json, to_json
 from gemma_tools.log import logger
 from gemma_tools.openai_api.errors import refuse
@@ -39,6 +39,9 @@ class Responder(Protocol):
         self, request: ChatRequest, *, cancel: Cancellation | None = None
     ) -> ChatCompletion | Iterator[ChatCompletionChunk]:
         """Answer `request`: a completion, or its chunks when `request.stream` is set."""
+
+    def complete(self, text: str, request: ChatRequest, index: int = 0, *, cancel: Cancellation | None = None) -> Pieces:
+        """Continue `text` as it is, with the sampling of `request`; `index` counts the choices of one prompt."""
 
     def prompt(self, request: ChatRequest) -> Prompt:
         """The prompt that `request` makes. Nothing is generated."""

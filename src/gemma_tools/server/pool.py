@@ -12,7 +12,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gemma_tools.backends import check_name, create_model
 from gemma_tools.backends.base import BaseModelBackend
-from gemma_tools.engines.base import Cancellation
+from gemma_tools.engines.base import Cancellation, Pieces
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.openai_api.wire import Responder
 from gemma_tools.prompt import Prompt
@@ -87,6 +87,10 @@ class Served:
         if self._box and request.tool_choice.mode != "none":
             return respond_with(self._box, self._model, request, cancel or Cancellation())
         return self._model.respond(request, cancel=cancel)
+
+    def complete(self, text: str, request: ChatRequest, index: int = 0, *, cancel: Cancellation | None = None) -> Pieces:
+        """Continue `text` as it is."""
+        return self._model.complete(text, self._filled(request), index, cancel=cancel)
 
     def prompt(self, request: ChatRequest) -> Prompt:
         """The prompt that `request` makes here, with the server's own tools."""
