@@ -375,7 +375,7 @@ class TestCancellation:
 
 class TestDocs:
     def test_the_table_says_what_the_engines_say(self) -> None:
-        from gemma_tools.engines import llama_server, ollama, transformers
+        from gemma_tools.engines import litert_lm, llama_server, ollama, transformers
 
         page = (Path(__file__).parents[2] / "docs" / "engines.md").read_text(encoding="utf-8")
         table = page.partition("## What each engine supports\n\n")[2].partition("\n\n")[0]
@@ -386,6 +386,7 @@ class TestDocs:
             "llama-server": llama_server._CAPABILITIES,
             "ollama": ollama._CAPABILITIES,
             "transformers": transformers._CAPABILITIES,
+            "litert-lm": litert_lm._CAPABILITIES,
         }
         for name in ("vllm", "sglang", "lm-studio", "mlx-lm"):
             with create_engine(name, model="m", url="http://localhost:1") as engine:
@@ -394,7 +395,8 @@ class TestDocs:
             "temperature, top_p, max_tokens, seed": "temperature",
             "presence, frequency penalty": "presence_penalty",
             "JSON schema": "json_schema",
-            "GBNF, Lark": "gbnf",
+            "GBNF": "gbnf",
+            "Lark": "lark",
             **{name: name for name in ("top_k", "min_p", "repeat_penalty", "logit_bias", "logprobs")},
         }
         for row, name in asked.items():

@@ -28,6 +28,8 @@ class Opened:
     """Makes a new engine; takes options of the engine."""
     server: Process | None = None
     """The real server's process."""
+    bounded: bool = True
+    """Whether it refuses a prompt that is longer than the context. mlx-lm reads on, for minutes."""
 
 
 @contextmanager
@@ -68,7 +70,7 @@ def _mlx_lm() -> Iterator[Opened]:
     folder = str(tiny_mlx())
     command = [sys.executable, "-m", "mlx_lm", "server", "--model", folder, "--host", "127.0.0.1", "--port", "{port}"]
     with running(command, ready="/health") as server:
-        yield Opened(partial(create_engine, "mlx-lm", model=folder, url=f"{server.url}/v1"), server)
+        yield Opened(partial(create_engine, "mlx-lm", model=folder, url=f"{server.url}/v1"), server, bounded=False)
 
 
 BUILT_IN = {

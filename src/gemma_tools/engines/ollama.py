@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -27,6 +28,7 @@ from gemma_tools.engines.faults import not_understood, refuse_half_characters, s
 from gemma_tools.engines.probe import inner_marker, shows_markers
 from gemma_tools.engines.remote import ANY_NUMBER, CONNECT_TIMEOUT, FRESH, Patience, Remote, checked_url, through_proxy
 from gemma_tools.errors import EngineError, EngineRejected, InvalidRequest
+from gemma_tools.log import logger
 from gemma_tools.prompt import BOS, MEDIA_CONTROLS, WORD_JOINER, Prompt
 
 _OPTIONS = {
@@ -42,7 +44,14 @@ _OPTIONS = {
 }
 """Settings, and what Ollama's `options` call them."""
 
-_EXTRA = frozenset(ollama.Options.model_fields) - frozenset(_OPTIONS.values()) - {"stop"}
+_EXTRA = (frozenset(ollama.Options.model_fields) | {"keep_alive"}) - frozenset(_OPTIONS.values()) - {"stop"}
+
+_RAW = {"raw": True, "truncate": False, "shift": False, "think": False}
+"""What every raw prompt is sent with: it is neither cut to fit the context, nor pushed out of it by the answer, nor is the
+answer searched for thoughts, which would come in a field of their own. Servers that do not know a field leave it unread."""
+
+_REPEATS = 30
+"""After one more equal token than this Ollama gives up an answer; since September 2026 it waits for 100, and says so."""
 
 _CAPABILITIES = Capabilities(
     settings=frozenset(_OPTIONS) | {"logprobs"},
@@ -68,8 +77,9 @@ class OllamaEngine(Engine):
     """Runs prompts on the model called `model` of the Ollama at `url` (else see `default_url`).
 
     `timeout` is the longest silence in seconds, MODEL_TIMEOUT or 180 without it; loading the model counts. `max_retries` is
-    how often a request is sent again while nothing has come of it. `context` is Ollama's `num_ctx`: a prompt that is longer
-    than that, Ollama cuts without saying so.
+    how often a request is sent again while nothing has come of it. `context` is Ollama's `num_ctx`. A prompt that is longer
+    is an error; a server older than the field `truncate` cuts it without saying so. Besides Ollama's options,
+    `Sampling.extra` takes `keep_alive`: how long the model stays loaded.
     """
 
     name = "ollama"
@@ -115,8 +125,8 @@ class OllamaEngine(Engine):
         refuse_half_characters(request.prompt)
         body = {
             "prompt": _text(request.prompt),
-            "raw": True,
-            "images": [part["data"] for part in request.prompt.media] or None,
+            "images": [b64encode(part["data"]).decode() for part in request.prompt.media],
+            **_RAW,
             **self._body(request, request.stops),
         }
         return self._remote.play(partial(self._tasks.stream, partial(self._ask, body)), cancel)
@@ -166,6 +176,7 @@ class OllamaEngine(Engine):
         options = dict(sampling.extra)
         if unknown := sorted(options.keys() - _EXTRA):
             raise InvalidRequest(f"not an option of Ollama; known are {', '.join(sorted(_EXTRA))}", param=unknown[0])
+        keep_alive = options.pop("keep_alive", None)
         options |= {field: value for name, field in _OPTIONS.items() if (value := getattr(sampling, name)) is not None}
         if self._context is not None:
             options.setdefault("num_ctx", self._context)
@@ -174,25 +185,34 @@ class OllamaEngine(Engine):
         except ValidationError as error:
             fault = error.errors()[0]
             raise InvalidRequest(fault["msg"], param=str(fault["loc"][0])) from None
-        body: dict[str, Any] = {
-            "model": self._model,
-            "stream": True,
-            "options": {**options, "stop": list(stop)},
-            "format": request.constraint.json_schema if request.constraint else None,
-        }
+        body: dict[str, Any] = {"model": self._model, "stream": True, "options": {**options, "stop": list(stop)}}
+        if request.constraint:
+            body["format"] = request.constraint.json_schema
+        if keep_alive is not None:
+            body["keep_alive"] = keep_alive
         if sampling.logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
         return body
 
     async def _ask(self, body: Mapping[str, Any]) -> AsyncGenerator[str | Generation, None]:
         logprobs: list[Mapping[str, Any]] = []
-        parts: AsyncIterator[ollama.GenerateResponse] = await self._client.generate(**body)
+        last, times, done = "", 0, False
+        # The client's `generate` has no argument for some of these fields.
+        parts: AsyncIterator[ollama.GenerateResponse] = await self._client._request(
+            ollama.GenerateResponse, "POST", "/api/generate", json=body, stream=True
+        )
         async with aclosing(parts) as answer:  # type: ignore[type-var]  # it is a generator
             async for part in answer:
                 logprobs += map(_logprob, part.get("logprobs") or ())
-                yield part.response or ""
-                if part.done:
+                text, done = part.response or "", bool(part.done)
+                last, times = (last, times + 1) if text.strip() == last else (text.strip(), 1)
+                yield text
+                if done:
+                    if body.get("logprobs") and not logprobs and part.eval_count:
+                        logger.warning("Ollama at %s answered without the logprobs that it was asked for", self._url)
                     yield _generation(part, tuple(logprobs))
+        if not done and times > _REPEATS:
+            raise EngineRejected(f"Ollama at {self._url} gave the answer up, because the model wrote {last!r} over and over")
 
     async def _ask_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[ChatPiece | Generation, None]:
         parts: AsyncIterator[ollama.ChatResponse] = await self._client.chat(**body)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gemma_tools.engines.base import Cancellation, Capabilities, Engine, Generation, GenerationRequest, Pieces, Sampling, Usage
 from gemma_tools.engines.faults import refuse_half_characters
+from gemma_tools.engines.guidance import Guide, guided_vocabulary
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import (
     ContextExceeded,
@@ -51,6 +52,7 @@ _CAPABILITIES = Capabilities(
             "logprobs",
         }
     ),
+    constraints=frozenset({"lark", "json_schema"}),
     token_ids=True,
 )
 
@@ -81,6 +83,7 @@ class TransformersEngine(Engine):
         except (OSError, ValueError, ImportError) as error:
             raise ModelNotFound(f"{model} cannot be loaded: {error}", engine=self.name) from error
         self._model: Any = loaded.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._vocabulary: Any = None
         self._lock = Lock()  # a tokenizer is not safe in two threads while its settings change from call to call
 
     @property
@@ -119,7 +122,8 @@ class TransformersEngine(Engine):
             raise InvalidRequest("not a setting of this engine", param=next(iter(extra)))
         prompt, tokenizer = request.prompt, request.tokenizer
         ids = prompt.token_ids(tokenizer) if tokenizer else self._encode(prompt)
-        run = _Run(self, ids, request.sampling, self._ends(prompt), cancel or Cancellation())
+        guide = Guide(self._guided(), request.constraint, self.name) if request.constraint else None
+        run = _Run(self, ids, request.sampling, self._ends(prompt), cancel or Cancellation(), guide)
         pieces = _read(run.tokens(), request, tokenizer) if tokenizer else run.pieces()
         try:
             stopped = yield from until(pieces, request.stops)
@@ -139,11 +143,22 @@ class TransformersEngine(Engine):
             raise EngineUnavailable("the engine is closed", engine=self.name)
         return self._model
 
-    def _ends(self, prompt: Prompt) -> frozenset[int]:
+    def _guided(self) -> Any:
+        model = self._loaded()
+        with self._lock:
+            if self._vocabulary is None:
+                size = model.get_input_embeddings().num_embeddings
+                self._vocabulary = guided_vocabulary(self._tokenizer, size, self._model_ends())
+        return self._vocabulary
+
+    def _model_ends(self) -> list[int]:
+        """The tokens that end a text, as the model's own files say."""
         told = self._loaded().generation_config.eos_token_id
-        ends = [told] if isinstance(told, int) else told or []
+        return [told] if isinstance(told, int) else list(told or ())
+
+    def _ends(self, prompt: Prompt) -> frozenset[int]:
         known = self._tokenizer.get_vocab()
-        return frozenset([*ends, *(known[token] for token in prompt.stop if token in known)])
+        return frozenset([*self._model_ends(), *(known[token] for token in prompt.stop if token in known)])
 
     def _encode(self, prompt: Prompt) -> list[int]:
         """The prompt's tokens: the text between control tokens is split without looking for any."""
@@ -181,6 +196,7 @@ class _Run:
     sampling: Sampling
     ends: frozenset[int]
     cancel: Cancellation
+    guide: Guide | None
     written: list[int] = field(default_factory=list)
     logprobs: list[dict[str, Any]] = field(default_factory=list)
     finish: Literal["stop", "length"] = "length"
@@ -243,7 +259,9 @@ class _Run:
                     read = torch.tensor([ids[at : at + _CHUNK]], device=model.device)
                     out = model(input_ids=read, use_cache=True, logits_to_keep=1, **{named: cache})
                     logits = out.logits[0, -1].float()
-            token = draw(logits, self.prompt, self.written)
+            token = draw(self.guide.masked(logits) if self.guide else logits, self.prompt, self.written)
+            if self.guide:
+                self.guide.take(token)
             if self.sampling.logprobs is not None:
                 self.logprobs.append(self._logprob(logits, token, self.sampling.logprobs))
             yield token
