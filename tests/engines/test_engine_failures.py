@@ -142,6 +142,38 @@ def test_json_of_another_shape_answers(wire: Wire) -> None:
         assert isinstance(error, EngineProtocolError), value
 
 
+@pytest.mark.parametrize("text", [5, [], {}, True])
+def test_a_text_that_is_no_string(wire: Wire, text: Any) -> None:
+    wrong = wire.piece("?").replace(b'"?"', json.dumps(text).encode())
+    pieces, error, _ = ask(wire, [chunked(wire.piece("half"), wrong, wire.last, kind=wire.kind)])
+    assert pieces == ["half"]
+    assert isinstance(error, EngineProtocolError)
+
+
+@pytest.mark.parametrize("count", ["x", -5, 1.5, True])
+def test_counts_that_are_none_on_openai(count: Any) -> None:
+    wire = WIRES["openai"]
+    usage = b"data: " + _line({"choices": [], "usage": {"prompt_tokens": count, "completion_tokens": 1}}) + b"\n"
+    pieces, error, _ = ask(wire, [chunked(wire.piece("half"), usage, wire.last, kind=wire.kind)])
+    assert pieces == ["half"]
+    assert isinstance(error, EngineProtocolError)
+
+
+@pytest.mark.parametrize("body", [{"error": "slow down"}, {"detail": "slow down"}, {"message": "slow down"}])
+def test_the_server_s_own_words_in_every_shape(wire: Wire, body: Any) -> None:
+    if wire is WIRES["ollama"] and "error" not in body:
+        pytest.skip("its client reads `error` alone")
+    _, error, _ = ask(wire, [http(429, json.dumps(body).encode())])
+    assert isinstance(error, EngineRejected)
+    assert "slow down" in str(error)
+
+
+def test_a_full_context_in_another_shape() -> None:
+    body = json.dumps({"detail": "maximum context length exceeded"}).encode()
+    _, error, _ = ask(WIRES["openai"], [http(400, body)])
+    assert isinstance(error, ContextExceeded)
+
+
 def test_there_is_no_such_model(wire: Wire) -> None:
     _, error, _ = ask(wire, [http(404, wire.error("model 'm' not found"))])
     assert isinstance(error, ModelNotFound)

@@ -377,21 +377,32 @@ class _IdReader:
 
 def _fault(where: str, error: Exception) -> EngineError:
     if isinstance(error, openai.APIStatusError):
-        return status_fault(error.status_code, error.message, where)
+        return status_fault(error.status_code, _words(error), where)
     if isinstance(error, openai.APIConnectionError) and error.__cause__:
         return transport_fault(error.__cause__, where) or EngineUnavailable(f"{where}: {error}")
     if isinstance(error, openai.APIError):
-        return EngineRejected(f"{where}: {error.message}")
+        return EngineRejected(f"{where}: {_words(error)}")
     return transport_fault(error, where) or not_understood(error, where)
+
+
+def _words(error: openai.APIError) -> str:
+    """The server's own words. The client finds them only where they are in OpenAI's shape."""
+    body: Any = error.body
+    if isinstance(body, Mapping):
+        body = body.get("message") or body.get("error") or body.get("detail") or body
+    if not body and isinstance(error, openai.APIStatusError):
+        body = error.response.text
+    return str(body or error.message)
 
 
 def _usage(usage: Any) -> Usage:
     details = getattr(usage, "prompt_tokens_details", None)
-    return Usage(
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        cached_tokens=getattr(details, "cached_tokens", None),
-    )
+    prompt, completion = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
+    cached = getattr(details, "cached_tokens", None)
+    for count in (prompt, completion, cached):
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
+            raise EngineProtocolError(f"the server counted tokens as {count!r:.100}")
+    return Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached)
 
 
 def _logprobs(given: Any) -> list[Mapping[str, Any]]:

@@ -184,7 +184,9 @@ class Remote:
                     for item in answer:
                         if stop.cancelled:
                             return
-                        if item != "":
+                        if item is not None and not isinstance(item, (str, ChatPiece, Generation)):
+                            raise EngineProtocolError(f"the server answered with a text that is not a string: {item!r:.100}")
+                        if item:
                             begun = True
                             yield item
                         if isinstance(item, Generation):
