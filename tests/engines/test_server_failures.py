@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from gemma_tools.engines import Engine, GenerationRequest
-from gemma_tools.errors import ContextExceeded, EngineUnavailable, ModelNotFound
+from gemma_tools.errors import ContextExceeded, EngineProtocolError, EngineUnavailable, ModelNotFound
 from gemma_tools.prompt import Prompt
 from support.engines import Opened, opened
 from support.servers.process import Process
@@ -48,11 +48,11 @@ def test_a_prompt_that_is_too_long_leaves_the_server_well(model: Opened, server:
 
 
 def test_a_server_that_is_killed_in_the_stream(server: Process, engine: Engine) -> None:
-    """The last test: the server is gone after it."""
+    """The last test: the server is gone after it. mlx-lm speaks HTTP/1.0, in which an answer that breaks off just ends."""
     pieces = engine.generate(GenerationRequest(endless(), GREEDY))
     first = next(pieces)
     server.signal(signal.SIGKILL)
-    with pytest.raises(EngineUnavailable) as caught:
+    with pytest.raises((EngineUnavailable, EngineProtocolError)) as caught:
         play(pieces)
     assert caught.value.text.startswith(first)
     with pytest.raises(EngineUnavailable):
