@@ -139,8 +139,18 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "litert-lm": ("litert-lm-api", "torch==2.13.0", "litert-torch==0.10.0", "litert-lm-builder", "gguf", "safetensors"),
     "transformers": ("torch>=2.6", "transformers>=5", "llguidance>=1.9", "gguf", "safetensors"),
     "mlx-lm": ("mlx[cpu]; platform_system == 'Linux'", "mlx-lm>=0.32", "gguf", "safetensors"),
+    "vllm": (),
 }
-"""The parts of the session `engines`: what pip installs for each besides the project and its tests."""
+"""The parts of the session `engines`: what pip installs for each besides the project and its tests, and `install_vllm`."""
+
+
+def install_engine(session: nox.Session, engine: str) -> bool:
+    """Install what an engine needs; False where there is none for this platform."""
+    try:
+        session.install(*ENGINES[engine])
+    except nox.command.CommandFailed:
+        return False
+    return True
 
 
 @nox.session
@@ -148,9 +158,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
 def engines(session: nox.Session, engine: str) -> None:
     """A real engine with the tiny model: the engine suites and the promises; one is `nox -s "engines(mlx-lm)"`."""
     install(session, "tests")
-    try:
-        session.install(*ENGINES[engine])
-    except nox.command.CommandFailed:
+    if not (install_vllm(session) if engine == "vllm" else install_engine(session, engine)):
         session.skip(f"pip finds no {engine} for this platform")
     suites = [f"tests/engines/{suite}.py" for suite in ("test_engine_conformance", "test_server_failures")]
     own = Path(f"tests/engines/test_engine_{engine.replace('-', '_')}.py")

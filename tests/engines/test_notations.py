@@ -17,6 +17,7 @@ from support.tiny import GREEDY, play, small_talk
 
 BOTH = Constraint(ebnf='root ::= "yes"', lark='%llguidance {}\nstart: "yes"')
 REFUSED = [http(400, b'{"error": {"message": "Invalid grammar specification.", "code": 400}}')]
+IN_STREAM = [chunked(b'data: {"error": {"message": "Invalid grammar specification", "code": 400}}\n\ndata: [DONE]\n\n')]
 BROKEN = [http(500, b'{"error": {"message": "EngineCore", "code": 500}}')]
 
 
@@ -48,7 +49,7 @@ def test_ebnf_is_sent_first_and_kept() -> None:
         assert sent(server) == ["ebnf", "ebnf"]
 
 
-@pytest.mark.parametrize("refusal", [REFUSED, BROKEN])
+@pytest.mark.parametrize("refusal", [REFUSED, BROKEN, IN_STREAM])
 def test_lark_is_sent_where_ebnf_is_refused(refusal: list[bytes | str]) -> None:
     # The request, then a sample of either notation, then the request again; the next one goes straight.
     with Faulty(refusal, refusal, answer(), answer(), answer()) as server, vllm(server) as engine:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from gemma_tools.data import tiny_path
 from gemma_tools.engines import Engine, create_engine
@@ -73,6 +74,32 @@ def _mlx_lm() -> Iterator[Opened]:
         yield Opened(partial(create_engine, "mlx-lm", model=folder, url=f"{server.url}/v1"), server, bounded=False)
 
 
+@contextmanager
+def _vllm() -> Iterator[Opened]:
+    options = {
+        "--served-model-name": "tiny",
+        "--host": "127.0.0.1",
+        "--port": "{port}",
+        "--max-model-len": "4096",
+        "--max-num-seqs": "8",
+        "--dtype": "float32",
+        "--gpu-memory-utilization": "0.2",
+        "--block-size": "32",
+    }
+    command = [str(Path(sys.executable).with_name("vllm")), "serve", str(tiny_safetensors())]
+    command += [*sum(options.items(), ()), "--enforce-eager", "--enable-prompt-tokens-details"]
+    with running(command, ready="/health", env=_VLLM_ENVIRONMENT) as server:
+        yield Opened(partial(create_engine, "vllm", model="tiny", url=f"{server.url}/v1"), server)
+
+
+_VLLM_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+
 BUILT_IN = {
     "llama.cpp": partial(_llama_cpp, "tiny"),
     "llama.cpp-control": partial(_llama_cpp, str(TINY_CONTROL)),
@@ -88,6 +115,7 @@ INSTALLED = {
     "litert-lm": _litert_lm,
     "transformers": _transformers,
     "mlx-lm": _mlx_lm,
+    "vllm": _vllm,
 }
 """The engines that `nox -s engines` installs."""
 

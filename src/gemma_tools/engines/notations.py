@@ -19,7 +19,8 @@ _SAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
     }
 )
 """A little of each notation, with all that our grammars use of it."""
-_REFUSAL: Final = (400, 500)
+_REFUSAL: Final = (400, 500, None)
+"""The statuses of a refusal; None is an error that came as the first event of a stream."""
 
 
 class Notations:

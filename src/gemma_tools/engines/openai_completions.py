@@ -33,6 +33,7 @@ from gemma_tools.engines.probe import Probe
 from gemma_tools.engines.remote import CONNECT_TIMEOUT, FRESH, Patience, Remote, checked_url, through_proxy
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import (
+    ContextExceeded,
     EngineError,
     EngineProtocolError,
     EngineRejected,
@@ -335,12 +336,15 @@ class OpenAICompletionsEngine(Engine):
         finish, usage = None, Usage()
         logprobs: list[Mapping[str, Any]] = []
         read = _IdReader(request.prompt, request.tokenizer, request.on_ids) if request.tokenizer else None
-        stream = await self._client.completions.create(
-            model=self._model,
-            **{**prompt, "extra_body": {**self._body(request), **prompt.get("extra_body", {})}},
-            stream=True,
-            stream_options={"include_usage": True},
-        )
+        try:
+            stream = await self._client.completions.create(
+                model=self._model,
+                **{**prompt, "extra_body": {**self._body(request), **prompt.get("extra_body", {})}},
+                stream=True,
+                stream_options={"include_usage": True},
+            )
+        except openai.BadRequestError as error:
+            raise self._refused_setting(error) or error from None
         async with stream as chunks:
             async for chunk in chunks:
                 if chunk.usage:
@@ -353,6 +357,13 @@ class OpenAICompletionsEngine(Engine):
             yield read.close()
         if finish:
             yield Generation(finish="length" if finish == "length" else "stop", usage=usage, logprobs=tuple(logprobs))
+
+    def _refused_setting(self, error: openai.BadRequestError) -> InvalidRequest | None:
+        """What a server means that names the setting whose value it does not take, as vLLM does; None for all else."""
+        name = next((name for name, wire in self._profile.settings.items() if wire == error.param), None)
+        if name is None or isinstance(status_fault(400, _words(error), ""), ContextExceeded):
+            return None
+        return InvalidRequest(f"the server does not take it: {_words(error)}", param=name, code="unsupported_value")
 
 
 class _IdReader:
