@@ -64,7 +64,7 @@ def handle(
     """
     facts = Facts()
     try:
-        return _route(request, Call(served, facts, cancel, settings))
+        return _route(request, Call(served, facts, cancel, settings, request.caller))
     except Exception as error:
         return error_response(error, request.path, facts)
 
@@ -131,6 +131,9 @@ def _route(request: ApiRequest, call: Call) -> ApiResponse[Body]:
         _allow(("GET", "HEAD"), request)
         name = call.known(place.removeprefix("/models/"))
         return ApiResponse(200, dump(models.card(name)), facts=call.facts)
+    if place.startswith("/responses/"):
+        _allow(("GET", "HEAD") if place.endswith("/input_items") else ("GET", "HEAD", "DELETE"), request)
+        return responses.stored(request, place.removeprefix("/responses/"), call)
     raise refuse(404, f"there is nothing at {request.path}", code="not_found")
 
 

@@ -21,6 +21,7 @@ from gemma_tools.backends import create_model
 from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import MissingDependency
+from gemma_tools.openai_api.responses_store import ResponseStore
 from gemma_tools.openai_api.wire import ApiRequest, ApiResponse, ApiSettings
 from gemma_tools.policy import Unknown
 from gemma_tools.routes import ahandle, handle
@@ -110,7 +111,7 @@ class GemmaTransport:
         A request's fields and tools that are not known are left out with a warning; with `unknown="refuse"` they are errors.
         Raises what `create_model` raises.
         """
-        self._settings = ApiSettings(unknown=unknown)
+        self._settings = ApiSettings(unknown=unknown, store=ResponseStore())
         named = models if isinstance(models, Mapping) else {_name(models): models}
         self._own = {name: create_model(model) for name, model in named.items() if isinstance(model, str)}
         given = {name: model for name, model in named.items() if not isinstance(model, str)}
@@ -186,7 +187,7 @@ def _timeout(package: Any, request: Any) -> Exception:
 
 
 def _api_request(request: Any, body: bytes) -> ApiRequest:
-    return ApiRequest(request.method, request.url.path, body)
+    return ApiRequest(request.method, request.url.path, body, request.url.query.decode("ascii", "replace"))
 
 
 def _response(package: Any, response: ApiResponse[Any], stream: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The Responses API: translated to chat and back, without state."""
+"""The Responses API: translated to chat and back."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from gemma_tools.errors import InvalidRequest
-from gemma_tools.openai_api.responses_input import ACCEPTED, HONOURED, REFUSED, to_chat
-from gemma_tools.openai_api.wire import ApiRequest
+from gemma_tools.openai_api.responses_input import ACCEPTED, HONOURED, LEFT_OUT, REFUSED, items_of, to_chat
+from gemma_tools.openai_api.responses_store import Memory
+from gemma_tools.openai_api.wire import ApiRequest, ApiSettings
 from gemma_tools.routes import handle
 from gemma_tools.testing import Script
 from support.serving import CALL, WEATHER, scripted, thinker
@@ -25,6 +25,11 @@ CALL4 = '<|tool_call>call:get_weather{city:<|"|>Lisbon<|"|>}<tool_call|>'
 def ask(model: Any, **fields: Any) -> Any:
     body = json.dumps({"model": "m", "input": "Hi", **fields}).encode()
     return handle(ApiRequest("POST", "/v1/responses", body), {"m": model})
+
+
+def in_chat(body: dict[str, Any]) -> dict[str, Any]:
+    """The chat body that a Responses body becomes where nothing is stored."""
+    return to_chat(body, items_of(body, Memory(None, ""))).chat
 
 
 def respond(model: Any, **fields: Any) -> Response:
@@ -128,11 +133,11 @@ def test_what_was_no_call_and_what_was_not_honoured_is_told_beside_the_answer() 
         told = response.model_extra or {}
         assert [problem["kind"] for problem in told["problems"]] == ["undeclared"]
         assert "no thought channel" in told["losses"][0]
-        assert response.output == []
+        assert response.output_text == ""
 
 
 def test_a_conversation_becomes_chat_messages() -> None:
-    chat = to_chat(
+    chat = in_chat(
         {
             "model": "m",
             "instructions": "Be brief.",
@@ -175,7 +180,7 @@ def test_a_conversation_becomes_chat_messages() -> None:
             {"role": "user", "content": "Thanks"},
         ],
         "max_tokens": 9,
-        "tool_choice": {"type": "function", "name": "get_weather"},
+        "tool_choice": {"type": "function", "function": {"name": "get_weather"}},
         "tools": [WEATHER],
         "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}, "strict": True}},
         "reasoning_effort": "low",
@@ -188,19 +193,27 @@ def test_a_conversation_becomes_chat_messages() -> None:
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"background": True}, "background"),
         ({"conversation": "conv_1"}, "conversation"),
-        ({"truncation": "auto"}, "truncation"),
+        ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"top_logprobs": 3}, "top_logprobs"),
-        ({"frobnicate": 1}, "frobnicate"),
         ({"input": None}, "input"),
         ({"input": 3}, "input"),
         ({"input": ["Hi"]}, "input[0]"),
-        ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].id"),
+        ({"input": [{"type": 3}]}, "input[0].type"),
+        ({"input": [{"type": "custom_tool_call", "call_id": "c", "name": "shell"}]}, "input[0].input"),
         ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "x"}]}]}, "input"),
         ({"input": [{"role": "wizard", "content": "Hi"}]}, "input"),
         ({"input": [{"type": "function_call", "call_id": "c", "arguments": "{}"}]}, "input"),
         ({"input": [{"type": "reasoning", "summary": [{}]}]}, "input[0].summary[0].text"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"tools": [{"type": "function", "name": "a b"}]}, "tools[0].name"),
+        ({"tools": [{"type": "web_search"}, {"type": "function", "name": "a b"}]}, "tools[1].name"),
+        ({"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "custom"}]}]}, "tools[0].tools[0].name"),
+        ({"tools": [{"type": "namespace", "tools": []}]}, "tools[0].name"),
+        ({"tools": [{"type": "custom", "name": "a", "format": {"type": "grammar", "syntax": "bnf"}}]}, "tools[0].format"),
+        (
+            {"tools": [{"type": "custom", "name": "a", "format": {"type": "grammar", "syntax": "regex"}}]},
+            "tools[0].format.definition",
+        ),
         ({"tools": "all"}, "tools"),
         ({"tool_choice": {"type": "file_search"}}, "tool_choice.type"),
         ({"text": "plain"}, "text"),
@@ -217,15 +230,46 @@ def test_what_cannot_be_done_is_a_400_that_names_it(fields: dict[str, Any], para
     assert (response.status, error["param"]) == (400, param)
 
 
-def test_previous_responses_are_refused_with_advice() -> None:
-    with pytest.raises(InvalidRequest, match="send the whole conversation"):
-        to_chat({"model": "m", "input": "Hi", "previous_response_id": "resp_1"})
-
-
 def test_every_field_has_one_policy() -> None:
-    assert not HONOURED & ACCEPTED
-    assert not (HONOURED | ACCEPTED) & REFUSED.keys()
-    for name in ACCEPTED:
-        assert set(to_chat({"model": "m", "input": "Hi", name: "anything"})) == {"model", "messages"}
+    policies = (HONOURED, ACCEPTED, LEFT_OUT, REFUSED.keys())
+    assert sum(map(len, policies)) == len(set[str]().union(*policies))
+    for name in ACCEPTED | LEFT_OUT:
+        assert in_chat({"model": "m", "input": "Hi", name: "anything"}).keys() == {"model", "messages"}
     for name, value in REFUSED.items():
-        to_chat({"model": "m", "input": "Hi", name: value})
+        assert in_chat({"model": "m", "input": "Hi", name: value}).keys() == {"model", "messages"}
+
+
+def test_what_is_not_known_is_left_out_and_told() -> None:
+    fields: dict[str, Any] = {
+        "client_metadata": {"a": "b"},
+        "truncation": "auto",
+        "context_management": [{"type": "compaction"}],
+        "frobnicate": 1,
+        "tools": [TOOL, {"type": "web_search", "external_web_access": False}],
+        "input": [{"type": "web_search_call", "id": "ws_1", "status": "completed"}, {"role": "user", "content": "Hi"}],
+    }
+    response = respond(scripted("It is sunny."), **fields)
+    assert response.output_text == "It is sunny."
+    losses = (response.model_extra or {})["losses"]
+    places = {loss.partition(" was left out")[0] for loss in losses}
+    assert places == {"context_management", "frobnicate", "tools[1]", "input[0]"}
+    assert [tool.type for tool in response.tools] == ["function"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [({"frobnicate": 1}, "frobnicate"), ({"moderation": {}}, "moderation"), ({"tools": [{"type": "mcp"}]}, "tools[0]")],
+)
+def test_what_is_not_known_is_refused_where_it_shall_be(fields: dict[str, Any], param: str) -> None:
+    body = json.dumps({"model": "m", "input": "Hi", **fields}).encode()
+    for path in ("/v1/responses", "/v1/responses/input_tokens"):
+        response: Any = handle(ApiRequest("POST", path, body), {"m": scripted("never")}, settings=ApiSettings(unknown="refuse"))
+        assert (response.status, json.loads(response.body)["error"]["param"]) == (400, param)
+
+
+def test_fields_of_other_servers_reach_the_engine() -> None:
+    model = thinker(f"{THOUGHT}Yes.")
+    respond(model, enable_thinking=True, repeat_penalty=1.1, top_k=-1)
+    (asked,) = model.engine.asked  # type: ignore[attr-defined]
+    assert asked.sampling.repeat_penalty == 1.1
+    assert "<|think|>" in asked.prompt.text

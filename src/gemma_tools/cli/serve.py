@@ -42,6 +42,9 @@ def serve(
     body_timeout: Annotated[float | None, typer.Option(help="Seconds for a request to arrive.")] = None,
     drain: Annotated[int | None, typer.Option(help="Seconds for running requests when the server is stopped.")] = None,
     unknown: Annotated[str | None, typer.Option(help="What becomes of fields that are not known: warn or refuse.")] = None,
+    stored_responses: Annotated[int | None, typer.Option(help="Responses that are kept for later requests; 0 is none.")] = None,
+    stored_bytes: Annotated[int | None, typer.Option(help="The most that they may take together.")] = None,
+    stored_seconds: Annotated[float | None, typer.Option(help="How long each is kept.")] = None,
     log_content: Annotated[bool | None, typer.Option(help="Whether to log what is asked and answered.")] = None,
     run_tools: Annotated[
         str | None, typer.Option(help="Tools that the server runs itself: execute_python, get_system_info.")

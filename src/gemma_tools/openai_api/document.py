@@ -38,10 +38,16 @@ _RESPONSES_ONLY: Final[dict[str, Any]] = {
     "input": str | list[dict[str, Any]],
     "instructions": str | None,
     "max_output_tokens": int | None,
+    "previous_response_id": str | None,
     "reasoning": dict[str, Any] | None,
     "text": dict[str, Any] | None,
     "tools": list[dict[str, Any]] | None,
 }
+_PAGE: Final[list[dict[str, Any]]] = [
+    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}},
+    {"name": "order", "in": "query", "schema": {"enum": ["asc", "desc"], "default": "desc"}},
+    {"name": "after", "in": "query", "schema": {"type": "string"}},
+]
 _OPEN: Final = ConfigDict(extra="allow")
 """What is not known is left out of a request, and told in its answer."""
 
@@ -93,6 +99,7 @@ def document() -> dict[str, Any]:
     text = content("application/json", Completion)
     response = {"application/json": {"schema": {"type": "object", "description": "OpenAI's Response object"}}}
     name = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+    id = {**name, "name": "id"}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -103,6 +110,13 @@ def document() -> dict[str, Any]:
         "paths": {
             "/v1/chat/completions": {"post": operation("Answer a conversation", completion, chat)},
             "/v1/responses": {"post": operation("Answer a conversation, in the shape of Responses", response, responses)},
+            "/v1/responses/{id}": {
+                "get": operation("Look up a response that is kept", response, parameters=[id]),
+                "delete": operation("Forget a response", told, parameters=[id]),
+            },
+            "/v1/responses/{id}/input_items": {
+                "get": operation("List what a response was given", told, parameters=[id, *_PAGE]),
+            },
             "/v1/chat/completions/input_tokens": {"post": operation("Count the tokens of a chat request", counted, chat)},
             "/v1/completions": {"post": operation("Continue a prompt as it is", text)},
             "/v1/responses/input_tokens": {"post": operation("Count the tokens of a Responses request", counted, responses)},

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.openai_api.responses_input import in_responses_words, to_chat
+from gemma_tools.openai_api.responses import memory_of
+from gemma_tools.openai_api.responses_input import items_of, to_chat
 from gemma_tools.openai_api.wire import ApiResponse, Body, Call, Responder, dump
 from gemma_tools.request import ChatRequest
 from gemma_tools.validation.values import as_array, check_flag, check_text, wrong_type
@@ -24,11 +25,12 @@ def count_chat(body: Json, call: Call) -> ApiResponse[Body]:
 
 def count_responses(body: Json, call: Call) -> ApiResponse[Body]:
     """How many tokens the prompt of a Responses request has."""
-    chat = to_chat(body)
+    translated = to_chat(body, items_of(body, memory_of(call)))
     try:
-        return ApiResponse(200, dump(_counted(call.parse(chat), call)), facts=call.facts)
+        request = call.parse(translated.chat, translated.warnings(call.settings.unknown))
+        return ApiResponse(200, dump(_counted(request, call)), facts=call.facts)
     except InvalidRequest as error:
-        raise in_responses_words(error) from error
+        raise translated.in_responses_words(error) from error
 
 
 def apply_template(body: Json, call: Call) -> ApiResponse[Body]:

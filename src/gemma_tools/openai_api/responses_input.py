@@ -1,135 +1,210 @@
-"""From a Responses request to a chat request: a pure translation, since nothing is kept between requests."""
+"""From a Responses request to a chat request: a translation, to which only stored responses are added.
+
+The shapes are those of https://platform.openai.com/docs/api-reference/responses/create.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.validation.values import as_array, as_object, wrong_type
+from gemma_tools.openai_api.responses_store import Memory
+from gemma_tools.openai_api.responses_tools import Offer, call_in_chat, read_choice, read_tools
+from gemma_tools.policy import Unknown
+from gemma_tools.validation.values import as_array, as_object, shown, wrong_type
 
 Json = Mapping[str, Any]
+Items = list[tuple[Json, str]]
+"""The items of a conversation, each with its place in the request."""
 
-HONOURED = frozenset(
-    {
-        "input",
-        "instructions",
-        "max_output_tokens",
+_SAME: Final = frozenset(
+    (
         "model",
         "parallel_tool_calls",
-        "reasoning",
         "stream",
         "temperature",
-        "text",
-        "tool_choice",
-        "tools",
         "top_p",
+        "cache_prompt",
         "chat_template_kwargs",
+        "enable_thinking",
+        "frequency_penalty",
+        "grammar",
+        "guided_json",
+        "keep_alive",
+        "logit_bias",
         "min_p",
+        "presence_penalty",
+        "repeat_penalty",
+        "repetition_penalty",
         "seed",
+        "skip_special_tokens",
         "stop",
+        "structured_outputs",
+        "think",
+        "thinking",
         "top_k",
-    }
+    )
 )
-"""Fields that change the answer. The last five are not OpenAI's here, but come through its `extra_body`."""
+"""Fields that mean in chat completions what they mean here. All but the first five are not OpenAI's."""
 
-ACCEPTED = frozenset(
-    {
+HONOURED: Final = _SAME | {
+    "input",
+    "instructions",
+    "max_output_tokens",
+    "previous_response_id",
+    "reasoning",
+    "store",
+    "text",
+    "tool_choice",
+    "tools",
+}
+"""Fields that are honoured, where the chat request honours them."""
+
+ACCEPTED: Final = frozenset(
+    (
+        "client_metadata",
         "include",
         "max_tool_calls",
         "metadata",
         "prompt_cache_key",
+        "prompt_cache_options",
         "prompt_cache_retention",
         "safety_identifier",
         "service_tier",
-        "store",
         "stream_options",
+        "truncation",
         "user",
-    }
+    )
 )
 """Fields that are taken and have no effect: a local model has no account, cache key or built-in tools for them."""
 
-REFUSED: Mapping[str, Any] = {
-    "background": False,
-    "context_management": None,
-    "conversation": None,
-    "moderation": None,
-    "previous_response_id": None,
-    "prompt": None,
-    "top_logprobs": 0,
-    "truncation": "disabled",
-}
+LEFT_OUT: Final = frozenset(("context_management", "moderation"))
+"""Fields that are left out, and told, as those are that are not known."""
+
+REFUSED: Final[Mapping[str, Any]] = {"background": False, "conversation": None, "prompt": None, "top_logprobs": 0}
 """Fields that are refused unless they have this value, which asks for nothing; null never does."""
 
-_SAME = HONOURED - {"input", "instructions", "max_output_tokens", "reasoning", "text", "tools"}
-_PARAMS = (
+_PARAMS: Final = (
     (re.compile(r"messages\b.*"), "input"),
     (re.compile(r"max_tokens\b"), "max_output_tokens"),
     (re.compile(r"reasoning_effort\b"), "reasoning.effort"),
     (re.compile(r"response_format(\.json_schema)?"), "text.format"),
-    (re.compile(r"(tools\[\d+\]|tool_choice)\.function\b"), r"\1"),
+    (re.compile(r"tool_choice\.function\b"), "tool_choice"),
 )
+_TOOL: Final = re.compile(r"tools\[(\d+)\](?:\.function\b)?")
 
 
-def to_chat(body: Json) -> dict[str, Any]:
-    """The chat completions body that asks the same as the Responses body `body`.
+class Translated(NamedTuple):
+    """A chat completions body, the tools that it offers, and what of the Responses body was left out of it."""
+
+    chat: dict[str, Any]
+    offer: Offer
+    left_out: tuple[InvalidRequest, ...]
+
+    def warnings(self, unknown: Unknown) -> tuple[str, ...]:
+        """A sentence about each thing that was left out.
+
+        Raises:
+            InvalidRequest: `unknown` does not let anything be left out.
+        """
+        if self.left_out and unknown == "refuse":
+            raise self.left_out[0]
+        return tuple(f"{wrong.param} was left out: {wrong.message}" for wrong in self.left_out)
+
+    def in_responses_words(self, error: InvalidRequest) -> InvalidRequest:
+        """The same error about the chat request, its `param` named as the Responses request names it."""
+        param = error.param or ""
+        if (match := _TOOL.match(param)) and int(match[1]) < len(self.offer.places):
+            param = self.offer.places[int(match[1])] + param[match.end() :]
+        for pattern, name in _PARAMS:
+            if match := pattern.match(param):
+                param = match.expand(name) + param[match.end() :]
+                break
+        return InvalidRequest(error.message, param=param or None, code=error.code)
+
+
+def items_of(body: Json, memory: Memory) -> Items:
+    """The items of the conversation: those of the response that came before, if one is named, and those of the request.
 
     Raises:
-        InvalidRequest: a field or an item that cannot be said in chat completions, or that needs stored state.
+        InvalidRequest: there is no input, or it is not one, or refers to what is not stored.
+        Refused: it refers to an item that is not there.
+    """
+    items: Items = []
+    if body.get("previous_response_id") is not None:
+        items += [(item, "previous_response_id") for item in memory.before(body["previous_response_id"])]
+    given = body.get("input")
+    if given is None:
+        raise InvalidRequest("give the conversation", param="input", code="missing_required_parameter")
+    if isinstance(given, str):
+        return [*items, ({"type": "message", "role": "user", "content": given}, "input")]
+    for i, item in enumerate(as_array(given, "input")):
+        item = as_object(item, f"input[{i}]")
+        # An item that is nothing but an id is a reference, too.
+        if item.get("type") == "item_reference" or (item.get("type") is None and item.keys() <= {"id", "type"}):
+            item = memory.item(item.get("id"), f"input[{i}].id")
+        items.append((item, f"input[{i}]"))
+    return items
+
+
+def to_chat(body: Json, items: Items) -> Translated:
+    """The chat completions body that asks the same as the Responses body `body`, whose conversation is `items`.
+
+    Raises:
+        InvalidRequest: a field or an item that cannot be said in chat completions.
     """
     body = {name: value for name, value in body.items() if value is not None}
-    for name, value in body.items():
-        if name in HONOURED or name in ACCEPTED or (name in REFUSED and value == REFUSED[name]):
-            continue
-        if name == "previous_response_id":
-            raise InvalidRequest(
-                "responses are not stored; send the whole conversation in `input`", param=name, code="unsupported_parameter"
-            )
-        code = "unsupported_parameter" if name in REFUSED else "unknown_parameter"
-        message = "this is not supported" if name in REFUSED else "unrecognized request argument"
-        raise InvalidRequest(message, param=name, code=code)
-    if "input" not in body:
-        raise InvalidRequest("give the conversation", param="input", code="missing_required_parameter")
+    left_out = _left_out_fields(body)
+    offer = read_tools(body.get("tools", ()))
     chat = {name: value for name, value in body.items() if name in _SAME}
-    chat["messages"] = _messages(body["input"], body.get("instructions"))
+    chat["messages"] = _messages(items, body.get("instructions"), left_out)
     if "max_output_tokens" in body:
         chat["max_tokens"] = body["max_output_tokens"]
-    if "tools" in body:
-        chat["tools"] = [_tool(tool, f"tools[{i}]") for i, tool in enumerate(as_array(body["tools"], "tools"))]
+    if offer.functions:
+        chat["tools"] = offer.functions
+    if "tool_choice" in body:
+        chat["tool_choice"] = read_choice(body["tool_choice"], offer)
     text = as_object(body.get("text", {}), "text")
     if text.get("format") is not None:
         chat["response_format"] = _response_format(as_object(text["format"], "text.format"))
     effort = as_object(body.get("reasoning", {}), "reasoning").get("effort")
     if effort is not None:
         chat["reasoning_effort"] = effort
-    return chat
+    return Translated(chat, offer, (*left_out, *offer.left_out))
 
 
-def in_responses_words(error: InvalidRequest) -> InvalidRequest:
-    """The same error about the chat request, its `param` named as the Responses request names it."""
-    param = error.param
-    for pattern, name in _PARAMS:
-        if param and (match := pattern.match(param)):
-            param = match.expand(name) + param[match.end() :]
-            break
-    return InvalidRequest(error.message, param=param, code=error.code)
+def _left_out_fields(body: Json) -> list[InvalidRequest]:
+    """What is not known of the fields, or cannot be honoured and need not be."""
+    left_out: list[InvalidRequest] = []
+    for name, value in body.items():
+        if name in HONOURED or name in ACCEPTED or (name in REFUSED and value == REFUSED[name]):
+            continue
+        if name in REFUSED:
+            raise InvalidRequest("this is not supported", param=name, code="unsupported_parameter")
+        if name in LEFT_OUT:
+            left_out.append(InvalidRequest("this is not supported", param=name, code="unsupported_parameter"))
+        else:
+            left_out.append(InvalidRequest("unrecognized request argument", param=str(name), code="unknown_parameter"))
+    return left_out
 
 
-def _messages(given: Any, instructions: Any) -> list[dict[str, Any]]:
+def _messages(items: Items, instructions: Any, left_out: list[InvalidRequest]) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     if instructions is not None:
         messages.append({"role": "system", "content": instructions})
-    if isinstance(given, str):
-        return [*messages, {"role": "user", "content": given}]
-    for i, item in enumerate(as_array(given, "input")):
-        param = f"input[{i}]"
-        item = as_object(item, param)
+    for item, param in items:
         kind = item.get("type") or "message"
         add = _ITEMS.get(kind) if isinstance(kind, str) else None
-        if add is None:
-            raise _unsupported(f"an item of type {kind!r}", f"{param}.type")
-        add(messages, item, param)
+        if add is not None:
+            add(messages, item, param)
+        elif isinstance(kind, str):  # what OpenAI's own servers ran or packed
+            left_out.append(
+                InvalidRequest(f"items of type {shown(kind)} are not read here", param=param, code="unsupported_value")
+            )
+        else:
+            raise wrong_type("a string", kind, f"{param}.type")
     return messages
 
 
@@ -150,9 +225,9 @@ def _add_reasoning(messages: list[dict[str, Any]], item: Json, param: str) -> No
 
 
 def _add_call(messages: list[dict[str, Any]], item: Json, param: str) -> None:
-    function = {"name": item.get("name"), "arguments": item.get("arguments")}
-    call = {"id": item.get("call_id"), "type": "function", "function": function}
-    _assistant(messages, after=()).setdefault("tool_calls", []).append(call)
+    if item.get("type") == "custom_tool_call" and not isinstance(item.get("input"), str):
+        raise wrong_type("a string", item.get("input"), f"{param}.input")
+    _assistant(messages, after=()).setdefault("tool_calls", []).append(call_in_chat(item))
 
 
 def _add_output(messages: list[dict[str, Any]], item: Json, param: str) -> None:
@@ -165,6 +240,8 @@ _ITEMS: Mapping[str, Callable[[list[dict[str, Any]], Json, str], None]] = {
     "reasoning": _add_reasoning,
     "function_call": _add_call,
     "function_call_output": _add_output,
+    "custom_tool_call": _add_call,
+    "custom_tool_call_output": _add_output,
 }
 
 
@@ -189,14 +266,6 @@ def _image(part: Json) -> Json:
     return {"type": "image_url", "image_url": {"url": part.get("image_url"), "detail": part.get("detail") or "auto"}}
 
 
-def _tool(tool: Any, param: str) -> dict[str, Any]:
-    tool = as_object(tool, param)
-    if tool.get("type") != "function":
-        raise _unsupported(f"a tool of type {tool.get('type')!r}", f"{param}.type")
-    function = {key: tool[key] for key in ("name", "description", "parameters", "strict") if tool.get(key) is not None}
-    return {"type": "function", "function": function}
-
-
 def _response_format(wanted: Json) -> dict[str, Any]:
     if wanted.get("type") != "json_schema":
         return dict(wanted)
@@ -208,7 +277,3 @@ def _text(part: Any, param: str) -> str:
     if not isinstance(text, str):
         raise wrong_type("a string", text, f"{param}.text")
     return text
-
-
-def _unsupported(what: str, param: str) -> InvalidRequest:
-    return InvalidRequest(f"{what} is not supported here", param=param, code="unsupported_value")

@@ -6,7 +6,7 @@ A whole answer is written as a stream of one delta whose events nobody reads, so
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +14,8 @@ from openai.types import CompletionUsage
 
 from gemma_tools.jsontext import read_json
 from gemma_tools.openai_api.errors import Failure
+from gemma_tools.openai_api.responses_store import new_id
+from gemma_tools.openai_api.responses_tools import Offer, call_item, free_text
 
 Json = dict[str, Any]
 
@@ -24,34 +26,11 @@ class ResponseWriter:
     Only one output item is open at a time: a delta of another kind, or of another call, closes it.
     """
 
-    def __init__(self, body: Mapping[str, Any]) -> None:
-        text = dict(body.get("text") or {})
-        self.answer: Json = {
-            "id": _id("resp"),
-            "object": "response",
-            "created_at": int(time.time()),
-            "status": "in_progress",
-            "background": False,
-            "error": None,
-            "incomplete_details": None,
-            "instructions": body.get("instructions"),
-            "max_output_tokens": body.get("max_output_tokens"),
-            "model": body.get("model"),
-            "output": [],
-            "parallel_tool_calls": body.get("parallel_tool_calls") is not False,
-            "previous_response_id": None,
-            "reasoning": {"effort": None, "summary": None, **(body.get("reasoning") or {})},
-            "store": False,
-            "temperature": body.get("temperature"),
-            "text": {**text, "format": text.get("format") or {"type": "text"}},
-            "tool_choice": body.get("tool_choice") or "auto",
-            "tools": body.get("tools") or [],
-            "top_p": body.get("top_p"),
-            "truncation": "disabled",
-            "usage": None,
-            "user": body.get("user"),
-            "metadata": body.get("metadata") or {},
-        }
+    def __init__(self, body: Mapping[str, Any], offer: Offer, keep: Callable[[Json], None] | None = None) -> None:
+        """Write the answer to the request `body`, whose tools are `offer`; `keep` is given the whole answer at its end."""
+        self.answer: Json = _begun(body, offer, stored=keep is not None)
+        self._offer = offer
+        self._keep = keep
         self._sequence = 0
         self._item: Json | None = None
         self._pieces: list[str] = []
@@ -78,10 +57,17 @@ class ResponseWriter:
     def finish(self, finish_reason: str | None, usage: CompletionUsage | None) -> Iterator[Json]:
         """The events that end the response."""
         cut = finish_reason == "length"
+        only_thought = self._item is not None and self._item["type"] == "reasoning" and not self.answer["output"]
+        if self._item is None or (only_thought and not cut):
+            # Clients look for a message, also where the model said nothing.
+            yield from self._open_part("message")
         yield from self._close(cut)
         self.answer["status"] = "incomplete" if cut else "completed"
         self.answer["incomplete_details"] = {"reason": "max_output_tokens"} if cut else None
+        self.answer["completed_at"] = None if cut else int(time.time())
         self.answer["usage"] = usage and _usage(usage)
+        if self._keep:
+            self._keep(self._snapshot())
         yield self._event(f"response.{self.answer['status']}", response=self._snapshot())
 
     def fail(self, failure: Failure) -> Iterator[Json]:
@@ -101,19 +87,23 @@ class ResponseWriter:
 
     def _text(self, kind: str, text: str) -> Iterator[Json]:
         if self._item is None or self._item["type"] != kind:
-            yield from self._open(_EMPTY[kind](), None)
-            yield self._event("response.content_part.added", **self._place(part=_PARTS[kind]("")))
+            yield from self._open_part(kind)
         self._pieces.append(text)
         yield self._event(f"response.{_NAMES[kind]}.delta", **self._place(delta=text, **_LOGPROBS[kind]))
+
+    def _open_part(self, kind: str) -> Iterator[Json]:
+        yield from self._open({"id": new_id(kind), **_EMPTY[kind]}, None)
+        yield self._event("response.content_part.added", **self._place(part=_PARTS[kind]("")))
 
     def _call_delta(self, index: int, call: Mapping[str, Any]) -> Iterator[Json]:
         function = call.get("function") or {}
         if self._item is None or self._call != index:
-            item = {"id": _id("fc"), "type": "function_call", "status": "in_progress", "call_id": call.get("id")}
-            yield from self._open({**item, "name": function.get("name"), "arguments": ""}, index)
+            item = call_item(call, self._offer.of(function.get("name")))
+            yield from self._open({"id": new_id(item["type"]), **item}, index)
         if arguments := function.get("arguments"):
             self._pieces.append(arguments)
-            yield self._event("response.function_call_arguments.delta", **self._item_place(delta=arguments))
+            if self._item and self._item["type"] == "function_call":
+                yield self._event("response.function_call_arguments.delta", **self._item_place(delta=arguments))
 
     def _open(self, item: Json, call: int | None) -> Iterator[Json]:
         yield from self._close(cut=False)
@@ -132,6 +122,13 @@ class ResponseWriter:
                     "response.function_call_arguments.done", **self._item_place(arguments=text, name=item["name"])
                 )
             filled: Json = {"arguments": text}
+        elif item["type"] == "custom_tool_call":
+            # The input stands in JSON, which is read once it is whole.
+            text, complete = free_text(text)
+            if complete:
+                yield self._event("response.custom_tool_call_input.delta", **self._item_place(delta=text))
+                yield self._event("response.custom_tool_call_input.done", **self._item_place(input=text))
+            filled = {"input": text}
         else:
             kind, complete = item["type"], not cut
             part = _PARTS[kind](text)
@@ -151,15 +148,55 @@ class ResponseWriter:
         return self._item_place(content_index=0, **fields)
 
 
+def _begun(body: Mapping[str, Any], offer: Offer, *, stored: bool) -> Json:
+    """The answer before any output: what the request asks for, and what it leaves open as OpenAI's defaults name it."""
+    text = dict(body.get("text") or {})
+    given = {name: value for name, value in body.items() if value is not None}
+    return {
+        "id": f"resp_{uuid4().hex}",
+        "object": "response",
+        "created_at": int(time.time()),
+        "completed_at": None,
+        "status": "in_progress",
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": body.get("instructions"),
+        "max_output_tokens": body.get("max_output_tokens"),
+        "max_tool_calls": body.get("max_tool_calls"),
+        "model": body.get("model"),
+        "output": [],
+        "parallel_tool_calls": body.get("parallel_tool_calls") is not False,
+        "presence_penalty": given.get("presence_penalty", 0.0),
+        "frequency_penalty": given.get("frequency_penalty", 0.0),
+        "previous_response_id": body.get("previous_response_id"),
+        "prompt_cache_key": body.get("prompt_cache_key"),
+        "reasoning": {"effort": None, "summary": None, **(body.get("reasoning") or {})},
+        "safety_identifier": body.get("safety_identifier"),
+        "service_tier": "default",
+        "store": stored,
+        "temperature": given.get("temperature", 1.0),
+        "text": {**text, "format": text.get("format") or {"type": "text"}},
+        "tool_choice": body.get("tool_choice") or "auto",
+        "tools": offer.echo,
+        "top_logprobs": 0,
+        "top_p": given.get("top_p", 1.0),
+        "truncation": "disabled",
+        "usage": None,
+        "user": body.get("user"),
+        "metadata": body.get("metadata") or {},
+    }
+
+
 _NAMES = {"message": "output_text", "reasoning": "reasoning_text"}
 _LOGPROBS: Mapping[str, Json] = {"message": {"logprobs": []}, "reasoning": {}}
 _PARTS = {
     "message": lambda text: {"type": "output_text", "text": text, "annotations": [], "logprobs": []},
     "reasoning": lambda text: {"type": "reasoning_text", "text": text},
 }
-_EMPTY = {
-    "message": lambda: {"id": _id("msg"), "type": "message", "status": "in_progress", "role": "assistant", "content": []},
-    "reasoning": lambda: {"id": _id("rs"), "type": "reasoning", "status": "in_progress", "summary": [], "content": []},
+_EMPTY: Mapping[str, Json] = {
+    "message": {"type": "message", "status": "in_progress", "role": "assistant", "content": []},
+    "reasoning": {"type": "reasoning", "status": "in_progress", "summary": [], "content": []},
 }
 
 
@@ -180,7 +217,3 @@ def _is_json(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _id(prefix: str) -> str:
-    return f"{prefix}_{uuid4().hex}"

@@ -14,6 +14,7 @@ from gemma_tools.engines.base import Cancellation, Pieces
 from gemma_tools.jsontext import read_json, to_json
 from gemma_tools.log import logger
 from gemma_tools.openai_api.errors import refuse
+from gemma_tools.openai_api.responses_store import ResponseStore
 from gemma_tools.policy import Unknown
 from gemma_tools.prompt import Prompt
 from gemma_tools.request import ChatRequest
@@ -53,11 +54,14 @@ class Responder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """One HTTP request, as far as the API looks at it. `path` has no query."""
+    """One HTTP request, as far as the API looks at it. `path` has no query; `query` is what stands after its `?`."""
 
     method: str
     path: str
     body: bytes = b""
+    query: str = ""
+    caller: str = ""
+    """Who asks, in a word of the server's own. What is kept for one caller is not there for another."""
 
 
 @dataclass(slots=True)
@@ -93,6 +97,8 @@ class ApiSettings:
     """What becomes of fields and tools that are not known here: see `policy.Unknown`."""
     no_model: str = ""
     """What the error says about a name that no model goes by, after the names that there are."""
+    store: ResponseStore | None = None
+    """Where responses are kept for later requests; None: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,7 @@ class Call:
     facts: Facts
     cancel: Cancellation | None
     settings: ApiSettings
+    caller: str
 
     def parse(self, body: Mapping[str, Any], warnings: Sequence[str] = ()) -> ChatRequest:
         """The chat request in `body`. What is left out of it is logged, each thing once.

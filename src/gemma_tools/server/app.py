@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import EngineTimeout
 from gemma_tools.openai_api.errors import Refused, refuse
+from gemma_tools.openai_api.responses_store import ResponseStore
 from gemma_tools.openai_api.wire import ApiRequest, ApiResponse, ApiSettings, AsyncBody, dump
 from gemma_tools.routes import Models, ahandle, error_frame, error_response
 from gemma_tools.server.guard import Guard, Headers
@@ -66,7 +67,9 @@ class Api:
         self._settings = settings
         self._models = models
         self._api_settings = ApiSettings(
-            unknown=settings.unknown, no_model="; --alias NAME answers to more names, and --alias '*' to all"
+            unknown=settings.unknown,
+            no_model="; --alias NAME answers to more names, and --alias '*' to all",
+            store=_store(settings),
         )
         self._guard = Guard(settings)
         self._limiter = RateLimiter(settings.requests_per_minute, settings.tokens_per_minute)
@@ -84,7 +87,9 @@ class Api:
                 self._guard.check_caller(headers)
                 return await outlet.send(ApiResponse(204, b""))
             body = await self._let_in(headers, receive, entry)
-            await self._attend(ApiRequest(entry.method, entry.path, body), receive, entry, outlet)
+            query = scope.get("query_string", b"").decode("latin-1")
+            asked = ApiRequest(entry.method, entry.path, body, query, entry.caller)
+            await self._attend(asked, receive, entry, outlet)
         except Refused as refused:
             entry.outcome = "refused"
             await outlet.send(error_response(refused, entry.path, entry.facts))
@@ -159,6 +164,12 @@ class Api:
             response = await ahandle(request, self._models, cancel=cancel, settings=self._api_settings)
             entry.facts = response.facts
             await outlet.send(response)
+
+
+def _store(settings: Settings) -> ResponseStore | None:
+    if not settings.stored_responses:
+        return None
+    return ResponseStore(most=settings.stored_responses, most_bytes=settings.stored_bytes, seconds=settings.stored_seconds)
 
 
 class Outlet:

@@ -80,6 +80,12 @@ class Settings(_Strict):
     """Seconds that running requests get to finish when the server is told to stop."""
     unknown: Unknown = "warn"
     """What becomes of fields and tools that are not known: left out with a warning, or an error."""
+    stored_responses: int = Field(1000, ge=0)
+    """Answers of `/v1/responses` that are kept in memory, for later requests that name them; 0 keeps none."""
+    stored_bytes: int = Field(64 * 2**20, ge=1)
+    """The most that they may take together, as JSON."""
+    stored_seconds: float = Field(86400.0, gt=0)
+    """How long each is kept."""
     log_content: bool = False
     """Whether the log holds what was asked and answered."""
     run_tools: tuple[str, ...] = ()
