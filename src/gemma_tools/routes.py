@@ -70,9 +70,17 @@ def handle(
 
 
 async def ahandle(
-    request: ApiRequest, served: Models, *, cancel: Cancellation | None = None, settings: ApiSettings = DEFAULTS
+    request: ApiRequest,
+    served: Models,
+    *,
+    cancel: Cancellation | None = None,
+    settings: ApiSettings = DEFAULTS,
+    ended: Callable[[], object] | None = None,
 ) -> ApiResponse[AsyncBody]:
-    """`handle` in a thread of its own, which goes on to make the stream if there is one."""
+    """`handle` in a thread of its own, which goes on to make the stream if there is one.
+
+    `ended` is called in the event loop when that thread has done all its work, whoever waits for it or has left.
+    """
 
     def work(cancel: Cancellation) -> Iterator[ApiResponse[Body] | bytes]:
         response = handle(request, served, cancel=cancel, settings=settings)
@@ -80,7 +88,7 @@ async def ahandle(
         if not isinstance(response.body, bytes):
             yield from response.body
 
-    items = adrive(work, cancel)
+    items = adrive(work, cancel, ended=ended)
     response = cast(ApiResponse[Body], await anext(items))
     body: AsyncBody = cast(AsyncGenerator[bytes, None], items)
     if isinstance(response.body, bytes):

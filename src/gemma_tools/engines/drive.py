@@ -12,7 +12,7 @@ import contextvars
 from _thread import start_new_thread
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -29,11 +29,17 @@ class _Failure:
 _END = object()
 
 
-async def adrive(start: Callable[[Cancellation], Iterator[T]], cancel: Cancellation | None = None) -> AsyncGenerator[T, None]:
+async def adrive(
+    start: Callable[[Cancellation], Iterator[T]],
+    cancel: Cancellation | None = None,
+    *,
+    ended: Callable[[], object] | None = None,
+) -> AsyncGenerator[T, None]:
     """Yield the items of `start(cancel)`, which runs in a thread of its own; its exceptions are raised here.
 
     The thread runs ahead of a slow reader: what waits is never more than one answer. When the reader leaves, `cancel` is
-    cancelled and the iterator closed (by its own thread, which nobody waits for).
+    cancelled and the iterator closed (by its own thread, which nobody waits for). `ended` is called in the event loop when
+    that thread has done all its work, which may be after the reader left.
     """
     cancel = cancel or Cancellation()
     loop = asyncio.get_running_loop()
@@ -60,6 +66,10 @@ async def adrive(start: Callable[[Cancellation], Iterator[T]], cancel: Cancellat
             put(_END)
         except BaseException as error:
             put(_Failure(error))
+        finally:
+            if ended:
+                with suppress(RuntimeError):  # the loop was closed meanwhile
+                    loop.call_soon_threadsafe(ended)
 
     context = contextvars.copy_context()
     start_new_thread(context.run, (work,))  # a `Thread` would hold the event loop until the thread has begun to run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from contextlib import aclosing, nullcontext, suppress
+from contextlib import aclosing, suppress
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -50,6 +50,7 @@ def create_app(settings: Settings) -> App:
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        await api.end()
         await asyncio.to_thread(pool.close)
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -159,11 +160,20 @@ class Api:
         if self._settings.log_content:
             entry.request = request.body.decode(errors="replace")
         began = monotonic()
-        async with self._gate.turn() if request.method == "POST" else nullcontext():
-            entry.waited = monotonic() - began
-            response = await ahandle(request, self._models, cancel=cancel, settings=self._api_settings)
-            entry.facts = response.facts
-            await outlet.send(response)
+        ended = None
+        if request.method == "POST":
+            await self._gate.enter()
+            ended = self._gate.leave  # not when the caller leaves: the work goes on until it notices
+        entry.waited = monotonic() - began
+        response = await ahandle(request, self._models, cancel=cancel, settings=self._api_settings, ended=ended)
+        entry.facts = response.facts
+        await outlet.send(response)
+
+    async def end(self) -> None:
+        """Wait a moment for the work of requests that were cut off, so that nothing of it outlives the server."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PARTING_SECONDS):
+                await self._gate.idle()
 
 
 def _store(settings: Settings) -> ResponseStore | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
@@ -82,15 +81,31 @@ class Gate:
         self._free = asyncio.Semaphore(concurrency)
         self._room = concurrency + queue
         self._inside = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn and hold it; refused with a 503 where too many wait already."""
+    async def enter(self) -> None:
+        """Wait for a place; it is held until `leave`. Refused with a 503 where too many wait already."""
         if self._inside >= self._room:
             raise refuse(503, "too many requests are waiting", code="overloaded", headers={"retry-after": "1"})
         self._inside += 1
+        self._idle.clear()
         try:
-            async with self._free:
-                yield
-        finally:
-            self._inside -= 1
+            await self._free.acquire()
+        except BaseException:
+            self._left()
+            raise
+
+    def leave(self) -> None:
+        """Give a place back, once the work of its request has really ended."""
+        self._free.release()
+        self._left()
+
+    async def idle(self) -> None:
+        """Wait until nobody is inside."""
+        await self._idle.wait()
+
+    def _left(self) -> None:
+        self._inside -= 1
+        if not self._inside:
+            self._idle.set()

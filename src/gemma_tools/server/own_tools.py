@@ -17,6 +17,7 @@ from gemma_tools.openai_api.wire import Responder
 from gemma_tools.request import ChatRequest, ToolChoice
 from gemma_tools.server.settings import Settings
 from gemma_tools.tools import Ask, Run, ToolBox, Transcript, rounds, run_calls
+from gemma_tools.tools.ending import ended_by
 from gemma_tools.tools.scripts import script_runner
 from gemma_tools.validation import validate, validate_tools
 
@@ -78,7 +79,10 @@ def _converse(
             choice = request.tool_choice if step.round == 1 else ToolChoice("auto", request.tool_choice.names)
             answer = yield from relay.ask(model, _going_on(asked, step.messages, choice), cancel)
         elif isinstance(step, Run):
-            answer = run_calls(box, step.calls)
+            with ended_by(cancel):
+                answer = run_calls(box, step.calls)
+            if cancel.cancelled:
+                return
         step = steps.send(answer)
     if step.stopped in ("max_rounds", "repeated"):
         # The model would call for ever. It gets to see the results that there are, and must answer from them.

@@ -25,6 +25,7 @@ from typing import IO, Annotated, Final
 from pydantic import AliasChoices, Field
 
 from gemma_tools.errors import InvalidRequest
+from gemma_tools.tools.ending import cancellation
 from gemma_tools.tools.functions import FunctionTool, tool
 
 _POSIX: Final = os.name == "posix"
@@ -140,11 +141,19 @@ def _script(folder: Path, name: str) -> Path:
     try:
         script = (folder / name).resolve(strict=True)
     except (OSError, RuntimeError):
-        known = sorted(path.name for path in folder.glob("*.py"))[:_NAMES_SHOWN]
+        known = sorted(path.name for path in folder.glob("*.py") if _can_run(folder, path))[:_NAMES_SHOWN]
         raise _Refused(f"there is no script {name!r}; there is: {', '.join(known) or 'none'}") from None
     if script.parent != folder or not script.is_file():
         raise _Refused(f"{name!r} is not a file of the scripts directory")
     return script
+
+
+def _can_run(folder: Path, path: Path) -> bool:
+    """Whether a model that is told of this file could run it."""
+    try:
+        return bool(_NAME.fullmatch(path.name)) and path.resolve(strict=True).parent == folder and path.is_file()
+    except (OSError, RuntimeError):
+        return False
 
 
 def _words(arguments: str) -> list[str]:
@@ -195,8 +204,12 @@ def _execute(command: list[str], folder: Path, bin_dir: Path, env: Mapping[str, 
     assert process.stderr is not None
     stdout, stderr = _Output(process.stdout, limits.max_output), _Output(process.stderr, limits.max_output)
     failure = None
+    cancel = cancellation()
     try:
-        process.wait(limits.timeout)
+        with cancel.calling(lambda: _kill_group(process)):
+            process.wait(limits.timeout)
+        if cancel.cancelled:
+            failure = "the script was ended, because its request was"
     except subprocess.TimeoutExpired:
         failure = f"the script was ended after {limits.timeout:g} seconds"
     finally:
@@ -244,18 +257,22 @@ class _Output:
 
 def _kill(process: subprocess.Popen[bytes], mark: str) -> None:
     """End the process group, and those that left it and still carry `mark` in their environment (Linux)."""
-    if not _POSIX:
-        process.kill()
-        return
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    for _ in range(_KILL_ROUNDS):
+    _kill_group(process)
+    for _ in range(_KILL_ROUNDS if _POSIX else 0):
         strays = list(_marked(mark.encode()))
         if not strays:
             return
         for pid in strays:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    if not _POSIX:
+        process.kill()
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _marked(mark: bytes) -> Iterator[int]:

@@ -1,0 +1,128 @@
+"""When a request ends, all that it started ends, and its place is given back only then."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from threading import Event
+
+import httpx
+import pytest
+
+from gemma_tools import FunctionGemmaModel
+from gemma_tools.engines.base import Cancellation, Generation, GenerationRequest, Pieces
+from gemma_tools.testing import ScriptedEngine
+from support.serving import QUESTION, EndlessEngine, serving
+
+BODY = {"model": "m", "messages": QUESTION}
+RUN = "<start_function_call>call:execute_python{script_name:<escape>sleep.py<escape>}<end_function_call>"
+SLEEP = """
+import os, pathlib, subprocess, sys, time
+pathlib.Path(f"pid-{os.getpid()}").touch()
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+pathlib.Path(f"pid-{child.pid}").touch()
+pathlib.Path("ready").touch()
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Path:
+    (tmp_path / "sleep.py").write_text(SLEEP, encoding="utf-8")
+    return tmp_path
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> bool:
+    """Whether `condition()` comes true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        Event().wait(0.02)
+    return False
+
+
+def alive(scripts: Path) -> list[int]:
+    """The processes of scripts that still run."""
+    pids = [int(path.name.removeprefix("pid-")) for path in scripts.glob("pid-*")]
+    return [pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def runner(answers: int = 4) -> FunctionGemmaModel:
+    return FunctionGemmaModel("m", engine=ScriptedEngine([RUN] * answers))
+
+
+pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks at /proc")
+
+
+def test_a_script_ends_when_its_caller_leaves(scripts: Path) -> None:
+    with serving(runner(), run_tools=["execute_python"], scripts_dir=scripts) as url:
+        with pytest.raises(httpx.ReadTimeout), httpx.Client() as client:
+            client.post(f"{url}/chat/completions", json=BODY, timeout=httpx.Timeout(60, read=3))
+        assert wait_for((scripts / "ready").exists)
+        assert wait_for(lambda: not alive(scripts))
+
+
+def test_a_script_ends_when_the_time_is_up(scripts: Path) -> None:
+    with serving(runner(), run_tools=["execute_python"], scripts_dir=scripts, timeout=3) as url:
+        response = httpx.post(f"{url}/chat/completions", json=BODY, timeout=120)
+        assert response.status_code == 504
+        assert wait_for(lambda: not alive(scripts))
+
+
+def test_a_script_ends_when_the_server_stops(scripts: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with serving(runner(), run_tools=["execute_python"], scripts_dir=scripts, drain=0) as url:
+            asked = pool.submit(_quietly, url)
+            assert wait_for((scripts / "ready").exists)
+            assert alive(scripts)
+        assert not alive(scripts)
+        asked.result()
+
+
+def _quietly(url: str) -> None:
+    with suppress(httpx.HTTPError):
+        httpx.post(f"{url}/chat/completions", json=BODY, timeout=120)
+
+
+class StubbornEngine(EndlessEngine):
+    """Computes until `gate` is set, whether or not it is told to stop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = Event()
+        self.running = 0
+
+    def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
+        """Write nothing for long."""
+        self.running += 1
+        self.started.set()
+        try:
+            self.gate.wait()
+            yield "done"
+            return Generation()
+        finally:
+            self.running -= 1
+
+
+@pytest.fixture
+def stubborn() -> Iterator[StubbornEngine]:
+    engine = StubbornEngine()
+    try:
+        yield engine
+    finally:
+        engine.gate.set()
+
+
+def test_a_place_is_taken_until_the_work_has_ended(stubborn: StubbornEngine) -> None:
+    with serving(FunctionGemmaModel("m", engine=stubborn), concurrency=1, queue=0, timeout=1) as url:
+        assert httpx.post(f"{url}/chat/completions", json=BODY, timeout=60).status_code == 504
+        for _ in range(3):
+            assert httpx.post(f"{url}/chat/completions", json=BODY, timeout=60).status_code == 503
+        assert stubborn.running == 1
+        stubborn.gate.set()
+        assert wait_for(lambda: httpx.post(f"{url}/chat/completions", json=BODY, timeout=60).status_code == 200)
