@@ -273,3 +273,29 @@ def test_fields_of_other_servers_reach_the_engine() -> None:
     (asked,) = model.engine.asked  # type: ignore[attr-defined]
     assert asked.sampling.repeat_penalty == 1.1
     assert "<|think|>" in asked.prompt.text
+
+
+def test_a_thought_goes_along_as_encrypted_content() -> None:
+    fields = {"reasoning": {"effort": "high"}, "tools": [TOOL], "include": ["reasoning.encrypted_content"]}
+    thought, call = respond(thinker(THOUGHT + CALL4), **fields).output
+    assert thought.type == "reasoning"
+    assert thought.encrypted_content
+    assert call.type == "function_call"
+    sent: list[Any] = [
+        {"role": "user", "content": "Weather?"},
+        {"type": "reasoning", "id": thought.id, "summary": [], "encrypted_content": thought.encrypted_content},
+        call.model_dump(exclude_unset=True),
+        {"type": "function_call_output", "call_id": call.call_id, "output": "rain"},
+    ]
+    model = thinker("Rain.")
+    respond(model, input=sent, **fields)
+    assert "<|channel>thought\nHm." in model.engine.asked[0].prompt.text  # type: ignore[attr-defined]
+    for foreign in ("gAAAAAB", "gemma-tools:?", 5):
+        sent[1]["encrypted_content"] = foreign
+        chat = in_chat({"model": "m", "input": sent})
+        assert "reasoning_content" not in chat["messages"][1]
+
+
+def test_probabilities_that_are_not_given_are_told() -> None:
+    losses = (respond(scripted("Hi."), include=["message.output_text.logprobs"]).model_extra or {})["losses"]
+    assert losses[0].startswith("include[0] was left out: ")

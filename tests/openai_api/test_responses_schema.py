@@ -51,7 +51,11 @@ CALLS = call("get_weather", "city") + call("shell", "input") + call("crm__find",
 CASES: list[Any] = [
     pytest.param("It is sunny.", {}, id="text"),
     pytest.param("", {}, id="nothing"),
-    pytest.param(THOUGHT, {"reasoning": {"effort": "high", "summary": "auto"}}, id="only a thought"),
+    pytest.param(
+        THOUGHT,
+        {"reasoning": {"effort": "high", "summary": "auto"}, "include": ["reasoning.encrypted_content"]},
+        id="only a thought",
+    ),
     pytest.param(
         f"{THOUGHT}I look.{CALLS}", {"tools": [TOOL, SHELL, NAMESPACE], "reasoning": {"effort": "low"}}, id="all items"
     ),

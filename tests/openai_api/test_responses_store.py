@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai import BadRequestError, NotFoundError, OpenAI
 
-from gemma_tools import openai_client
+from gemma_tools import async_openai_client, openai_client
 from gemma_tools.openai_api.responses_store import ResponseStore
 from support.serving import WEATHER, serving, thinker
 
@@ -98,6 +99,27 @@ def test_a_response_is_looked_up_listed_and_forgotten(clients: Any) -> None:
         with pytest.raises(NotFoundError):
             look(second.id)
     assert client.responses.retrieve(first.id) == first
+
+
+def test_tokens_are_counted_of_the_whole_conversation(clients: Any) -> None:
+    client, _ = clients(*ANSWERS)
+    first = client.responses.create(model="m", input="Uno " * 50)
+    alone = client.responses.input_tokens.count(model="m", input="Dos").input_tokens
+    after = client.responses.input_tokens.count(model="m", input="Dos", previous_response_id=first.id).input_tokens
+    assert after > alone + 50
+    assert client.responses.create(model="m", input="Dos", previous_response_id=first.id).usage.input_tokens == after
+
+
+def test_asyncio_clients_keep_responses_too() -> None:
+    async def converse() -> str:
+        async with async_openai_client(thinker(*ANSWERS)) as client:
+            first = await client.responses.create(model="m", input="Uno")
+            second = await client.responses.create(model="m", input="Dos", previous_response_id=first.id)
+            items = [item async for item in client.responses.input_items.list(second.id)]
+            assert len(items) == 3
+            return second.output_text
+
+    assert asyncio.run(converse()) == "Two."
 
 
 def test_what_shall_not_be_kept_is_not(clients: Any) -> None:

@@ -35,6 +35,7 @@ _DESCRIBED_BY_OPENAI: Final[dict[str, Any]] = {
     "audio": None,
 }
 _RESPONSES_ONLY: Final[dict[str, Any]] = {
+    "include": list[str] | None,
     "input": str | list[dict[str, Any]],
     "instructions": str | None,
     "max_output_tokens": int | None,

@@ -15,7 +15,7 @@ from gemma_tools.openai_api.responses_input import items_of, to_chat
 from gemma_tools.openai_api.responses_output import ResponseWriter
 from gemma_tools.openai_api.responses_store import Kept, Memory, whole_item
 from gemma_tools.openai_api.wire import ApiRequest, ApiResponse, Body, Call, dump
-from gemma_tools.validation.values import check_flag
+from gemma_tools.validation.values import check_flag, shown
 
 
 def answer(body: Mapping[str, Any], call: Call) -> ApiResponse[Body]:
@@ -68,7 +68,7 @@ def _listed(kept: Kept, query: Mapping[str, str]) -> dict[str, Any]:
     if after is not None:
         start = next((i for i, item in enumerate(items) if item["id"] == after), None)
         if start is None:
-            raise InvalidRequest(f"there is no item {after}", param="after")
+            raise InvalidRequest(f"there is no item {shown(after)}", param="after")
         items = items[start + 1 :]
     page = [whole_item(item) for item in items[: int(limit)]]
     ids = [item["id"] for item in page] or [None]

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.openai_api.responses_store import Memory
+from gemma_tools.openai_api.responses_thoughts import unpacked
 from gemma_tools.openai_api.responses_tools import Offer, call_in_chat, read_choice, read_tools
 from gemma_tools.policy import Unknown
 from gemma_tools.validation.values import as_array, as_object, shown, wrong_type
@@ -50,6 +51,7 @@ _SAME: Final = frozenset(
 """Fields that mean in chat completions what they mean here. All but the first five are not OpenAI's."""
 
 HONOURED: Final = _SAME | {
+    "include",
     "input",
     "instructions",
     "max_output_tokens",
@@ -65,7 +67,6 @@ HONOURED: Final = _SAME | {
 ACCEPTED: Final = frozenset(
     (
         "client_metadata",
-        "include",
         "max_tool_calls",
         "metadata",
         "prompt_cache_key",
@@ -86,6 +87,7 @@ LEFT_OUT: Final = frozenset(("context_management", "moderation"))
 REFUSED: Final[Mapping[str, Any]] = {"background": False, "conversation": None, "prompt": None, "top_logprobs": 0}
 """Fields that are refused unless they have this value, which asks for nothing; null never does."""
 
+_LOGPROBS: Final = "message.output_text.logprobs"
 _PARAMS: Final = (
     (re.compile(r"messages\b.*"), "input"),
     (re.compile(r"max_tokens\b"), "max_output_tokens"),
@@ -178,6 +180,10 @@ def to_chat(body: Json, items: Items) -> Translated:
 def _left_out_fields(body: Json) -> list[InvalidRequest]:
     """What is not known of the fields, or cannot be honoured and need not be."""
     left_out: list[InvalidRequest] = []
+    for i, wanted in enumerate(as_array(body.get("include", ()), "include")):
+        if wanted == _LOGPROBS:  # the others ask for parts of what is not there at all
+            message = "probabilities are given by chat completions only"
+            left_out.append(InvalidRequest(message, param=f"include[{i}]", code="unsupported_value"))
     for name, value in body.items():
         if name in HONOURED or name in ACCEPTED or (name in REFUSED and value == REFUSED[name]):
             continue
@@ -219,7 +225,7 @@ def _add_message(messages: list[dict[str, Any]], item: Json, param: str) -> None
 def _add_reasoning(messages: list[dict[str, Any]], item: Json, param: str) -> None:
     where = f"{param}.content" if item.get("content") else f"{param}.summary"
     parts = as_array(item.get("content") or item.get("summary") or [], where)
-    text = "".join(_text(part, f"{where}[{i}]") for i, part in enumerate(parts))
+    text = "".join(_text(part, f"{where}[{i}]") for i, part in enumerate(parts)) or unpacked(item.get("encrypted_content"))
     if text:
         _assistant(messages, after=("reasoning_content", "content", "tool_calls"))["reasoning_content"] = text
 

@@ -15,6 +15,7 @@ from openai.types import CompletionUsage
 from gemma_tools.jsontext import read_json
 from gemma_tools.openai_api.errors import Failure
 from gemma_tools.openai_api.responses_store import new_id
+from gemma_tools.openai_api.responses_thoughts import WANTED, packed
 from gemma_tools.openai_api.responses_tools import Offer, call_item, free_text
 
 Json = dict[str, Any]
@@ -31,6 +32,7 @@ class ResponseWriter:
         self.answer: Json = _begun(body, offer, stored=keep is not None)
         self._offer = offer
         self._keep = keep
+        self._packs = WANTED in (body.get("include") or ())
         self._sequence = 0
         self._item: Json | None = None
         self._pieces: list[str] = []
@@ -135,6 +137,8 @@ class ResponseWriter:
             yield self._event(f"response.{_NAMES[kind]}.done", **self._place(text=text, **_LOGPROBS[kind]))
             yield self._event("response.content_part.done", **self._place(part=part))
             filled = {"content": [part]}
+            if kind == "reasoning" and self._packs:
+                filled["encrypted_content"] = packed(text)
         done = {**item, **filled, "status": "completed" if complete else "incomplete"}
         yield self._event("response.output_item.done", output_index=len(self.answer["output"]), item=done)
         self.answer["output"].append(done)
