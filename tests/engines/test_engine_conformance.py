@@ -106,7 +106,7 @@ def test_the_prompt_is_read_once(engine: Engine) -> None:
     usage = play(engine.generate(GenerationRequest(weather("what is the weather in Rome?"), GREEDY)))[1].usage
     if usage.cached_tokens is None:
         pytest.skip(f"{engine.name} does not tell")
-    assert usage.cached_tokens > 100
+    assert usage.cached_tokens > 90  # whole blocks only, of 32 tokens in vLLM
 
 
 def test_a_prompt_longer_than_the_context_is_an_error(model: Opened, engine: Engine) -> None:
