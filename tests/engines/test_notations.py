@@ -9,7 +9,7 @@ import pytest
 
 from gemma_tools import FunctionGemmaModel
 from gemma_tools.engines import Constraint, Engine, GenerationRequest, create_engine
-from gemma_tools.errors import EngineRejected, InvalidRequest
+from gemma_tools.errors import EngineRejected, EngineUnavailable, InvalidRequest
 from support.chat import user
 from support.servers.loopback import Faulty, chunked, http
 from support.serving import CALL, WEATHER
@@ -83,6 +83,13 @@ def test_a_call_is_begun_where_a_server_takes_no_grammar() -> None:
         assert engine.capabilities.constraints == {"json_schema"}
         last: dict[str, Any] = json.loads(server.requests[-1].partition(b"\r\n\r\n")[2])
         assert last["prompt"].endswith("<start_function_call>call:get_weather{")
+
+
+def test_a_vllm_whose_engine_has_died_is_not_available() -> None:
+    error = {"message": "EngineCore encountered an issue. See stack trace (above) for the root cause.", "code": 500}
+    died = chunked(b"data: %b\n\n" % json.dumps({"error": error}).encode())
+    with Faulty([died]) as server, vllm(server) as engine, pytest.raises(EngineUnavailable, match="EngineCore"):
+        ask(engine)
 
 
 def test_sglang_is_sent_ebnf_in_its_own_field() -> None:

@@ -392,7 +392,8 @@ def _fault(where: str, error: Exception) -> EngineError:
     if isinstance(error, openai.APIConnectionError) and error.__cause__:
         return transport_fault(error.__cause__, where) or EngineUnavailable(f"{where}: {error}")
     if isinstance(error, openai.APIError):
-        return EngineRejected(f"{where}: {_words(error)}")
+        dead = "EngineCore encountered an issue" in _words(error)  # what vLLM's front says once the process after it has ended
+        return (EngineUnavailable if dead else EngineRejected)(f"{where}: {_words(error)}")
     return transport_fault(error, where) or not_understood(error, where)
 
 
