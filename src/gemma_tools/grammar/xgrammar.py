@@ -153,9 +153,11 @@ def _lengths(node: Node) -> tuple[int, int]:
         case Lit(text):
             return len(text), len(text)
         case Seq(items):
-            return sum(_lengths(item)[0] for item in items), sum(_lengths(item)[1] for item in items)
+            inside = [_lengths(item) for item in items]
+            return sum(least for least, _ in inside), sum(most for _, most in inside)
         case Alt(items):
-            return min(_lengths(item)[0] for item in items), max(_lengths(item)[1] for item in items)
+            inside = [_lengths(item) for item in items]
+            return min(least for least, _ in inside), max(most for _, most in inside)
         case Repeat(item, low, int(high)):
             least, most = _lengths(item)
             return low * least, high * most
