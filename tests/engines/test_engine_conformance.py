@@ -57,8 +57,10 @@ def test_a_seed_repeats_itself(engine: Engine) -> None:
     wide = {"temperature": 2.0, "max_tokens": 20, "top_k": 50, "min_p": 0.0, "top_p": 1.0}
     hot = Sampling(**{name: value for name, value in wide.items() if name in engine.capabilities.settings})
     # A prompt that is read for the first time is computed in other batches than one from the cache, and is rounded otherwise.
-    _, *texts = [written(engine, weather(), replace(hot, seed=seed)) for seed in (7, 7, 7, 8)]
-    assert texts[0] == texts[1] != texts[2]
+    _, *texts = [written(engine, weather(), replace(hot, seed=seed)) for seed in (7, 7, 7)]
+    assert texts[0] == texts[1]
+    # No hotter than servers allow, a model that is sure of itself may write the same by another seed or two.
+    assert any(written(engine, weather(), replace(hot, seed=seed)) != texts[0] for seed in range(8, 40))
 
 
 def test_the_token_limit_cuts(engine: Engine) -> None:

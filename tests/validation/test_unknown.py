@@ -35,10 +35,10 @@ def post(body: Any, *, unknown: Any = "warn", model: Any = None, path: str = "/v
 def test_a_field_that_is_not_known_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "gemma_tools"):
         for _ in range(3):
-            status, told = post({"messages": QUESTION, "frobnicate": 1, "web_search_options": {}, "prediction": None})
+            status, told = post({"messages": QUESTION, "field_of_this_test": 1, "web_search_options": {}, "prediction": None})
     assert (status, told["choices"][0]["message"]["content"]) == (200, "It is sunny.")
-    assert [loss.split(" ")[0] for loss in told["losses"]] == ["frobnicate", "web_search_options"]
-    assert len([record for record in caplog.records if "frobnicate" in record.getMessage()]) == 1
+    assert [loss.split(" ")[0] for loss in told["losses"]] == ["field_of_this_test", "web_search_options"]
+    assert len([record for record in caplog.records if "field_of_this_test" in record.getMessage()]) == 1
 
 
 def test_it_is_told_in_a_stream_and_of_responses_and_messages() -> None:
