@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from gemma_tools import BaseModelBackend, async_openai_client, create_model, openai_client
+from gemma_tools import BaseModelBackend, FunctionGemmaModel, async_openai_client, create_model, openai_client
 from gemma_tools.engines.base import Capabilities
 from gemma_tools.errors import ContextExceeded, EngineUnavailable
 from gemma_tools.openai_api.wire import ApiRequest
@@ -106,7 +107,7 @@ def test_a_grammar_holds() -> None:
     engine = ScriptedEngine(
         ["yes"], capabilities=Capabilities(settings=frozenset(["max_tokens"]), constraints=frozenset(["gbnf"]))
     )
-    model = type(scripted())("m", engine=engine)
+    model = FunctionGemmaModel("m", engine=engine)
     with openai_client(model) as client:
         client.completions.create(model="m", prompt="a", extra_body={"grammar": 'root ::= "yes"'})
     assert engine.asked[0].constraint is not None
@@ -153,7 +154,7 @@ def test_faults_before_and_in_a_stream() -> None:
 
 def test_leaving_a_stream_stops_the_engine() -> None:
     endless = EndlessEngine()
-    with openai_client(type(scripted())("m", engine=endless)) as client:
+    with openai_client(FunctionGemmaModel("m", engine=endless)) as client:
         stream = client.completions.create(model="m", prompt="a", stream=True)
         assert next(iter(stream)).choices[0].text
         stream.close()
@@ -167,8 +168,6 @@ async def ask(model: BaseModelBackend) -> str:
 
 
 def test_in_asyncio_and_over_a_socket() -> None:
-    import asyncio
-
     assert asyncio.run(ask(scripted("yes"))) == "yes"
     with serving(scripted("yes")) as url, openai.OpenAI(base_url=url, api_key="any", max_retries=0) as client:
         assert client.completions.create(model="m", prompt="a").choices[0].text == "yes"

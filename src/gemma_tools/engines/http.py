@@ -105,14 +105,20 @@ class Response:
         Empty lines, and those that begin with a colon (a sign of life between server-sent events), are left out, and end no
         silence.
         """
-        rest, due = b"", self._due()
+        begun: list[bytes] = []  # the pieces of a line without its end, joined once it is there
+        due = self._due()
         while piece := self._piece(due):
-            *whole, rest = (rest + piece).split(b"\n")
+            first, *others = piece.split(b"\n")
+            begun.append(first)
+            if not others:
+                continue
+            *whole, rest = b"".join(begun), *others
+            begun = [rest]
             for line in whole:
                 if line and not line.startswith(b":"):
                     yield line
                     due = self._due()
-        if rest:
+        if rest := b"".join(begun):
             yield rest
 
     def _due(self) -> float | None:

@@ -69,7 +69,7 @@ class Api:
         self._models = models
         self._api_settings = ApiSettings(
             unknown=settings.unknown,
-            no_model="; --alias NAME answers to more names, and --alias '*' to all",
+            no_model=_NO_MODEL,
             store=_store(settings),
         )
         self._guard = Guard(settings)
