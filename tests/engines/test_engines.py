@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import aclosing
 from pathlib import Path
-from threading import Event, current_thread, main_thread
+from threading import Barrier, Event, current_thread, local, main_thread
 
 import pytest
 from hypothesis import given
@@ -288,6 +288,28 @@ class TestDriving:
             return await asyncio.gather(*(acall(lambda _, n=n: n * n) for n in range(20)))
 
         assert asyncio.run(main()) == [n * n for n in range(20)]
+
+    def test_a_thread_is_used_again(self) -> None:
+        mine = local()
+
+        def seen(_: Cancellation) -> bool:
+            before = hasattr(mine, "here")
+            mine.here = True
+            return before
+
+        async def main() -> bool:
+            return any([await acall(seen) for _ in range(1000)])  # a thread may not be idle yet when the next call comes
+
+        assert asyncio.run(main())
+
+    def test_as_many_run_at_once_as_are_asked_for(self) -> None:
+        all_here = Barrier(40)
+
+        async def main() -> None:
+            await asyncio.gather(*(acall(lambda _: all_here.wait(60)) for _ in range(40)))
+
+        for _ in range(2):
+            asyncio.run(main())
 
     def test_a_real_engine_stops_when_its_reader_leaves(self) -> None:
         def driven(engine: Engine, prompt: Prompt) -> AsyncGenerator[str, None]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from _thread import start_new_thread
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from gemma_tools.engines.base import Cancellation
+from gemma_tools.engines.threads import run_aside
 
 T = TypeVar("T")
 
@@ -72,7 +73,7 @@ async def adrive(
                     loop.call_soon_threadsafe(ended)
 
     context = contextvars.copy_context()
-    start_new_thread(context.run, (work,))  # a `Thread` would hold the event loop until the thread has begun to run
+    run_aside(partial(context.run, work))
     try:
         while True:
             filled.clear()

@@ -1,0 +1,64 @@
+"""Threads for work that takes as long as a generation does. One that has nothing left to do is kept a while for the next work.
+
+A new thread for each request costs about as much as rendering its prompt. Nobody waits for these threads when the program ends.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock, start_new_thread
+from collections.abc import Callable
+
+_IDLE_SECONDS = 5.0
+
+
+class _Worker:
+    """A thread, and the work that it does next."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work = work
+        self._given = allocate_lock()
+        self._given.acquire()
+
+    def give(self, work: Callable[[], object]) -> None:
+        """Have an idle worker do `work`."""
+        self._work = work
+        self._given.release()
+
+    def run(self) -> None:
+        while True:
+            work, self._work = self._work, _nothing
+            work()
+            del work  # what it holds may be large, and the next may be long in coming
+            _idle.append(self)
+            if self._given.acquire(timeout=_IDLE_SECONDS):
+                continue
+            try:
+                _idle.remove(self)
+            except ValueError:
+                self._given.acquire()  # somebody took this one at the last moment
+            else:
+                return
+
+
+_idle: list[_Worker] = []
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # threads do not survive a fork
+
+
+def run_aside(work: Callable[[], object]) -> None:
+    """Run `work`, which raises nothing, in a thread of its own for as long as it takes.
+
+    A `threading.Thread` would hold the caller until the new thread has begun to run.
+    """
+    try:
+        worker = _idle.pop()
+    except IndexError:
+        start_new_thread(_Worker(work).run, ())
+    else:
+        worker.give(work)
+
+
+def _nothing() -> None:
+    pass
