@@ -66,11 +66,23 @@ class EngineTimeout(EngineError):
 
 
 class EngineRejected(EngineError):
-    """The engine answered with an error of its own. `status` is the HTTP status where there is one."""
+    """The engine answered with an error of its own. `status` is the HTTP status where there is one.
 
-    def __init__(self, message: str, *, engine: str = "", text: str = "", status: int | None = None) -> None:
+    `retry_after` is how many seconds it asked to wait before the next request; None where it asked for nothing.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        engine: str = "",
+        text: str = "",
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message, engine=engine, text=text)
         self.status = status
+        self.retry_after = retry_after
 
 
 class EngineProtocolError(EngineError):

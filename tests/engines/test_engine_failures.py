@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from threading import Thread
 from typing import Any
 
 import pytest
 
-from gemma_tools.engines import Cancellation, Engine, GenerationRequest, create_engine
+from gemma_tools.engines import Cancellation, GenerationRequest
 from gemma_tools.errors import (
     ContextExceeded,
-    EngineError,
     EngineProtocolError,
     EngineRejected,
     EngineTimeout,
@@ -26,71 +23,12 @@ from gemma_tools.errors import (
 from gemma_tools.prompt import Prompt
 from support.servers.loopback import HANG, RESET, Faulty, chunked, http
 from support.tiny import GREEDY, play, small_talk
-
-
-@dataclass(frozen=True)
-class Wire:
-    """How one engine's server writes."""
-
-    make: Callable[..., Engine]
-    piece: Callable[[str], bytes]
-    last: bytes
-    error: Callable[[str], bytes]
-    kind: bytes
-    asks_first: bool = False
-    """Whether a `/tokenize` comes before the prompt."""
-
-
-def _line(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
-
-
-WIRES = {
-    "ollama": Wire(
-        make=lambda url, **options: create_engine("ollama", model="m", url=url, **options),
-        piece=lambda text: _line({"response": text, "done": False}),
-        last=_line({"response": "", "done": True, "done_reason": "stop", "prompt_eval_count": 3, "eval_count": 2}),
-        error=lambda text: json.dumps({"error": text}).encode(),
-        kind=b"application/x-ndjson",
-    ),
-    "llama-server": Wire(
-        make=lambda url, **options: create_engine("llama-server", url=url, **options),
-        piece=lambda text: b"data: " + _line({"content": text, "stop": False}) + b"\n",
-        last=b"data: " + _line({"content": "", "stop": True, "stop_type": "eos", "tokens_evaluated": 3}) + b"\n",
-        error=lambda text: json.dumps({"error": {"message": text, "type": "some_error", "code": 0}}).encode(),
-        kind=b"text/event-stream",
-        asks_first=True,
-    ),
-}
-WIRES["openai"] = Wire(
-    make=lambda url, **options: create_engine("openai", model="m", url=url, probe=False, **options),
-    piece=lambda text: b"data: " + _line({"choices": [{"index": 0, "text": text, "finish_reason": None}]}) + b"\n",
-    last=b"data: " + _line({"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}) + b"\ndata: [DONE]\n\n",
-    error=WIRES["llama-server"].error,
-    kind=b"text/event-stream",
-)
-TOKENIZED = http(200, b'{"tokens": []}')
+from support.wires import TOKENIZED, WIRES, Wire, ask, line
 
 
 @pytest.fixture(params=WIRES)
 def wire(request: pytest.FixtureRequest) -> Wire:
     return WIRES[request.param]
-
-
-def ask(wire: Wire, *answers: list[bytes | str], **options: Any) -> tuple[list[str], EngineError | None, Faulty]:
-    """Ask once of a server that gives `answers`; the pieces, the error, and the server."""
-    options = {"max_retries": 0, "timeout": 30, **options}
-    first = [[TOKENIZED]] if wire.asks_first else []
-    with Faulty(*first, *answers) as server, wire.make(server.url, **options) as engine:
-        pieces: list[str] = []
-        failure = None
-        try:
-            for piece in engine.generate(GenerationRequest(small_talk(), GREEDY)):
-                pieces.append(piece)
-        except EngineError as error:
-            failure = error
-    assert failure is None or (failure.engine, failure.text) == (engine.name, "".join(pieces))
-    return pieces, failure, server
 
 
 def test_a_good_answer_is_no_error(wire: Wire) -> None:
@@ -153,7 +91,7 @@ def test_a_text_that_is_no_string(wire: Wire, text: Any) -> None:
 @pytest.mark.parametrize("count", ["x", -5, 1.5, True])
 def test_counts_that_are_none_on_openai(count: Any) -> None:
     wire = WIRES["openai"]
-    usage = b"data: " + _line({"choices": [], "usage": {"prompt_tokens": count, "completion_tokens": 1}}) + b"\n"
+    usage = b"data: " + line({"choices": [], "usage": {"prompt_tokens": count, "completion_tokens": 1}}) + b"\n"
     pieces, error, _ = ask(wire, [chunked(wire.piece("half"), usage, wire.last, kind=wire.kind)])
     assert pieces == ["half"]
     assert isinstance(error, EngineProtocolError)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from http.client import HTTPException, IncompleteRead
+from types import MappingProxyType
 
+from gemma_tools.engines.answers import Headers, retry_after
 from gemma_tools.errors import (
     ContextExceeded,
     EngineError,
@@ -52,8 +54,8 @@ def http_fault(error: Exception, where: str) -> EngineError:
     return not_understood(error, where)
 
 
-def status_fault(status: int, message: str, where: str) -> EngineError:
-    """What an error status means. `message` is the server's own."""
+def status_fault(status: int, message: str, where: str, headers: Headers = MappingProxyType({})) -> EngineError:
+    """What an error status means. `message` is the server's own, `headers` those of the answer."""
     said = f"{where} answered with status {status}: {message.strip()[:500]}"
     if status == 404:
         return ModelNotFound(said)
@@ -61,7 +63,7 @@ def status_fault(status: int, message: str, where: str) -> EngineError:
         return ContextExceeded(said)
     if status == 500 and _LOST.search(message):
         return EngineUnavailable(said)
-    return EngineRejected(said, status=status)
+    return EngineRejected(said, status=status, retry_after=retry_after(headers))
 
 
 def not_understood(error: BaseException, where: str) -> EngineProtocolError:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from gemma_tools.engines.answers import Headers, Meter, Size, refuse_head
 from gemma_tools.engines.remote import CONNECT_TIMEOUT, FRESH, Bounds, through_proxy
 from gemma_tools.errors import EngineUnavailable
 
@@ -26,11 +27,15 @@ if TYPE_CHECKING:
 
 
 class HttpServer:
-    """The server at `url`. `headers` go with every request; the environment's proxies are used, but not for this machine."""
+    """The server at `url`. `headers` go with every request; the environment's proxies are used, but not for this machine.
 
-    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+    No answer may be larger than `size`.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], size: Size) -> None:
         parts = urlsplit(url)
         self.url = url
+        self._size = size
         self._secure = parts.scheme == "https"
         self._address = parts.netloc.rpartition("@")[2]
         self._path = parts.path
@@ -46,6 +51,7 @@ class HttpServer:
 
         Raises:
             EngineUnavailable: there is no connection.
+            EngineError: the answer is a redirection, compressed, or too large.
             OSError, HTTPException: it broke, timed out, or something other than HTTP came; see `faults.http_fault`.
         """
         connection, target, headers = self._route(self._path + path)
@@ -60,7 +66,8 @@ class HttpServer:
             with bounds.stop.calling(partial(_cut, wire)):
                 connection.request("GET" if data is None else "POST", target, data, headers)
                 with connection.getresponse() as response:
-                    yield Response(self.url + path, response, wire, bounds.seconds)
+                    refuse_head(response.status, response.headers, self.url)
+                    yield Response(self.url + path, response, wire, bounds.seconds, Meter(self._size, self.url))
 
     def _route(self, path: str) -> tuple[HTTPConnection, str, Mapping[str, str]]:
         """A connection that is not open yet, what a request names as its target there, and the headers."""
@@ -86,9 +93,11 @@ class HttpServer:
 class Response:
     """What a server answers: the status, and the body, whole or line by line."""
 
-    def __init__(self, url: str, response: HTTPResponse, wire: socket.socket, seconds: float | None) -> None:
+    def __init__(self, url: str, response: HTTPResponse, wire: socket.socket, seconds: float | None, meter: Meter) -> None:
         self.url = url
         self.status = response.status
+        self.headers: Headers = response.headers
+        self._meter = meter
         self._response = response
         self._wire = wire
         self._seconds = seconds
@@ -97,7 +106,8 @@ class Response:
 
     def read(self) -> bytes:
         """The whole body."""
-        return self._response.read()
+        due = self._due()
+        return b"".join(iter(lambda: self._piece(due), b""))
 
     def lines(self) -> Iterator[bytes]:
         """The lines of the body as they come, cut at `\\n` only: JSON text may hold the other separators of Unicode.
@@ -128,6 +138,7 @@ class Response:
         if due is not None:
             self._wire.settimeout(max(0.001, due - monotonic()))
         piece = self._response.read1(65536)
+        self._meter.add(piece)
         if self._left is not None:
             self._left -= len(piece)
             if not piece and self._left > 0:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from gemma_tools.engines.answers import MAX_ANSWER_BYTES, MAX_LINE_BYTES, Size
 from gemma_tools.engines.base import (
     Cancellation,
     Capabilities,
@@ -97,7 +98,8 @@ class LlamaServerEngine(Engine):
 
     A `/v1` at the end of `url`, which other clients need, does no harm. Any number of threads may use the engine; the server
     works on as many prompts at once as it has slots. `timeout` is the longest silence in seconds, `max_retries` how often a
-    request is sent again while nothing has come of it.
+    request is sent again while nothing has come of it. An answer is refused when one of its lines is longer than
+    `max_line_bytes`, or all of it than `max_answer_bytes`.
     """
 
     name = "llama-server"
@@ -109,9 +111,12 @@ class LlamaServerEngine(Engine):
         api_key: str | None = None,
         timeout: float | None = None,
         max_retries: int = 3,
+        max_line_bytes: int = MAX_LINE_BYTES,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._url = checked_url(url).removesuffix("/v1")
-        self._http = HttpServer(self._url, {"Authorization": f"Bearer {api_key}"} if api_key else {})
+        size = Size(max_line_bytes, max_answer_bytes)
+        self._http = HttpServer(self._url, {"Authorization": f"Bearer {api_key}"} if api_key else {}, size)
         fault = partial(http_fault, where=f"{self.name} at {self._url}")
         self._remote = Remote(self.name, Patience(timeout, max_retries), fault)
         self._ids: dict[tuple[str, ...], dict[str, int]] = {}
@@ -332,14 +337,14 @@ def _refuse_error(response: Response) -> None:
         error = json.loads(text)["error"]
         message = str(error["message"])
     except (ValueError, KeyError, TypeError):
-        raise status_fault(response.status, text, response.url) from None
+        raise status_fault(response.status, text, response.url, response.headers) from None
     raise _refusal(error, message, response)
 
 
 def _refusal(error: Mapping[str, Any], message: str, response: Response) -> EngineError:
     if error.get("type") == "exceed_context_size_error":
         return ContextExceeded(message, prompt_tokens=error.get("n_prompt_tokens"), context=error.get("n_ctx"))
-    return status_fault(response.status, message, response.url)
+    return status_fault(response.status, message, response.url, response.headers)
 
 
 def _events(response: Response) -> Iterator[dict[str, Any]]:

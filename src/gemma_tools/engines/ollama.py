@@ -13,6 +13,7 @@ import httpx
 import ollama
 from pydantic import ValidationError
 
+from gemma_tools.engines.answers import MAX_ANSWER_BYTES, MAX_LINE_BYTES, Size, response_hook
 from gemma_tools.engines.background import Tasks
 from gemma_tools.engines.base import (
     Cancellation,
@@ -78,7 +79,8 @@ class OllamaEngine(Engine):
 
     `timeout` is the longest silence in seconds, MODEL_TIMEOUT or 180 without it; loading the model counts. `max_retries` is
     how often a request is sent again while nothing has come of it. `context` is Ollama's `num_ctx`. A prompt that is longer
-    is an error; a server older than the field `truncate` cuts it without saying so. Besides Ollama's options,
+    is an error; a server older than the field `truncate` cuts it without saying so. An answer is refused when one of its lines
+    is longer than `max_line_bytes`, or all of it than `max_answer_bytes`. Besides Ollama's options,
     `Sampling.extra` takes `keep_alive`: how long the model stays loaded.
     """
 
@@ -92,20 +94,25 @@ class OllamaEngine(Engine):
         timeout: float | None = None,
         max_retries: int = 3,
         context: int | None = None,
+        max_line_bytes: int = MAX_LINE_BYTES,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         if not model:
             raise InvalidRequest("name a model that Ollama has", param="model")
         self._model = model
         self._url = _host(url or default_url())
         self._context = context
+        where = f"Ollama at {self._url}"
         self._client = ollama.AsyncClient(
             host=self._url,
             headers=FRESH,
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
             limits=ANY_NUMBER,
             trust_env=through_proxy(checked_url(self._url)),
+            follow_redirects=False,
+            event_hooks={"response": [response_hook(Size(max_line_bytes, max_answer_bytes), where)]},
         )
-        fault = partial(_fault, f"Ollama at {self._url}")
+        fault = partial(_fault, where)
         self._tasks = Tasks()
         self._remote = Remote(self.name, Patience(timeout, max_retries), fault, partial(self._tasks.close, self._client.close))
         self._shows_markers: bool | None = None
@@ -230,7 +237,10 @@ def _fault(where: str, error: Exception) -> EngineError:
     if not isinstance(error, ollama.ResponseError):
         return transport_fault(error, where) or not_understood(error, where)
     said = str(error.error)
-    return EngineRejected(f"{where}: {said}") if error.status_code < 0 else status_fault(error.status_code, said, where)
+    if error.status_code < 0:
+        return EngineRejected(f"{where}: {said}")
+    response = getattr(error.__context__, "response", None)  # of httpx's error, which the client hides by its own
+    return status_fault(error.status_code, said, where, response.headers if response else {})
 
 
 def _text(prompt: Prompt) -> str:

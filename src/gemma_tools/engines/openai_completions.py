@@ -16,6 +16,7 @@ from typing import Any
 
 import openai
 
+from gemma_tools.engines.answers import MAX_ANSWER_BYTES, MAX_LINE_BYTES, Size, response_hook
 from gemma_tools.engines.background import Tasks
 from gemma_tools.engines.base import (
     GRAMMARS,
@@ -155,7 +156,8 @@ class OpenAICompletionsEngine(Engine):
 
     `server` names a profile. `max_tokens` is the limit of a request that sets none: left to themselves most of these servers
     stop after 16. `timeout` is the longest silence in seconds, `max_retries` how often a request is sent again while
-    nothing has come of it.
+    nothing has come of it. An answer is refused when one of its lines is longer than `max_line_bytes`, or all of it than
+    `max_answer_bytes`.
 
     With `probe`, tiny requests before the first prompt find out whether the server puts a BOS before it (rather than trust
     the profile), and whether it strips control tokens from the text. If it does, a warning says so: then only bare calls
@@ -175,6 +177,8 @@ class OpenAICompletionsEngine(Engine):
         timeout: float | None = None,
         max_retries: int = 3,
         probe: bool = True,
+        max_line_bytes: int = MAX_LINE_BYTES,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         if not model:
             raise InvalidRequest("name a model that the server has", param="model")
@@ -184,6 +188,7 @@ class OpenAICompletionsEngine(Engine):
         self._profile = PROFILES[server]
         self._url = checked_url(url)
         self._max_tokens = max_tokens
+        where = f"the server at {self._url}"
         silence = openai.Timeout(None, connect=CONNECT_TIMEOUT)
         self._client = openai.AsyncOpenAI(
             base_url=self._url,
@@ -191,9 +196,14 @@ class OpenAICompletionsEngine(Engine):
             max_retries=0,
             default_headers=FRESH,
             timeout=silence,
-            http_client=openai.DefaultAsyncHttpxClient(timeout=silence, trust_env=through_proxy(self._url)),
+            http_client=openai.DefaultAsyncHttpxClient(
+                timeout=silence,
+                trust_env=through_proxy(self._url),
+                follow_redirects=False,
+                event_hooks={"response": [response_hook(Size(max_line_bytes, max_answer_bytes), where)]},
+            ),
         )
-        fault = partial(_fault, f"the server at {self._url}")
+        fault = partial(_fault, where)
         self._tasks = Tasks()
         self._remote = Remote(self.name, Patience(timeout, max_retries), fault, partial(self._tasks.close, self._client.close))
         self._probe = Probe(lambda: logger.warning(_STRIPPED, self._url)) if probe else None
@@ -388,7 +398,9 @@ class _IdReader:
 
 def _fault(where: str, error: Exception) -> EngineError:
     if isinstance(error, openai.APIStatusError):
-        return status_fault(error.status_code, _words(error), where)
+        return status_fault(error.status_code, _words(error), where, error.response.headers)
+    if isinstance(error, openai.APIConnectionError) and isinstance(error.__cause__, EngineError):
+        return error.__cause__
     if isinstance(error, openai.APIConnectionError) and error.__cause__:
         return transport_fault(error.__cause__, where) or EngineUnavailable(f"{where}: {error}")
     if isinstance(error, openai.APIError):

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from random import uniform
 from threading import Lock
 from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
@@ -35,17 +36,21 @@ Answer: TypeAlias = Generator[P | Generation, None, None]
 CONNECT_TIMEOUT = 10.0
 """Seconds until a server that does not even accept the connection counts as not there."""
 
-FRESH = {"Connection": "close"}
-"""A header for every request: no connection is used twice.
+FRESH = {"Connection": "close", "Accept-Encoding": "identity"}
+"""Headers for every request: no connection is used twice, and no answer is compressed.
 
 Servers close idle connections after a few seconds (uvicorn and llama-server after 5), and a request sent in that moment is
-lost. Against what a model needs, a new connection costs nothing.
+lost. Against what a model needs, a new connection costs nothing. A compressed answer may become one of any size.
 """
 
 ANY_NUMBER = httpx.Limits(max_connections=None)
 """As many connections at once as there are callers: it is the server that lets them wait."""
 
+LONGEST_PAUSE = 60.0
+"""A server that asks for a longer pause is not asked again: seconds."""
+
 _PAUSE = 0.25
+_LONGEST_DOUBLED = 8.0
 _TRANSIENT = frozenset({429, 502, 503, 504})
 
 
@@ -55,8 +60,9 @@ class Patience:
 
     `timeout` is the longest silence in seconds: until the first piece, and between pieces; None stands for MODEL_TIMEOUT
     from the environment, or 180, and infinity for no limit. `retries` more attempts follow a lost connection, an answer that
-    ends before it has begun, or a busy server (429, 502, 503, 504) while no piece has been seen, after a pause that doubles
-    each time.
+    ends before it has begun, or a busy server (429, 502, 503, 504) while no piece has been seen, after a pause: as long as the
+    server asks for, up to `LONGEST_PAUSE`, or else one that doubles each time. Up to a quarter more is added by chance, so
+    that many callers do not come back at once.
     """
 
     timeout: float | None
@@ -201,9 +207,11 @@ class Remote:
                 if stop.cancelled:
                     return
                 typed = _typed(error, seconds, self._fault)
-                if begun or attempt == self._patience.retries or not (ended or _passing(typed)):
+                pause = _pause(typed, attempt)
+                last = begun or attempt == self._patience.retries or pause > LONGEST_PAUSE
+                if last or not (ended or _passing(typed)):
                     raise typed from (None if typed is error else error)
-            stop.wait(_PAUSE * 2**attempt)
+            stop.wait(pause * uniform(1, 1.25))
             attempt += 1
 
 
@@ -260,6 +268,12 @@ def _typed(error: Exception, seconds: float | None, fault: Callable[[Exception],
     if isinstance(error, TimeoutError):
         return EngineTimeout(f"nothing came for {seconds:g} seconds")
     return fault(error)
+
+
+def _pause(error: EngineError, attempt: int) -> float:
+    """How long to wait before the next attempt: as long as the server asks, else twice as long each time."""
+    asked = error.retry_after if isinstance(error, EngineRejected) else None
+    return min(_PAUSE * 2**attempt, _LONGEST_DOUBLED) if asked is None else max(asked, _PAUSE)
 
 
 def _passing(error: EngineError) -> bool:

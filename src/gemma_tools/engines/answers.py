@@ -1,0 +1,151 @@
+"""What the answer of a server may be: from the address that was asked, not compressed, and no larger than is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from functools import cache
+from time import time
+from typing import Any, Protocol
+
+from gemma_tools.errors import EngineProtocolError, EngineRejected, InvalidRequest
+
+MAX_LINE_BYTES = 16 * 2**20
+"""The longest line of an answer that an engine takes if it is told no other."""
+MAX_ANSWER_BYTES = 256 * 2**20
+"""The longest answer that an engine takes if it is told no other."""
+
+_EVENT_LINES = 100
+"""The most lines of one server-sent event. The servers' events have two, and openai 2 copies an event with each line of it."""
+
+
+class Headers(Protocol):
+    """The headers of any client: found by their names, whatever the case of their letters."""
+
+    def get(self, name: str, /) -> str | None:
+        """The header's value; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large an answer may be, in bytes: each of its lines, and all of it."""
+
+    line: int
+    answer: int
+
+    def __post_init__(self) -> None:
+        for name, most in (("max_line_bytes", self.line), ("max_answer_bytes", self.answer)):
+            if most < 1:
+                raise InvalidRequest("give a number of at least 1", param=name)
+
+
+class Meter:
+    """Counts one answer from `where` as it comes, and refuses it once it is larger than `size`."""
+
+    def __init__(self, size: Size, where: str) -> None:
+        self._size = size
+        self._where = where
+        self._all = self._line = 0
+
+    def add(self, piece: bytes) -> None:
+        """Count `piece`.
+
+        Raises:
+            EngineProtocolError: a line or the whole answer is too long.
+        """
+        self._all += len(piece)
+        end = piece.rfind(b"\n")
+        self._line = self._line + len(piece) if end < 0 else len(piece) - end - 1
+        if self._all > self._size.answer:
+            raise self._too_long("an answer", self._size.answer, "max_answer_bytes")
+        if self._line > self._size.line:
+            raise self._too_long("a line", self._size.line, "max_line_bytes")
+
+    def _too_long(self, what: str, most: int, option: str) -> EngineProtocolError:
+        return EngineProtocolError(f"{self._where} sent {what} of more than {most} bytes; the engine's {option} sets the limit")
+
+
+def refuse_head(status: int, headers: Headers, where: str) -> None:
+    """Refuse what must not be followed or unpacked.
+
+    Raises:
+        EngineRejected: the server names another address.
+        EngineProtocolError: the answer is compressed: a small one could become one of any size.
+    """
+    if 300 <= status < 400:
+        place = str(headers.get("location") or "another address")[:500]
+        message = (
+            f"{where} redirects to {place} (status {status}); a prompt is sent only to the url that was given: change that"
+        )
+        raise EngineRejected(message, status=status)
+    if (coding := headers.get("content-encoding") or "identity") != "identity":
+        raise EngineProtocolError(f"{where} answered in the encoding {coding[:100]!r}, but it was asked for none")
+
+
+def retry_after(headers: Headers) -> float | None:
+    """The seconds that a server asks to wait by `Retry-After`, a number or a date (RFC 9110, 10.2.3); None: it does not."""
+    said = headers.get("retry-after") or ""
+    try:
+        seconds = float(said) if said.strip().isdecimal() else parsedate_to_datetime(said).timestamp() - time()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return max(0.0, seconds)
+
+
+def response_hook(size: Size, where: str) -> Callable[[Any], Awaitable[None]]:
+    """What holds the answers of an asynchronous client of httpx, or httpx2, to `size`, as an event hook for responses.
+
+    The client is given whole lines: some copy an unfinished one with every piece of it.
+    """
+
+    async def hook(response: Any) -> None:
+        refuse_head(response.status_code, response.headers, where)
+        base = next(kind for kind in type(response.stream).__mro__ if kind.__name__ == "AsyncByteStream")
+        events = response.headers.get("content-type", "").startswith("text/event-stream")
+        response.stream = _bounded(base)(response.stream, Meter(size, where), events)
+
+    return hook
+
+
+@cache
+def _bounded(base: type) -> Callable[..., Any]:
+    """`_Bounded` as a stream of the package that `base` comes from: it takes no others."""
+    return type(_Bounded.__name__, (_Bounded, base), {})
+
+
+class _Bounded:
+    """The bytes of `stream` in whole lines, counted by `meter`; `events` tells whether they are server-sent events."""
+
+    def __init__(self, stream: Any, meter: Meter, events: bool) -> None:
+        self._stream = stream
+        self._meter = meter
+        self._events = events
+        self._event_lines = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        begun: list[bytes] = []  # the pieces of a line without its end
+        async for piece in self._stream:
+            self._meter.add(piece)
+            end = piece.rfind(b"\n") + 1
+            if end:
+                begun.append(piece[:end])
+                yield self._lines(b"".join(begun))
+                begun = []
+            begun.append(piece[end:])
+        if rest := b"".join(begun):
+            yield self._lines(rest)
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        await self._stream.aclose()
+
+    def _lines(self, whole: bytes) -> bytes:
+        if self._events:
+            first, *others = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n\n")
+            begun = 0 if first.startswith(b"\n") else self._event_lines
+            counts = [begun + first.count(b"\n"), *(event.count(b"\n") for event in others)]
+            if max(counts) > _EVENT_LINES:
+                raise EngineProtocolError(f"an event of the answer has more than {_EVENT_LINES} lines")
+            self._event_lines = counts[-1]
+        return whole
