@@ -174,22 +174,22 @@ def test_an_estimate_says_so() -> None:
     assert usage.model_dump()["estimated"] is True
 
 
-def test_logprobs_and_losses_are_passed_on() -> None:
+def test_logprobs_and_warnings_are_passed_on() -> None:
     def spoken() -> Turn:
         yield ContentDelta("Hi")
         entry = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": []}
-        return Answer(reply=Reply(content="Hi"), text="Hi", tokens=TOKENS, logprobs=(entry,), losses=("a type was lost",))
+        return Answer(reply=Reply(content="Hi"), text="Hi", tokens=TOKENS, logprobs=(entry,), warnings=("a type was lost",))
 
     answer = completion(HEADING, [spoken()])
     logprobs = answer.choices[0].logprobs
     assert logprobs is not None
     assert logprobs.content is not None
     assert logprobs.content[0].token == "Hi"
-    assert answer.model_dump()["losses"] == ["a type was lost"]
+    assert answer.model_dump()["warnings"] == ["a type was lost"]
     last = list(chunks(HEADING, [spoken()]))[-1]
     assert last.choices[0].logprobs is not None
     assert last.choices[0].logprobs.model_dump() == logprobs.model_dump()
-    assert last.model_dump()["losses"] == ["a type was lost"]
+    assert last.model_dump()["warnings"] == ["a type was lost"]
 
 
 def test_requests_with_functions_get_a_function_call() -> None:

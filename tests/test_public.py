@@ -71,3 +71,8 @@ def test_a_star_import_gives_the_public_names() -> None:
     names: dict[str, object] = {}
     exec("from gemma_tools import *", names)
     assert set(gemma_tools.__all__) <= names.keys()
+
+
+def test_the_old_name_of_a_prompts_warnings_still_works() -> None:
+    prompt = gemma_tools.get_format("gemma3").render([{"role": "user", "content": "Hi"}], enable_thinking=True)
+    assert prompt.losses == prompt.warnings != ()

@@ -43,13 +43,13 @@ class TokenUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One finished choice. `text` is what the model wrote, `losses` what the prompt could not say of the request."""
+    """One finished choice. `text` is what the model wrote, `warnings` what the prompt could not say of the request."""
 
     reply: Reply
     text: str
     tokens: TokenUse
     logprobs: tuple[Mapping[str, Any], ...] = ()
-    losses: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 Turn: TypeAlias = Generator[Event, None, Answer]
@@ -71,7 +71,7 @@ def completion(heading: Heading, turns: Iterable[Turn]) -> ChatCompletion:
 
     Beyond OpenAI's fields a message has `reasoning_content` and `reasoning` (the thought, where there is one) and `problems`
     (what was repaired or could not be read, where there is something: `kind`, `message`, `text`, and `call`, the call it
-    concerns, if any); the completion has `losses` in the same way.
+    concerns, if any); the completion has `warnings` in the same way.
     """
     answers = [drain(turn) for turn in turns]
     return ChatCompletion.model_validate(
@@ -90,7 +90,7 @@ def completion(heading: Heading, turns: Iterable[Turn]) -> ChatCompletion:
                 for index, answer in enumerate(answers)
             ],
             "usage": _usage(answers),
-            **_losses(answers),
+            **_warnings(answers),
         }
     )
 
@@ -139,7 +139,7 @@ def chunks(
         delta = ChoiceDelta.model_validate(({} if begun else {"role": "assistant"}) | _problems(answer.reply))
         finish = _finish_reason(answer.reply, legacy=heading.legacy)
         last = choice(index, delta, finish_reason=finish, logprobs=_logprobs(answer))
-        yield chunk([last], **_losses([answer]))
+        yield chunk([last], **_warnings([answer]))
     if include_usage:
         yield chunk([], usage=_usage(answers))
 
@@ -218,9 +218,9 @@ def _problem(problem: Problem) -> dict[str, Any]:
     return told if problem.index is None else told | {"call": problem.index}
 
 
-def _losses(answers: Sequence[Answer]) -> dict[str, Any]:
-    losses = list(dict.fromkeys(loss for answer in answers for loss in answer.losses))
-    return {"losses": losses} if losses else {}
+def _warnings(answers: Sequence[Answer]) -> dict[str, Any]:
+    warnings = list(dict.fromkeys(warning for answer in answers for warning in answer.warnings))
+    return {"warnings": warnings} if warnings else {}
 
 
 def _finish_reason(reply: Reply, *, legacy: bool) -> str:

@@ -198,7 +198,7 @@ class Prompt:
     """The end of the prompt that counts as the model's output: it is fed to the parser first."""
     stop: tuple[str, ...] = ()
     """The control tokens that end the model's turn."""
-    losses: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     """What the request asked for and this format cannot say, one sentence each."""
     media: Sequence[Mapping[str, Any]] = field(default=(), compare=False)
     """The image and audio parts, in the order of their placeholders."""
@@ -206,6 +206,11 @@ class Prompt:
     """What shows who speaks; None where nobody can tell."""
     known: tuple[str, Sequence[int]] = field(default=("", ()), compare=False, repr=False)
     """A beginning of `marked` whose token ids are known already: what the model wrote earlier, as it wrote it."""
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """The name of `warnings` before 0.1.0. It goes with the release after that."""
+        return self.warnings
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:

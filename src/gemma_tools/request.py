@@ -141,4 +141,4 @@ class ChatRequest:
     legacy_functions: bool = False
     """The request has `functions`, so that the answer has `function_call`."""
     warnings: tuple[str, ...] = ()
-    """What of the request was left out before it came here: the `losses` of its completion tell it."""
+    """What of the request was left out before it came here: the `warnings` of its completion tell it."""

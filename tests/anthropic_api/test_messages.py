@@ -220,8 +220,8 @@ def test_what_cannot_be_offered_is_left_out_and_told() -> None:
         message = client.messages.create(
             model="m", max_tokens=50, messages=ASKED, tools=tools, extra_body={"mcp_servers": [], "metadata": {"user_id": "a"}}
         )
-    told = (message.model_extra or {})["losses"]
-    assert [loss.split(":")[0] for loss in told] == ["tools[0]", "mcp_servers"]
+    told = (message.model_extra or {})["warnings"]
+    assert [warning.split(":")[0] for warning in told] == ["tools[0]", "mcp_servers"]
     assert message.stop_reason == "tool_use"
 
 

@@ -45,11 +45,11 @@ def test_calls_come_from_the_chat_endpoint() -> None:
     answer = model.run(user("hi"), tools=[WEATHER, ALARM])
     assert calls(answer) == [("get_weather", '{"city": "Paris"}'), ("set_alarm", '{"time": "7"}')]
     assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("Sure. ", "tool_calls")
-    assert "chat endpoint" in answer.model_dump()["losses"][0]
+    assert "chat endpoint" in answer.model_dump()["warnings"][0]
     assert [tool["function"]["name"] for tool in engine.chats[0]["tools"]] == ["get_weather", "set_alarm"]
     assert engine.asked == []
     stream = model.run(user("hi"), tools=[WEATHER, ALARM], stream=True, stream_options={"include_usage": True})
-    assert facts(accumulated(list(stream))) | {"losses": None} == facts(answer) | {"losses": None}
+    assert facts(accumulated(list(stream))) | {"warnings": None} == facts(answer) | {"warnings": None}
 
 
 @pytest.mark.parametrize("shows", [True, None])

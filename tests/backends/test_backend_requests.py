@@ -215,7 +215,7 @@ def test_a_guess_at_the_thought_is_within_the_count_of_the_answer_and_says_that_
 
 def test_a_family_that_cannot_think_says_so() -> None:
     answer = scripted("a").run(user("hi"), reasoning_effort="high")
-    assert any("thinking" in loss for loss in answer.model_dump()["losses"])
+    assert any("thinking" in warning for warning in answer.model_dump()["warnings"])
 
 
 def test_what_a_backend_is_given_goes_to_its_engine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,7 +157,7 @@ def test_a_base_model_is_run_with_a_warning(name: str, base: bool, caplog: pytes
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [sentence] * base
     answer = model.run(user("hi"))
     assert answer.choices[0].message.content == "hello"
-    assert getattr(answer, "losses", []) == [sentence] * base
+    assert getattr(answer, "warnings", []) == [sentence] * base
 
 
 def test_a_name_is_needed() -> None:

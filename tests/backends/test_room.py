@@ -44,7 +44,7 @@ LONG = [{"role": "system", "content": "You keep the log."}, *(m for n in range(2
 
 
 def ask(engine: Small, messages: list[dict[str, Any]], how: str, **settings: Any) -> Any:
-    """The losses of the answer, asked for in one of four ways."""
+    """The warnings of the answer, asked for in one of four ways."""
     model = create_model("gemma4", engine=engine, **settings)
 
     async def last() -> Any:
@@ -53,18 +53,18 @@ def ask(engine: Small, messages: list[dict[str, Any]], how: str, **settings: Any
         return await model.arun(messages)
 
     if how in ("arun", "astream"):
-        return getattr(asyncio.run(last()), "losses", [])
+        return getattr(asyncio.run(last()), "warnings", [])
     answer = list(model.run(messages, stream=True))[-1] if how == "stream" else model.run(messages)
-    return getattr(answer, "losses", [])
+    return getattr(answer, "warnings", [])
 
 
 @pytest.mark.parametrize("how", ["run", "stream", "arun", "astream"])
 def test_the_oldest_exchanges_are_left_out_and_it_is_said(how: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "gemma_tools")
     engine = Small("It is.")
-    [loss] = ask(engine, LONG, how, fit="drop-oldest", max_tokens=100)
-    assert "messages were left out to fit the context of 1000 tokens" in loss
-    assert loss in caplog.messages
+    [warning] = ask(engine, LONG, how, fit="drop-oldest", max_tokens=100)
+    assert "messages were left out to fit the context of 1000 tokens" in warning
+    assert warning in caplog.messages
     prompt = engine.asked[0].prompt.text
     assert 400 < len(prompt) <= 900
     assert "You keep the log." in prompt

@@ -81,11 +81,11 @@ def test_render_obeys_the_tool_choice_of_the_request(run: Callable[..., Ran]) ->
 def test_render_tells_what_the_format_cannot_say(run: Callable[..., Ran]) -> None:
     either = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
     tool = {"type": "function", "function": {"name": "find", "parameters": {"type": "object", "properties": {"it": either}}}}
-    losses = get_format("functiongemma").render(REQUEST["messages"], [tool]).losses
-    assert losses
+    warnings = get_format("functiongemma").render(REQUEST["messages"], [tool]).warnings
+    assert warnings
     ran = run("render", "-f", "functiongemma", stdin=json.dumps({**REQUEST, "tools": [tool]}))
     assert ran.status == 0
-    assert ran.err.splitlines() == [f"gemma-tools: note: {loss}" for loss in losses]
+    assert ran.err.splitlines() == [f"gemma-tools: warning: {warning}" for warning in warnings]
 
 
 def test_render_takes_a_batch(run: Callable[..., Ran]) -> None:
@@ -97,7 +97,7 @@ def test_render_takes_a_batch(run: Callable[..., Ran]) -> None:
     assert (ran.status, ran.err) == (0, "")
     first, second = lines(ran.out)
     rendered = get_format("functiongemma").render(REQUEST["messages"], REQUEST["tools"], add_generation_prompt=False)
-    assert first == {**batch[0], "prompt": rendered.text, "losses": list(rendered.losses)}
+    assert first == {**batch[0], "prompt": rendered.text, "warnings": list(rendered.warnings)}
     assert second["prompt"] == get_format("gemma4").render(REQUEST["messages"], REQUEST["tools"]).text
 
 

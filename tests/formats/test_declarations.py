@@ -88,7 +88,7 @@ def test_a_full_declaration_says_the_whole_schema(
     function = {"name": "act", "description": description, "parameters": parameters, "response": response}
     tool = {"type": "function", "function": function}
     prompt = form.render(user("hi"), [tool])
-    assert not prompt.losses
+    assert not prompt.warnings
     # A declaration is written as a call is, so that the parser of calls can read it.
     opening, closing = TAGS[name]
     body = prompt.text.split(f"{opening}declaration:")[1].split(closing)[0]
@@ -130,7 +130,7 @@ def test_backends_take_the_option() -> None:
         engine = ScriptedEngine(["done"])
         answer = create_model(model, engine=engine, declarations="full").run(user("hi"), tools=[tool])
         assert "minProperties:1" in engine.asked[0].prompt.text
-        assert not hasattr(answer, "losses")
+        assert not hasattr(answer, "warnings")
     with pytest.raises(InvalidRequest, match="'all' is not one of 'template', 'full'"):
         create_model("gemma4", engine=ScriptedEngine([]), declarations="all")  # type: ignore[arg-type]
     with pytest.raises(InvalidRequest, match="no such option"):

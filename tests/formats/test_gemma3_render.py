@@ -103,11 +103,11 @@ def test_what_is_written_reads_back(style: str, recovery: str, arguments: dict[s
 
 @pytest.mark.parametrize("key", ["two words", "a,b", "a=b", "a(", 'a"', "", "<eos>", "*a"])
 def test_keys_that_cannot_be_read_back_are_reported(key: str) -> None:
-    losses = get_format("gemma3").render([USER, called({key: 1})]).losses
-    assert any(f"the key {key!r}, which cannot be read back" in loss for loss in losses)
-    assert not any("read back" in loss for loss in get_format("gemma3").render([USER, called({"a": {key: 1}})]).losses)
+    warnings = get_format("gemma3").render([USER, called({key: 1})]).warnings
+    assert any(f"the key {key!r}, which cannot be read back" in warning for warning in warnings)
+    assert not any("read back" in warning for warning in get_format("gemma3").render([USER, called({"a": {key: 1}})]).warnings)
     assert not any(
-        "read back" in loss for loss in get_format("gemma3", tool_style="json").render([USER, called({key: 1})]).losses
+        "read back" in warning for warning in get_format("gemma3", tool_style="json").render([USER, called({key: 1})]).warnings
     )
 
 
@@ -236,7 +236,7 @@ def test_calls_that_wait_are_counted_over_all_turns() -> None:
     form = get_format("gemma3")
     waiting = [USER, called({}), called({}, call_id="2")]
     result = {"role": "tool", "tool_call_id": "1", "content": "x"}
-    assert form.render(waiting).losses == ("at the end: calls without a result: 2",)
-    assert form.render([*waiting, result]).losses == ("at the end: calls without a result: 1",)
-    assert form.render([*waiting, result, {**result, "tool_call_id": "2"}]).losses == ()
-    assert form.render([*waiting, USER]).losses == ("before messages[3]: calls without a result: 2",)
+    assert form.render(waiting).warnings == ("at the end: calls without a result: 2",)
+    assert form.render([*waiting, result]).warnings == ("at the end: calls without a result: 1",)
+    assert form.render([*waiting, result, {**result, "tool_call_id": "2"}]).warnings == ()
+    assert form.render([*waiting, USER]).warnings == ("before messages[3]: calls without a result: 2",)

@@ -36,12 +36,12 @@ def text_of(messages: list[dict[str, Any]], tools: Any = None, *, options: dict[
 
 
 def declared(property_schema: Any, **options: Any) -> tuple[str, tuple[str, ...]]:
-    """How a property `p` is declared, and the losses."""
+    """How a property `p` is declared, and the warnings."""
     prompt = get_format("functiongemma", **options).render(
         [USER], [tool({"type": "object", "properties": {"p": property_schema}})]
     )
     text = prompt.text
-    return text[text.index("properties:{p:") + 12 : text.index("},type:<escape>OBJECT<escape>}}<end_f")], prompt.losses
+    return text[text.index("properties:{p:") + 12 : text.index("},type:<escape>OBJECT<escape>}}<end_f")], prompt.warnings
 
 
 def test_open_calls_leave_the_model_where_it_can_go_on() -> None:
@@ -57,7 +57,7 @@ def test_a_turn_after_a_result_is_a_turn_of_its_own(role: str) -> None:
     assert text_of(messages) == START + ANSWERED + "<end_of_turn>\n" + after
     exact = START + ANSWERED + "go<end_of_turn>\n<start_of_turn>model\n"
     assert text_of(messages, options={"exact": True}) == exact
-    assert "a turn of its own" in get_format("functiongemma").render(messages).losses[0]
+    assert "a turn of its own" in get_format("functiongemma").render(messages).warnings[0]
 
 
 def test_an_answer_after_results_goes_on_in_their_turn() -> None:
@@ -72,7 +72,7 @@ def test_an_empty_result_is_still_a_response(content: Any, body: str) -> None:
     messages = [USER, calls(), {**RESULT, "content": content}]
     assert text_of(messages) == START + OPEN + f"<start_function_response>response:act{{value:{body}}}<end_function_response>"
     assert text_of(messages, options={"exact": True}) == START + OPEN
-    assert get_format("functiongemma").render(messages).losses
+    assert get_format("functiongemma").render(messages).warnings
 
 
 def test_results_without_calls_stand_in_a_model_turn() -> None:
@@ -85,9 +85,9 @@ def test_results_without_calls_stand_in_a_model_turn() -> None:
 
 
 def test_missing_results_are_counted() -> None:
-    losses = get_format("functiongemma").render([USER, calls("1", "2", "3"), RESULT, USER, calls()]).losses
-    assert "before messages[3]: calls without a result: 2" in losses
-    assert "at the end: calls without a result: 1" in losses
+    warnings = get_format("functiongemma").render([USER, calls("1", "2", "3"), RESULT, USER, calls()]).warnings
+    assert "before messages[3]: calls without a result: 2" in warnings
+    assert "at the end: calls without a result: 1" in warnings
 
 
 def test_results_that_are_objects() -> None:
@@ -140,8 +140,8 @@ def test_with_tool_choice_none_no_tool_is_declared() -> None:
 def test_what_the_family_has_no_place_for_is_reported() -> None:
     form = get_format("functiongemma")
     messages = [{**USER, "name": "Bo"}, {"role": "assistant", "content": "x", "reasoning": "hm"}, USER]
-    losses = form.render(messages, [tool(response={"type": "object"})], enable_thinking=True).losses
-    assert [loss.split(":")[0] for loss in losses] == [
+    warnings = form.render(messages, [tool(response={"type": "object"})], enable_thinking=True).warnings
+    assert [warning.split(":")[0] for warning in warnings] == [
         "enable_thinking",
         "tool act",
         "messages[0].name",
@@ -149,7 +149,7 @@ def test_what_the_family_has_no_place_for_is_reported() -> None:
     ]
     assert not form.render(
         [USER], [tool({"type": "object", "title": "T", "additionalProperties": False, "properties": {}})]
-    ).losses
+    ).warnings
 
 
 def test_a_property_named_like_a_schema_word_is_declared() -> None:
@@ -160,10 +160,10 @@ def test_a_property_named_like_a_schema_word_is_declared() -> None:
     prompt = get_format("functiongemma").render([USER], [tool(schema)])
     written = "{description:<escape><escape>,type:<escape>STRING<escape>}"
     assert f"properties:{{b:{written},required:{written},type:{written}}}" in prompt.text
-    assert len(prompt.losses) == 2
+    assert len(prompt.warnings) == 2
     exact = get_format("functiongemma", exact=True).render([USER], [tool(schema)])
     assert f"properties:{{b:{written}}}" in exact.text
-    assert len(exact.losses) == 2
+    assert len(exact.warnings) == 2
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_null_arguments_are_no_arguments(name: str, arguments: str | None) -> No
     asked["tool_calls"][0]["function"]["arguments"] = arguments
     prompt = form.render([USER, asked])
     assert prompt.text == expected
-    assert not any("arguments" in loss for loss in prompt.losses)
+    assert not any("arguments" in warning for warning in prompt.warnings)
 
 
 def test_parameters_without_a_type_are_closed() -> None:

@@ -32,7 +32,7 @@ def text_of(messages: list[dict[str, Any]], tools: Any = None, *, options: dict[
 
 
 def losses_of(messages: list[dict[str, Any]], **options: Any) -> tuple[str, ...]:
-    return get_format("gemma4", **options).render(messages).losses
+    return get_format("gemma4", **options).render(messages).warnings
 
 
 def declared(schema: Any, **options: Any) -> str:

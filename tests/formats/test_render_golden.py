@@ -19,7 +19,7 @@ def test_golden(path: Path) -> None:
     prompt = get_format(path.parent.name, **case["format"]).render(case["messages"], case["tools"], **case["options"])
     assert prompt.text == case["prompt"]
     assert prompt.opens == case["opens"]
-    assert list(prompt.losses) == case["losses"]
+    assert list(prompt.warnings) == case["warnings"]
 
 
 def test_there_are_golden_files() -> None:

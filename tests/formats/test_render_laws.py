@@ -59,7 +59,7 @@ def test_what_is_written_reads_back(name: str, recovery: str, given_arguments: d
     assert written != prompt.text
     for tools in (None, TOOLS):
         reply = form.parse(written, tools, guarded=prompt.guarded)
-        if not any("cannot be read back" in loss for loss in prompt.losses):
+        if not any("cannot be read back" in warning for warning in prompt.warnings):
             assert [call.name for call in reply.tool_calls] == ["act"]
             assert json.dumps(reply.tool_calls[0].arguments, sort_keys=True) == json.dumps(given_arguments, sort_keys=True)
             assert not reply.problems
@@ -69,9 +69,9 @@ def test_what_is_written_reads_back(name: str, recovery: str, given_arguments: d
 @pytest.mark.parametrize("key", ["a:b", "", " a", "a ", "{", "a]", "a,b", 'a"', "a=b", "<escape>"])
 def test_keys_that_cannot_be_read_back_are_reported(name: str, key: str) -> None:
     for given_arguments in ({key: 1}, {"a": [{"b": {key: 1}}]}):
-        losses = get_format(name).render([USER, called(given_arguments)]).losses
-        assert any(f"the key {key!r}, which cannot be read back" in loss for loss in losses)
-    assert not any("read back" in loss for loss in get_format(name).render([USER, called({"a b-c.d/é": 1})]).losses)
+        warnings = get_format(name).render([USER, called(given_arguments)]).warnings
+        assert any(f"the key {key!r}, which cannot be read back" in warning for warning in warnings)
+    assert not any("read back" in warning for warning in get_format(name).render([USER, called({"a b-c.d/é": 1})]).warnings)
 
 
 words = st.sampled_from(["yes", " no ", "", "a\nb", "<end_of_turn>", "<|turn>", "<|channel>x<channel|>y"])
@@ -179,7 +179,7 @@ def test_deep_schemas(name: str, shape: str, exact: bool) -> None:
     tools = [{"type": "function", "function": {"name": "act", "parameters": schema}}]
     prompt = get_format(name, exact=exact).render([USER], tools)
     assert "declaration:act{" in prompt.text
-    assert sum(map(len, prompt.losses)) < 100_000
+    assert sum(map(len, prompt.warnings)) < 100_000
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -190,7 +190,7 @@ def test_references_are_bounded(name: str) -> None:
         schema = {"type": "object", "properties": {"p": {"$ref": "#/$defs/D0"}}, "$defs": definitions}
         prompt = get_format(name).render([USER], [{"type": "function", "function": {"name": "act", "parameters": schema}}])
         assert len(prompt.text) < 200_000
-        assert prompt.losses
+        assert prompt.warnings
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -41,8 +41,8 @@ def says(schema: Any, value: Any) -> bool:
     return taken(schema, [value]) == [value]
 
 
-def losses(schema: Any) -> tuple[str, ...]:
-    return FG.grammar([tool("put", properties(v=schema))], tool_choice="required").losses
+def warnings(schema: Any) -> tuple[str, ...]:
+    return FG.grammar([tool("put", properties(v=schema))], tool_choice="required").warnings
 
 
 @pytest.mark.parametrize(("family", "stop"), [("functiongemma", "<end_of_turn>"), ("gemma4", "<turn|>"), ("gemma3", "<eos>")])
@@ -147,7 +147,7 @@ def test_references_resolve_and_may_recurse() -> None:
     tree = properties("name", name={"type": "string"}, children={"type": "array", "items": {"$ref": "#/$defs/tree"}})
     parameters = properties("root", root={"$ref": "#/$defs/tree"}) | {"$defs": {"tree": tree}}
     grammar = FG.grammar([tool("plant", parameters)], tool_choice="required")
-    assert grammar.losses == ()
+    assert grammar.warnings == ()
     nested: dict[str, Any] = {"name": "leaf"}
     for _ in range(20):
         nested = {"name": "branch", "children": [{"name": "twig"}, nested]}
@@ -169,7 +169,7 @@ def test_unions_that_name_themselves_are_no_left_recursion() -> None:
         "json": {"anyOf": [{"$ref": "#/$defs/json"}, {"type": "integer"}, {"type": "array", "items": {"$ref": "#/$defs/json"}}]}
     }
     grammar = FG.grammar([tool("put", properties("v", v={"$ref": "#/$defs/json"}) | {"$defs": defs})], tool_choice="required")
-    assert grammar.losses == ()
+    assert grammar.warnings == ()
     assert both(grammar, write("functiongemma", "put", {"v": [1, [2, []]]}))
     assert not both(grammar, write("functiongemma", "put", {"v": ["x"]}))
 
@@ -177,7 +177,7 @@ def test_unions_that_name_themselves_are_no_left_recursion() -> None:
 def test_a_schema_that_requires_itself_is_given_an_end_and_reported() -> None:
     defs = {"chain": properties("next", next={"$ref": "#/$defs/chain"})}
     grammar = FG.grammar([tool("put", properties("v", v={"$ref": "#/$defs/chain"}) | {"$defs": defs})], tool_choice="required")
-    assert any("requires itself" in loss for loss in grammar.losses)
+    assert any("requires itself" in warning for warning in grammar.warnings)
     assert both(grammar, write("functiongemma", "put", {"v": 1}))
 
 
@@ -211,7 +211,7 @@ def test_a_schema_that_requires_itself_is_given_an_end_and_reported() -> None:
     ids=str,
 )
 def test_what_is_not_held_is_reported(schema: Any, word: str) -> None:
-    assert any(word in loss and loss.startswith("put") for loss in losses(schema))
+    assert any(word in warning and warning.startswith("put") for warning in warnings(schema))
 
 
 def test_arguments_may_be_a_union() -> None:
@@ -223,7 +223,7 @@ def test_arguments_may_be_a_union() -> None:
         "$defs": {"b": properties("b", b={"type": "null"})},
     }
     grammar = FG.grammar([tool("put", parameters)], tool_choice="required")
-    assert grammar.losses == ()
+    assert grammar.warnings == ()
     for arguments, right in (
         ({"a": 1}, True),
         ({"b": None, "id": 2}, True),
@@ -243,15 +243,15 @@ def test_answers_that_are_json() -> None:
     scalar = answer_grammar({"type": "string"}, G4.controls)
     assert both(scalar, '"a \\u00e9 < <b>"')
     assert not both(scalar, '"<turn|>"')
-    assert answer_grammar({"enum": []}, G4.controls).losses
+    assert answer_grammar({"enum": []}, G4.controls).warnings
 
 
 def test_what_nothing_satisfies_is_reported_and_anything_is_taken() -> None:
     grammar = FG.grammar([tool("put", properties("v", v={"type": "string", "enum": [1]}))], tool_choice="required")
-    assert any("no arguments can satisfy" in loss for loss in grammar.losses)
+    assert any("no arguments can satisfy" in warning for warning in grammar.warnings)
     assert both(grammar, write("functiongemma", "put", {"v": "x"}))
     closed = {"type": "object", "properties": {}, "required": ["v"], "additionalProperties": False}
-    assert FG.grammar([tool("put", closed)], tool_choice="required").losses
+    assert FG.grammar([tool("put", closed)], tool_choice="required").warnings
     optional = FG.grammar([tool("put", properties(v=False, w=True))], tool_choice="required")
     assert both(optional, write("functiongemma", "put", {"w": 1}))
     assert not both(optional, write("functiongemma", "put", {"v": 1}))
@@ -267,7 +267,7 @@ def test_what_nothing_satisfies_is_reported_and_anything_is_taken() -> None:
     ids=str,
 )
 def test_what_is_held_is_not_reported(schema: Any) -> None:
-    assert losses(schema) == ()
+    assert warnings(schema) == ()
 
 
 @pytest.mark.parametrize("family", BRACES)
@@ -427,7 +427,7 @@ def test_hostile_schemas_cost_a_report_and_no_more() -> None:
     doubled = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}, {"$ref": f"#/$defs/d{i + 1}"}]} for i in range(60)}
     for schema, value in ((deep, []), (union, None), (merged, None), ({"$ref": "#/$defs/d0"}, None)):
         grammar = FG.grammar([tool("put", properties("v", v=schema) | {"$defs": doubled})], tool_choice="required")
-        assert bool(grammar.losses) == (schema is not merged)
+        assert bool(grammar.warnings) == (schema is not merged)
         assert grammar.gbnf
         assert takes(grammar, write("functiongemma", "put", {"v": value}))
 
@@ -436,7 +436,7 @@ def test_references_used_twice_do_not_double_the_grammar() -> None:
     defs = {f"d{i}": properties(a={"$ref": f"#/$defs/d{i + 1}"}, b={"$ref": f"#/$defs/d{i + 1}"}) for i in range(20)}
     defs["d20"] = {"type": "integer"}
     grammar = FG.grammar([tool("put", properties(v={"$ref": "#/$defs/d0"}) | {"$defs": defs})], tool_choice="required")
-    assert grammar.losses == ()
+    assert grammar.warnings == ()
     assert len(grammar.rules) < 200
     assert both(grammar, write("functiongemma", "put", {"v": {"a": {"b": {}}, "b": {}}}))
 

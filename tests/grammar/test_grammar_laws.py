@@ -110,7 +110,7 @@ def test_what_a_grammar_takes_reads_back_as_valid_arguments(notation: str, param
     assert reply.content is None
     # Keys that no schema names may be drawn twice; then the last value counts.
     assert {problem.kind for problem in reply.problems} <= {"key_twice", "duplicate"}
-    if not grammar.losses:
+    if not grammar.warnings:
         jsonschema_rs.validate(parameters, reply.tool_calls[0].arguments)
     # As printed, a string with limits of its own may hold fewer `<`.
     angles = without_controls(text, grammar.controls).count("<")
@@ -126,7 +126,7 @@ def test_what_is_drawn_from_the_printed_gbnf_is_a_valid_call_too(notation: str, 
     text = Gbnf(grammar.gbnf).draw(Random(seed))
     reply = format.parse(text, tools)
     assert [call.name for call in reply.tool_calls] == ["put"], text
-    if not grammar.losses:
+    if not grammar.warnings:
         jsonschema_rs.validate(parameters, reply.tool_calls[0].arguments)
     # Where a text without limits is full of `<`, the two printed forms count it differently, and end it at different places.
     crowded = without_controls(text, grammar.controls).count("<") > 64

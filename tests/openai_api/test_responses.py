@@ -132,7 +132,7 @@ def test_what_was_no_call_and_what_was_not_honoured_is_told_beside_the_answer() 
     ):
         told = response.model_extra or {}
         assert [problem["kind"] for problem in told["problems"]] == ["undeclared"]
-        assert "no thought channel" in told["losses"][0]
+        assert "no thought channel" in told["warnings"][0]
         assert response.output_text == ""
 
 
@@ -250,8 +250,8 @@ def test_what_is_not_known_is_left_out_and_told() -> None:
     }
     response = respond(scripted("It is sunny."), **fields)
     assert response.output_text == "It is sunny."
-    losses = (response.model_extra or {})["losses"]
-    places = {loss.partition(" was left out")[0] for loss in losses}
+    warnings = (response.model_extra or {})["warnings"]
+    places = {warning.partition(" was left out")[0] for warning in warnings}
     assert places == {"context_management", "frobnicate", "tools[1]", "input[0]"}
     assert [tool.type for tool in response.tools] == ["function"]
 
@@ -297,5 +297,5 @@ def test_a_thought_goes_along_as_encrypted_content() -> None:
 
 
 def test_probabilities_that_are_not_given_are_told() -> None:
-    losses = (respond(scripted("Hi."), include=["message.output_text.logprobs"]).model_extra or {})["losses"]
-    assert losses[0].startswith("include[0] was left out: ")
+    warnings = (respond(scripted("Hi."), include=["message.output_text.logprobs"]).model_extra or {})["warnings"]
+    assert warnings[0].startswith("include[0] was left out: ")

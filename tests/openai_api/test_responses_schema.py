@@ -22,7 +22,7 @@ OURS = {
     "Response.frequency_penalty",  # of Open Responses
     "Response.presence_penalty",
     "Response.store",  # which OpenAI's answers have, too
-    "Response.losses",
+    "Response.warnings",
     "Response.problems",
     "ResponseCustomToolCall.status",  # ... as do their calls of custom tools
     "ResponseFunctionCallArgumentsDoneEvent.name",  # which older SDKs require
@@ -59,7 +59,7 @@ CASES: list[Any] = [
     pytest.param(
         f"{THOUGHT}I look.{CALLS}", {"tools": [TOOL, SHELL, NAMESPACE], "reasoning": {"effort": "low"}}, id="all items"
     ),
-    pytest.param(call("get_time", "city"), {"tools": [TOOL, {"type": "web_search"}], "foo": 1}, id="problems and losses"),
+    pytest.param(call("get_time", "city"), {"tools": [TOOL, {"type": "web_search"}], "foo": 1}, id="problems and warnings"),
     pytest.param(Script(("It is",), finish="length"), {"max_output_tokens": 16}, id="cut"),
     pytest.param('{"a": "x"}', {"text": {"format": {"type": "json_object"}, "verbosity": "low"}}, id="JSON"),
     pytest.param(EngineError("gone"), {}, id="failed"),

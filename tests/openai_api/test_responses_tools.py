@@ -131,7 +131,7 @@ def test_a_lark_grammar_is_asked_for_and_told(create: Callable[..., Any], stream
     response = create(model, stream=stream, tools=[{"type": "custom", "name": "pick", "format": grammar}])
     assert response.output[0].input == "aa"
     assert 'start: "a"+' in prompt(model)
-    assert [loss for loss in response.losses if loss.startswith("tools[0].format was left out: ")]
+    assert [warning for warning in response.warnings if warning.startswith("tools[0].format was left out: ")]
 
 
 def test_the_tools_of_a_namespace_answer_to_their_own_names(create: Callable[..., Any], stream: bool) -> None:
@@ -145,7 +145,7 @@ def test_the_tools_of_a_namespace_answer_to_their_own_names(create: Callable[...
         ("function_call", "mcp__files__", "read"),
     ]
     assert "crm: Customers." in prompt(model)
-    assert any(loss.startswith("tools[0].tools[2] was left out: ") for loss in response.losses)
+    assert any(warning.startswith("tools[0].tools[2] was left out: ") for warning in response.warnings)
     assert [[tool.name for tool in space.tools] for space in response.tools[:2]] == [["find", "note"], ["read"]]
 
 
@@ -221,8 +221,10 @@ def test_tools_that_openai_runs_are_left_out_unless_chosen(tool: Any) -> None:
         response = client.responses.create(model="m", input="Hi", tools=[tool])
         assert response.output_text == "Hello."
         assert response.tools == []
-        (loss,) = [loss for loss in (response.model_extra or {})["losses"] if loss.startswith("tools[0] was left out: ")]
-        assert json.dumps(tool["type"]) in loss or tool["type"] in loss
+        (warning,) = [
+            warning for warning in (response.model_extra or {})["warnings"] if warning.startswith("tools[0] was left out: ")
+        ]
+        assert json.dumps(tool["type"]) in warning or tool["type"] in warning
         choices: list[Any] = [
             {"type": tool["type"]},
             "required",

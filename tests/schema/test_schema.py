@@ -11,9 +11,9 @@ from gemma_tools.schema.declare import simplify
 
 
 def simplified(schema: dict[str, Any], **more: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """One property's schema, simplified, and the losses."""
-    plain, losses = simplify({"type": "object", "properties": {"p": schema}, **more})
-    return plain["properties"]["p"], losses
+    """One property's schema, simplified, and the warnings."""
+    plain, warnings = simplify({"type": "object", "properties": {"p": schema}, **more})
+    return plain["properties"]["p"], warnings
 
 
 def test_plain_schemas_come_out_as_they_went_in() -> None:
@@ -47,9 +47,9 @@ def test_plain_schemas_come_out_as_they_went_in() -> None:
     ],
 )
 def test_null_becomes_nullable(schema: dict[str, Any], expected: dict[str, Any]) -> None:
-    plain, losses = simplified(schema)
+    plain, warnings = simplified(schema)
     assert plain == expected
-    assert losses == ("property p: null among the types becomes nullable",)
+    assert warnings == ("property p: null among the types becomes nullable",)
 
 
 @pytest.mark.parametrize(
@@ -73,15 +73,15 @@ def test_null_becomes_nullable(schema: dict[str, Any], expected: dict[str, Any])
     ],
 )
 def test_types_are_inferred_and_equal_forms_merged(schema: dict[str, Any], expected: dict[str, Any]) -> None:
-    plain, losses = simplified(schema)
-    assert (plain, losses) == (expected, ())
+    plain, warnings = simplified(schema)
+    assert (plain, warnings) == (expected, ())
 
 
 @pytest.mark.parametrize("schema", [{}, True, {"description": "anything"}, {"type": 5}])
 def test_without_any_type_a_property_is_text_and_that_is_reported(schema: Any) -> None:
-    plain, losses = simplified(schema)
+    plain, warnings = simplified(schema)
     assert plain["type"] == "string"
-    assert losses == ("property p: it has no type, and is written as STRING",)
+    assert warnings == ("property p: it has no type, and is written as STRING",)
 
 
 @pytest.mark.parametrize(
@@ -95,14 +95,14 @@ def test_without_any_type_a_property_is_text_and_that_is_reported(schema: Any) -
 )
 def test_of_a_union_the_widest_form_is_written(kinds: list[str], written: str) -> None:
     for schema in ({"type": kinds}, {"anyOf": [{"type": kind} for kind in kinds]}):
-        plain, losses = simplified(schema)
+        plain, warnings = simplified(schema)
         other = next(kind for kind in kinds if kind != written)
         assert plain["type"] == written
-        assert losses == (f"property p: it is a union, and is written as {written.upper()} without {other}",)
+        assert warnings == (f"property p: it is a union, and is written as {written.upper()} without {other}",)
 
 
 def test_objects_of_a_union_are_merged() -> None:
-    plain, losses = simplified(
+    plain, warnings = simplified(
         {
             "oneOf": [
                 {
@@ -120,7 +120,7 @@ def test_objects_of_a_union_are_merged() -> None:
     )
     assert sorted(plain["properties"]) == ["kind", "lives", "tricks"]
     assert plain["required"] == ["kind"]
-    assert losses == ()
+    assert warnings == ()
 
 
 def test_references_are_written_out() -> None:
@@ -141,9 +141,9 @@ def test_references_are_written_out() -> None:
 
 @pytest.mark.parametrize("reference", ["#/$defs/None", "other.json#/a", "#/$defs/A/x", "#name"])
 def test_a_reference_to_nothing_is_reported(reference: str) -> None:
-    plain, losses = simplified({"$ref": reference}, **{"$defs": {"A": {"type": "string"}}})
+    plain, warnings = simplified({"$ref": reference}, **{"$defs": {"A": {"type": "string"}}})
     assert plain["type"] == "string"
-    assert f"property p: {reference} refers to nothing in the tool" in losses[0]
+    assert f"property p: {reference} refers to nothing in the tool" in warnings[0]
 
 
 def test_a_schema_that_refers_to_itself_is_written_once() -> None:
@@ -151,14 +151,14 @@ def test_a_schema_that_refers_to_itself_is_written_once() -> None:
         "type": "object",
         "properties": {"value": {"type": "integer"}, "children": {"type": "array", "items": {"$ref": "#/$defs/T"}}},
     }
-    plain, losses = simplified({"$ref": "#/$defs/T"}, **{"$defs": {"T": tree}})
+    plain, warnings = simplified({"$ref": "#/$defs/T"}, **{"$defs": {"T": tree}})
     assert plain["properties"]["children"]["items"] == {"type": "object"}
-    assert losses == ("property p.children: #/$defs/T refers to itself; its properties are written once only",)
+    assert warnings == ("property p.children: #/$defs/T refers to itself; its properties are written once only",)
     assert simplify({"$ref": "#"})[0]["type"] == "object"
 
 
 def test_allof_joins_what_its_parts_ask_for() -> None:
-    plain, losses = simplified(
+    plain, warnings = simplified(
         {
             "allOf": [
                 {"properties": {"a": {"type": "string"}}, "required": ["a"]},
@@ -169,7 +169,7 @@ def test_allof_joins_what_its_parts_ask_for() -> None:
     )
     assert plain["properties"] == {"a": {"type": "string"}, "b": {"type": "string"}}
     assert plain["required"] == ["a", "b"]
-    assert losses == ()
+    assert warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -228,9 +228,9 @@ def test_forms_that_exclude_each_other_are_none() -> None:
 
 
 def test_a_property_that_can_have_no_value_is_not_declared() -> None:
-    plain, losses = simplify({"type": "object", "properties": {"a": {"type": "string"}, "b": False}})
+    plain, warnings = simplify({"type": "object", "properties": {"a": {"type": "string"}, "b": False}})
     assert plain["properties"] == {"a": {"type": "string"}}
-    assert losses == ("property b: no value is allowed for it, so that it is not declared",)
+    assert warnings == ("property b: no value is allowed for it, so that it is not declared",)
     closed = {"properties": {"a": {"type": "string"}}, "additionalProperties": False}
     assert list(simplified({"allOf": [closed, {"properties": {"b": {"type": "string"}}}]})[0]["properties"]) == ["a"]
 
@@ -244,22 +244,22 @@ def test_the_source_is_not_changed() -> None:
 
 def test_reports_are_bounded() -> None:
     schema = {"type": "object", "properties": {f"p{i}": {} for i in range(1000)}}
-    losses = simplify(schema)[1]
-    assert len(losses) == 101
-    assert losses[-1] == "and there is more like that"
+    warnings = simplify(schema)[1]
+    assert len(warnings) == 101
+    assert warnings[-1] == "and there is more like that"
 
 
 def test_many_alternatives_are_bounded() -> None:
     choices = [{"anyOf": [{"minLength": i}, {"maxLength": 50 + i}]} for i in range(20)]
-    plain, losses = simplified({"allOf": choices})
+    plain, warnings = simplified({"allOf": choices})
     assert plain["type"] == "string"
-    assert any("first 32" in loss for loss in losses)
+    assert any("first 32" in warning for warning in warnings)
 
 
 def test_what_is_no_schema_keyword_is_reported() -> None:
-    plain, losses = simplified({"type": "object", "properties": ["a"], "required": "a"})
+    plain, warnings = simplified({"type": "object", "properties": ["a"], "required": "a"})
     assert plain == {"type": "object"}
-    assert losses == (
+    assert warnings == (
         "property p: its properties are no object, and are left out",
         "property p: its required is no list of names, and is left out",
     )

@@ -37,16 +37,16 @@ def test_a_field_that_is_not_known_is_left_out_and_told(caplog: pytest.LogCaptur
         for _ in range(3):
             status, told = post({"messages": QUESTION, "field_of_this_test": 1, "web_search_options": {}, "prediction": None})
     assert (status, told["choices"][0]["message"]["content"]) == (200, "It is sunny.")
-    assert [loss.split(" ")[0] for loss in told["losses"]] == ["field_of_this_test", "web_search_options"]
+    assert [warning.split(" ")[0] for warning in told["warnings"]] == ["field_of_this_test", "web_search_options"]
     assert len([record for record in caplog.records if "field_of_this_test" in record.getMessage()]) == 1
 
 
 def test_it_is_told_in_a_stream_and_of_responses_and_messages() -> None:
     with openai_client(scripted("It is sunny.", "It is sunny.")) as client:
         chunks = list(client.chat.completions.create(model="m", messages=QUESTION, stream=True, extra_body={"foo": 1}))  # type: ignore[arg-type]
-    assert "foo" in (chunks[-1].model_extra or {})["losses"][0]
+    assert "foo" in (chunks[-1].model_extra or {})["warnings"][0]
     status, told = post({"messages": QUESTION, "max_tokens": 9, "foo": 1}, path="/v1/messages")
-    assert (status, len(told["losses"])) == (200, 1)
+    assert (status, len(told["warnings"])) == (200, 1)
 
 
 def test_it_can_be_refused() -> None:
@@ -70,7 +70,7 @@ def test_tools_of_other_types_are_left_out() -> None:
     model = scripted(CALL)
     status, told = post({"messages": QUESTION, "tools": [SEARCH, WEATHER]}, model=model)
     assert (status, told["choices"][0]["finish_reason"]) == (200, "tool_calls")
-    assert told["losses"] == ["tools[0] was left out: tools of type 'web_search' are not supported, only functions"]
+    assert told["warnings"] == ["tools[0] was left out: tools of type 'web_search' are not supported, only functions"]
     assert "web_search" not in model.engine.asked[0].prompt.text  # type: ignore[attr-defined]
 
 
@@ -148,7 +148,7 @@ def test_a_schema_by_the_names_of_vllm(fields: Any) -> None:
 
 def test_template_arguments_that_are_not_known() -> None:
     status, told = post({"messages": QUESTION, "chat_template_kwargs": {"enable_thinking": False, "style": 1}})
-    assert (status, [loss.split(" ")[0] for loss in told["losses"]]) == (200, ["chat_template_kwargs.style"])
+    assert (status, [warning.split(" ")[0] for warning in told["warnings"]]) == (200, ["chat_template_kwargs.style"])
 
 
 def test_a_grammar_of_the_caller_s_own() -> None:
@@ -182,4 +182,4 @@ def test_the_reproductions_of_other_servers_fields_are_answered() -> None:
         "session_id": "x", "provider": {},
     }  # fmt: skip
     status, told = post({"messages": QUESTION, **fields})
-    assert (status, [loss.split(" ")[0] for loss in told["losses"]]) == (200, ["options", "session_id", "provider"])
+    assert (status, [warning.split(" ")[0] for warning in told["warnings"]]) == (200, ["options", "session_id", "provider"])

@@ -78,7 +78,7 @@ class MessageWriter:
         if usage is not None:
             self.answer["usage"] = _usage(usage)
         ending = {name: self.answer[name] for name in ("stop_reason", "stop_sequence")}
-        beyond: Json = {name: self.answer[name] for name in ("problems", "losses") if name in self.answer}
+        beyond: Json = {name: self.answer[name] for name in ("problems", "warnings") if name in self.answer}
         yield {"type": "message_delta", "delta": ending, "usage": self.answer["usage"], **beyond}
         yield {"type": "message_stop"}
 

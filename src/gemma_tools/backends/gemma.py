@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, Unpack
 
 from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.backends.config import FormatOptions, ModelConfig
-from gemma_tools.backends.native_chat import LOSS, ChatReader, NativeChat, native_messages, needs_chat, text_of
+from gemma_tools.backends.native_chat import HIDDEN_TOKENS, ChatReader, NativeChat, native_messages, needs_chat, text_of
 from gemma_tools.backends.plan import OnInvalid, Plan, make_plan
 from gemma_tools.backends.room import fitted_plan, least_of_media, refuse_too_long
 from gemma_tools.backends.verdict import judge
@@ -67,7 +67,7 @@ class GemmaBackend(BaseModelBackend):
     config_type: ClassVar[type[ModelConfig]] = ModelConfig
     format_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     warnings: tuple[str, ...] = ()
-    """What is to be known of the model; the `losses` of every completion begin with it."""
+    """What is to be known of the model; the `warnings` of every completion begin with it."""
 
     def __init__(
         self,
@@ -235,7 +235,7 @@ class GemmaBackend(BaseModelBackend):
             if size >= self._context:
                 refuse_too_long(plan.prompt, counter, self.engine)
         prompt = self._with_media(plan.prompt) if plan.prompt.media else plan.prompt
-        return replace(plan, prompt=prompt, losses=self.warnings + request.warnings + plan.losses)
+        return replace(plan, prompt=prompt, warnings=self.warnings + request.warnings + plan.warnings)
 
     def _fitted(self, planned: Callable[[Sequence[Message]], Plan], request: ChatRequest) -> Plan:
         context = self.token_limit
@@ -352,7 +352,7 @@ class GemmaBackend(BaseModelBackend):
             cancel=cancel,
         )
         generation = yield from _read(pieces, take, reader)
-        plan = replace(plan, losses=(*plan.losses, LOSS))
+        plan = replace(plan, warnings=(*plan.warnings, HIDDEN_TOKENS))
         return self._answer(plan, reader.reply, "".join(written), generation)
 
     def _answer(self, plan: Plan, reply: Reply, text: str, generation: Generation) -> Answer:
@@ -362,7 +362,7 @@ class GemmaBackend(BaseModelBackend):
             text=text,
             tokens=self._tokens(plan.prompt, text, reply, generation.usage),
             logprobs=generation.logprobs,
-            losses=plan.losses,
+            warnings=plan.warnings,
         )
 
     def _pieces(self, asked: GenerationRequest, thought_end: str | None, cancel: Cancellation) -> Pieces:

@@ -16,7 +16,7 @@ from gemma_tools.prompt import Prompt
 from gemma_tools.reply import Event, Reply
 from gemma_tools.request import MEDIA_PARTS, Content, Message
 
-LOSS = "the engine hides control tokens, so its own chat endpoint wrote the prompt and read the calls"
+HIDDEN_TOKENS = "the engine hides control tokens, so its own chat endpoint wrote the prompt and read the calls"
 """Said of every answer that came this way."""
 
 

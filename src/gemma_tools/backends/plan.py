@@ -49,7 +49,7 @@ class Plan:
     """The JSON that the answer must be when it is no call; None: any text."""
     told: bool = False
     """The model was only told of that JSON: nothing binds it."""
-    losses: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     """What of the request neither the prompt nor the constraint can say."""
     on_invalid: OnInvalid | None = None
     """What becomes of calls whose arguments break their schema; None: they are not checked."""
@@ -139,8 +139,8 @@ def make_plan(
         forced=forced,
         answer=answer,
         told=told,
-        on_invalid=_policy(on_invalid, tools, bound=grammar is not None and not grammar.losses),
-        losses=prompt.losses + (grammar.losses if grammar else ()),
+        on_invalid=_policy(on_invalid, tools, bound=grammar is not None and not grammar.warnings),
+        warnings=prompt.warnings + (grammar.warnings if grammar else ()),
     )
 
 

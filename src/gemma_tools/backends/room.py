@@ -24,7 +24,7 @@ def fitted_plan(
     context: int,
     answer: int | None,
 ) -> Plan:
-    """The plan for the newest part of `messages` that leaves room for `answer` tokens; its losses say what was left out.
+    """The plan for the newest part of `messages` that leaves room for `answer` tokens; its warnings say what was left out.
 
     Half the context at most is kept for the answer, and a quarter where nobody says how long it may be.
     """
@@ -39,9 +39,9 @@ def fitted_plan(
     plan = plans[-1]  # what was counted last is what is kept
     if not part.dropped:
         return plan
-    loss = f"the oldest {len(part.dropped)} of {len(messages)} messages were left out to fit the context of {context} tokens"
-    logger.info("%s", loss)
-    return replace(plan, losses=(*plan.losses, loss))
+    warning = f"the oldest {len(part.dropped)} of {len(messages)} messages were left out to fit the context of {context} tokens"
+    logger.info("%s", warning)
+    return replace(plan, warnings=(*plan.warnings, warning))
 
 
 def refuse_too_long(prompt: Prompt, counter: BaseTokenCounter, engine: Engine) -> None:

@@ -37,8 +37,8 @@ def export_training(
             raise InvalidRequest("is not for training: a row shows the whole conversation", param=min(unused))
         messages: Any = line.get("messages")
         whole = training_prompt(messages, line.get("tools"), format=form, **thinking)
-        for loss in whole.losses:
-            print(f"gemma-tools: note: {where}: {loss}", file=sys.stderr)
+        for warning in whole.warnings:
+            print(f"gemma-tools: warning: {where}: {warning}", file=sys.stderr)
         prompts = exchanges(messages, line.get("tools"), format=form, **thinking) if each_exchange else [(whole, 0)]
         return [
             (training_row(prompt, vocabulary, begin) if vocabulary else training_text(prompt, begin))._asdict()

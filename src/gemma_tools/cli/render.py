@@ -20,7 +20,7 @@ def render(
     format: FormatName = None,
     option: Options = None,
     jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="One object a line (messages, tools, format, options); adds prompt and losses.")
+        bool, typer.Option("--jsonl", help="One object a line (messages, tools, format, options); adds prompt and warnings.")
     ] = False,
 ) -> None:
     """Print the prompt that a model is sent for an OpenAI request."""
@@ -30,8 +30,8 @@ def render(
         return
     prompt = _render(read_request(request), format, given)
     _show(prompt)
-    for loss in prompt.losses:
-        print("gemma-tools: note:", loss, file=sys.stderr)
+    for warning in prompt.warnings:
+        print("gemma-tools: warning:", warning, file=sys.stderr)
 
 
 def _render(item: Mapping[str, Any], name: str | None, given: Mapping[str, Any]) -> Prompt:
@@ -44,7 +44,7 @@ def _render(item: Mapping[str, Any], name: str | None, given: Mapping[str, Any])
 
 def _rendered_line(line: Mapping[str, Any], name: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
     prompt = _render(line, name, given)
-    return {"prompt": prompt.text, "losses": prompt.losses}
+    return {"prompt": prompt.text, "warnings": prompt.warnings}
 
 
 def _show(prompt: Prompt) -> None:

@@ -94,7 +94,7 @@ class Format(ABC):
     ) -> Prompt:
         """The prompt for a conversation, OpenAI dicts or already validated.
 
-        With `tool_choice="none"` no tool is declared. What the format cannot say is in `Prompt.losses`.
+        With `tool_choice="none"` no tool is declared. What the format cannot say is in `Prompt.warnings`.
 
         Raises:
             InvalidRequest: the messages or tools are not OpenAI's.

@@ -60,9 +60,9 @@ class GemmaFormat(Format):
             declared = ()
         draft = Draft()
         request = Request(conversation, declared, add_generation_prompt, enable_thinking, preserve_thinking)
-        opens, losses, media = self._render(request, draft), tuple(draft.losses), tuple(draft.media)
+        opens, warnings, media = self._render(request, draft), tuple(draft.warnings), tuple(draft.media)
         return Prompt(
-            draft.text, self.controls, opens=opens, stop=self.stop, losses=losses, media=media, turns=self.turn_tokens
+            draft.text, self.controls, opens=opens, stop=self.stop, warnings=warnings, media=media, turns=self.turn_tokens
         )
 
     def parser(
@@ -121,9 +121,9 @@ class GemmaFormat(Format):
         declare = self._declare
         texts: list[str] = []
         for tool in tools:
-            text, losses = declare(tool) if tool.key is None else _remembered_declaration(declare, tool.key)
+            text, warnings = declare(tool) if tool.key is None else _remembered_declaration(declare, tool.key)
             texts.append(f"{opened}{text}{closed}")
-            draft.losses += losses
+            draft.warnings += warnings
         return texts
 
     @abstractmethod

@@ -85,7 +85,7 @@ class FunctionGemmaFormat(BraceFormat):
 
     def _render(self, request: Request, draft: Draft) -> Opens:
         if request.enable_thinking:
-            draft.losses.append("enable_thinking: FunctionGemma has no thought channel")
+            draft.warnings.append("enable_thinking: FunctionGemma has no thought channel")
         lead, tools = request.lead, request.tools
         draft.out.append("<bos>")
         if tools or lead:
@@ -169,9 +169,9 @@ class _Turns:
         if results and self._exact:
             return ""
         if results:
-            self._draft.losses.append(f"messages[{index}] has a turn of its own, where the template joins it to the result")
+            self._draft.warnings.append(f"messages[{index}] has a turn of its own, where the template joins it to the result")
         if self._waiting:
-            self._draft.losses.append(f"before messages[{index}]: calls without a result: {self._waiting}")
+            self._draft.warnings.append(f"before messages[{index}]: calls without a result: {self._waiting}")
             self._waiting = 0
         return _END + header if self._open and not self._exact else header
 
@@ -189,7 +189,7 @@ class _Turns:
         self._open = "results"
         if not content or (isinstance(content, tuple) and not result_of(content, "string")):
             fate = "is left out" if self._exact else "the template leaves out"
-            self._draft.losses.append(f"messages[{index}] is an empty result, which {fate}")
+            self._draft.warnings.append(f"messages[{index}] is an empty result, which {fate}")
             if self._exact:
                 return
         self._out.append(write_result(self._notation, result.name or result.called or "unknown", content, self._mode))
@@ -197,7 +197,7 @@ class _Turns:
     def end(self, go_on: bool) -> None:
         """Leave the model where it can go on, if it is to go on. The template begins another turn after open calls."""
         if self._waiting:
-            self._draft.losses.append(f"at the end: calls without a result: {self._waiting}")
+            self._draft.warnings.append(f"at the end: calls without a result: {self._waiting}")
         called = self._open == "calls"
         if called and (self._exact or not go_on):
             self._out.append(_NOTATION.response[0])

@@ -105,13 +105,13 @@ class Gemma3Format(GemmaFormat):
     def _render(self, request: Request, draft: Draft) -> Opens:
         writer = _Turns(self, draft)
         if request.enable_thinking:
-            draft.losses.append("enable_thinking: Gemma 3 has no thought channel")
+            draft.warnings.append("enable_thinking: Gemma 3 has no thought channel")
         blocks = [self._system(request.lead, writer)] if request.lead else []
         if request.tools:
             functions = ",\n".join(self._declarations(request.tools, draft))
             blocks += (_INSTRUCTION[self.tool_style], f"[\n{functions}\n]")
         if not blocks and request.messages[0].role == "assistant":
-            draft.losses.append("messages[0]: an empty user turn stands before it, because the user begins")
+            draft.warnings.append("messages[0]: an empty user turn stands before it, because the user begins")
         writer.begin("".join([block + "\n\n" for block in blocks if block]))
         writer.write(request.messages, int(request.lead is not None))
         draft.out.append(_END)
@@ -189,7 +189,7 @@ class _Turns:
             message = messages[index]
             (answered if message.role == "tool" else said)(index, message)
         if self._waiting:
-            self._draft.losses.append(f"at the end: calls without a result: {self._waiting}")
+            self._draft.warnings.append(f"at the end: calls without a result: {self._waiting}")
 
     def _answer(self, index: int, result: Message) -> None:
         if result.called is None:
@@ -201,7 +201,7 @@ class _Turns:
     def _message(self, index: int, message: Message) -> None:
         role, content, calls, _, name, _, reasoning, responses = message
         if self._waiting and role != "assistant":
-            self._draft.losses.append(f"before messages[{index}]: calls without a result: {self._waiting}")
+            self._draft.warnings.append(f"before messages[{index}]: calls without a result: {self._waiting}")
             self._waiting = 0
         text = quote(content.strip()) if content.__class__ is str else self.body(content, index)
         if role != "assistant":

@@ -187,7 +187,7 @@ class _Turns:
             elif message is not None or not dropped:
                 end = self._model(place, message, () if dropped else results, self._following(turns, number), go_on)
             if dropped:  # the template drops results that follow no call, or calls with `tool_responses`
-                self._draft.losses.append(f"messages[{place + (message is not None)}] follows no call and is dropped")
+                self._draft.warnings.append(f"messages[{place + (message is not None)}] follows no call and is dropped")
             if results and self._header_after_results:
                 self._previous = "tool"
         return end
@@ -217,7 +217,7 @@ class _Turns:
         message = _NOTHING if said is None else said
         calls, responses, reasoning = message.tool_calls, message.tool_responses, message.reasoning
         if said is None:
-            self._draft.losses.append(f"messages[{place}] follows no call")
+            self._draft.warnings.append(f"messages[{place}] follows no call")
         elif message.name is not None:
             self._draft.lose_name(place)
         if reasoning and (place >= self._thoughts_from or (self._preserved and calls)):
@@ -237,7 +237,7 @@ class _Turns:
             self._results(message, results, place + (said is not None))
         if len(calls) > len(responses) + len(results):
             missing = len(calls) - len(responses) - len(results)
-            self._draft.losses.append(f"messages[{place}]: calls without a result: {missing}")
+            self._draft.warnings.append(f"messages[{place}]: calls without a result: {missing}")
         if last:
             out.append(text)
         end = "results" if results or responses else "calls" if calls else ""
@@ -246,13 +246,13 @@ class _Turns:
     def _said(self, index: int, content: Content) -> str:
         text = self._body(content, model=True)
         if _OPENER_AS_TEXT in text:
-            self._draft.losses.append(
+            self._draft.warnings.append(
                 f"messages[{index}]: what follows an unclosed thought stays text, where the template drops it"
             )
         return text
 
     def _lose_order(self, index: int) -> None:
-        self._draft.losses.append(
+        self._draft.warnings.append(
             f"messages[{index}]: its text stands before its calls, where the template writes it after results"
         )
 

@@ -41,7 +41,7 @@ class Draft:
 
     def __init__(self) -> None:
         self.out: list[str] = []
-        self.losses: list[str] = []
+        self.warnings: list[str] = []
         self.media: list[Part] = []
 
     @property
@@ -51,15 +51,15 @@ class Draft:
 
     def lose_name(self, index: int) -> None:
         """Report that a message has a speaker's name."""
-        self.losses.append(f"messages[{index}].name: turns carry no speaker's name")
+        self.warnings.append(f"messages[{index}].name: turns carry no speaker's name")
 
     def lose_thought(self, index: int, family: str) -> None:
         """Report that a message has a thought."""
-        self.losses.append(f"messages[{index}].reasoning: {family} has no thought channel")
+        self.warnings.append(f"messages[{index}].reasoning: {family} has no thought channel")
 
     def lose_question(self, index: int) -> None:
         """Report that a result has no call."""
-        self.losses.append(f"messages[{index}] answers no call before it")
+        self.warnings.append(f"messages[{index}] answers no call before it")
 
     def calls(self, notation: Notation, message: Message, index: int) -> None:
         """Write the calls of a message, and report what of them the notation cannot say."""
@@ -73,11 +73,11 @@ class Draft:
 
     def lose_arguments(self, index: int, call: int) -> None:
         """Report that a call's arguments are text that is not a JSON object."""
-        self.losses.append(f"{_place(index, call)} is not a JSON object, and is written as one argument named 'arguments'")
+        self.warnings.append(f"{_place(index, call)} is not a JSON object, and is written as one argument named 'arguments'")
 
     def lose_key(self, index: int, call: int, key: str) -> None:
         """Report that a call's arguments have a key that the notation cannot say."""
-        self.losses.append(f"{_place(index, call)} has the key {key!r}, which cannot be read back")
+        self.warnings.append(f"{_place(index, call)} has the key {key!r}, which cannot be read back")
 
 
 def _place(index: int, call: int) -> str:

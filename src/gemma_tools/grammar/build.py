@@ -1,7 +1,7 @@
 """Grammars of valid calls in each format's own notation, as GBNF for llama.cpp and as Lark for llguidance.
 
 An engine that generates under such a grammar can only write calls of declared tools whose arguments have the shape of the
-tools' schemas. `Grammar.losses` names what of the schemas the grammar does not hold; docs/grammar.md lists what it does.
+tools' schemas. `Grammar.warnings` names what of the schemas the grammar does not hold; docs/grammar.md lists what it does.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Grammar:
     rules: Mapping[str, Node] = field(repr=False)
     """The rules by name, `root` first, as the printers take them."""
     controls: tuple[str, ...] = field(repr=False)
-    losses: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     """What of the tools' schemas is not held, one sentence each."""
     stop: tuple[str, ...] = field(default=(), repr=False)
     """The tokens that may end a reply, for engines that know only those that the model's files name: not in `gbnf`."""
@@ -80,16 +80,16 @@ class Draft:
         self.rules = Rules()
         self._root = self.rules.reserve("root")
         self._controls = controls
-        self._losses: dict[str, None] = {}
+        self._warnings: dict[str, None] = {}
 
     def call(self, tool: Tool, values: Notation, keys: Notation, opening: str, closing: str, bounds: Bounds) -> Node:
         """One tool's name and arguments; `keys` writes the names of the arguments."""
-        reader = SchemaReader(tool.parameters or {}, values, bounds, self._losses)
+        reader = SchemaReader(tool.parameters or {}, values, bounds, self._warnings)
         return reader.arguments(tool.name, Brackets(Lit(opening), Lit(closing), keys))
 
     def value(self, schema: Mapping[str, Any], bounds: Bounds) -> Node:
         """A JSON value of `schema`."""
-        return SchemaReader(schema, Json(self.rules, self._controls), bounds, self._losses).value("the answer")
+        return SchemaReader(schema, Json(self.rules, self._controls), bounds, self._warnings).value("the answer")
 
     def text(self, not_first: Ranges = ()) -> Node:
         """Any text, or none, without control tokens; its first character none of `not_first`."""
@@ -103,4 +103,4 @@ class Draft:
     def grammar(self, reply: Node) -> Grammar:
         """The finished grammar."""
         self.rules.bodies[self._root.name] = reply
-        return Grammar(self.rules.reachable(self._root.name), self._controls, tuple(self._losses))
+        return Grammar(self.rules.reachable(self._root.name), self._controls, tuple(self._warnings))

@@ -73,14 +73,14 @@ class _Place:
 class SchemaReader:
     """Reads the parameters of one tool; `root` is their schema, which references point into."""
 
-    def __init__(self, root: Schema, notation: Notation, bounds: Bounds, losses: dict[str, None]) -> None:
+    def __init__(self, root: Schema, notation: Notation, bounds: Bounds, warnings: dict[str, None]) -> None:
         self._root = root
         self._document = Document(root)
         self._notation = notation
         self._rules = notation.rules
         self._braces = Brackets(Lit("{"), Lit("}"), notation)
         self._bounds = bounds
-        self._losses = losses
+        self._warnings = warnings
         self._references: dict[str, Ref] = {}
         self._anything: dict[int, Node] = {}
         self._left = LARGEST
@@ -90,7 +90,7 @@ class SchemaReader:
         place = _Place(name)
         node = self._arguments(self._root, place, brackets)
         if node is None:
-            self._lose(place, "no arguments can satisfy it; any are taken")
+            self._warn(place, "no arguments can satisfy it; any are taken")
             more = self._more(self._any(self._bounds.depth), {}, brackets.keys)
             return write_map(more, 0, self._bounds.items, brackets)
         self._end()
@@ -101,7 +101,7 @@ class SchemaReader:
         place = _Place(name)
         node = self._value(self._root, place)
         if node is None:
-            self._lose(place, "no value can satisfy it; any is taken")
+            self._warn(place, "no value can satisfy it; any is taken")
             node = self._any(self._bounds.depth)
         self._end()
         return node
@@ -117,7 +117,7 @@ class SchemaReader:
             return None
         self._report(flat, place)
         if members(flat) is not None:
-            self._lose(place, "enum and const of all arguments together are not enforced")
+            self._warn(place, "enum and const of all arguments together are not enforced")
         return self._object(flat, place, brackets, closed=True)
 
     def _value(self, schema: object, place: _Place) -> Node | None:
@@ -127,7 +127,7 @@ class SchemaReader:
             return self._any(self._bounds.depth)
         self._left -= 1
         if place.depth > DEEPEST or self._left < 0:
-            self._lose(place, "it is nested too deep, or the schemas are too large; any value is taken")
+            self._warn(place, "it is nested too deep, or the schemas are too large; any value is taken")
             return self._any(self._bounds.depth)
         schema = normal(schema)
         reference = schema.get("$ref")
@@ -145,7 +145,7 @@ class SchemaReader:
         if reference in place.open:
             # A union that names itself adds nothing; one that does so through another would, and no engine takes that.
             if reference != place.open[-1]:
-                self._lose(place, f"$ref {reference!r} leads back here before anything is written; it is left out")
+                self._warn(place, f"$ref {reference!r} leads back here before anything is written; it is left out")
             return None
         known = self._references.get(reference)
         if known is not None:
@@ -163,22 +163,22 @@ class SchemaReader:
 
     def _flat(self, schema: object, place: _Place) -> Schema | None:
         """The schema with `$ref` and `allOf` merged in."""
-        lose = partial(self._lose, place, "only the first of several {} is enforced")
-        flat = flatten(schema, partial(self._lookup, place), lose)
+        warn = partial(self._warn, place, "only the first of several {} is enforced")
+        flat = flatten(schema, partial(self._lookup, place), warn)
         return None if flat is None else flat.schema
 
     def _lookup(self, place: _Place, reference: str) -> object:
         self._left -= 1
         target = self._document.lookup(reference) if self._left > 0 else None
         if target is None:
-            self._lose(place, "$ref {!r} leads nowhere, or there are too many; any value is taken", reference)
+            self._warn(place, "$ref {!r} leads nowhere, or there are too many; any value is taken", reference)
         return target
 
     def _branches(self, schema: Schema, place: _Place) -> list[object] | None:
         """The branches of a union, each with what stands beside it; None where there is no union."""
         ways = branches(schema)
         if ways is not None and not schema.get("anyOf") and not self._apart(ways, place):
-            self._lose(place, "oneOf is read as anyOf: a value may satisfy more than one")
+            self._warn(place, "oneOf is read as anyOf: a value may satisfy more than one")
         return ways
 
     def _apart(self, ways: list[object], place: _Place) -> bool:
@@ -206,7 +206,7 @@ class SchemaReader:
         named = allowed_types(schema)
         if named is None:
             if schema.get("type") is not None:
-                self._lose(place, f"type {schema['type']!r} is not known; any value is taken")
+                self._warn(place, f"type {schema['type']!r} is not known; any value is taken")
                 return self._any(self._bounds.depth)
             named = frozenset(ONLY)
         readers = {
@@ -220,7 +220,7 @@ class SchemaReader:
         """Report the keywords that nothing is done with."""
         for key, value in schema.items():
             if (key in _UNHELD and value is not False) or (key not in _KNOWN and not key.startswith("x-")):
-                self._lose(place, f"{key} is not enforced")
+                self._warn(place, f"{key} is not enforced")
 
     def _values(self, values: list[Any], schema: Schema, place: _Place) -> Node | None:
         named = named_types(schema)
@@ -229,11 +229,11 @@ class SchemaReader:
             if named is None or not named.isdisjoint(types_of(value)):
                 way = self._notation.constant(value)
                 if way is None:
-                    self._lose(place, f"the value {value!r} cannot be written, and is left out")
+                    self._warn(place, f"the value {value!r} cannot be written, and is left out")
                 else:
                     ways.append(way)
         for key in sorted(TYPE_OF_KEYWORD.keys() & schema.keys()):
-            self._lose(place, f"{key} is not enforced beside enum or const")
+            self._warn(place, f"{key} is not enforced beside enum or const")
         return alt(*ways) if ways else None
 
     def _boolean(self, schema: Schema, place: _Place) -> Node:
@@ -255,7 +255,7 @@ class SchemaReader:
             return None if node is None else self._rules.add("INTEGER", node)
         for limit, keyword in ((low, "minimum"), (high, "maximum")):
             if limit is not None and limit != int(limit):
-                self._lose(place, f"{keyword} {limit} is enforced only to the whole number outside it")
+                self._warn(place, f"{keyword} {limit} is enforced only to the whole number outside it")
         first, last = None if low is None else floor(low), None if high is None else ceil(high)
         node = numbers.decimals(first, last, above=above and first == low, below=below and last == high)
         return None if node is None else self._rules.add("NUMBER", node)
@@ -268,7 +268,7 @@ class SchemaReader:
             return None, False
         bound = max(outer) if inclusive == "minimum" else min(outer)
         if abs(bound) > numbers.LONGEST_LIMIT:
-            self._lose(place, f"a {inclusive} of that size is not enforced")
+            self._warn(place, f"a {inclusive} of that size is not enforced")
             return None, False
         return bound, strict is True or (not isinstance(strict, bool) and bound == strict)
 
@@ -278,18 +278,18 @@ class SchemaReader:
             return None
         pattern, form = schema.get("pattern"), schema.get("format")
         if isinstance(form, str) and (form not in FORMATS or pattern is not None):
-            self._lose(place, f"format {form!r} is not enforced" + " beside pattern" * (form in FORMATS))
+            self._warn(place, f"format {form!r} is not enforced" + " beside pattern" * (form in FORMATS))
         if not isinstance(pattern, str):
             pattern = FORMATS.get(form) if isinstance(form, str) else None
         if pattern is not None:
             try:
                 body = read_pattern(pattern, self._notation.spell, min(high, self._bounds.string))
             except Unsaid as reason:
-                self._lose(place, f"pattern {pattern!r} is not enforced ({reason})")
+                self._warn(place, f"pattern {pattern!r} is not enforced ({reason})")
             else:
                 for key in ("minLength", "maxLength"):
                     if key in schema:
-                        self._lose(place, f"{key} is not enforced beside pattern or format")
+                        self._warn(place, f"{key} is not enforced beside pattern or format")
                 return self._notation.string(self._rules.add("PATTERN", body))
         return self._notation.text(low, high, exact=_count_of(schema, "maxLength") is not None)
 
@@ -297,7 +297,7 @@ class SchemaReader:
         """How many at least and at most; where the schema sets no end, `bound` more than it needs."""
         low, high = _count_of(schema, least) or 0, _count_of(schema, most)
         if low > LONGEST_REPEAT:
-            self._lose(place, f"{least} is enforced up to {LONGEST_REPEAT}")
+            self._warn(place, f"{least} is enforced up to {LONGEST_REPEAT}")
             low = LONGEST_REPEAT
         return low, min(high, LONGEST_REPEAT) if high is not None else min(low + bound, LONGEST_REPEAT)
 
@@ -343,7 +343,7 @@ class SchemaReader:
             if node is None and name in required:
                 return None
             if key is None:
-                self._lose(place, f"a property named {name!r} cannot be written, and is left out")
+                self._warn(place, f"a property named {name!r} cannot be written, and is left out")
             elif node is not None:
                 pairs.append(Pair(key, node, name in required))
         others = None if other is False else self._value(other, place.inside(".*"))
@@ -362,9 +362,9 @@ class SchemaReader:
         """Report limits on the number of properties that declared ones do not hold of themselves."""
         low, high = _count_of(schema, "minProperties") or 0, _count_of(schema, "maxProperties")
         if low > max(1, sum(pair.required for pair in pairs)) or (low and unlimited):
-            self._lose(place, "minProperties is not enforced beside properties")
+            self._warn(place, "minProperties is not enforced beside properties")
         if high is not None and (unlimited or high < len(pairs)):
-            self._lose(place, "maxProperties is not enforced beside properties")
+            self._warn(place, "maxProperties is not enforced beside properties")
 
     def _more(self, value: Node, taken: Mapping[str, Any], keys: Notation) -> tuple[Node, Node]:
         """A pair whose key is none of `taken`: as the first of an object, and with the comma before it."""
@@ -386,8 +386,8 @@ class SchemaReader:
             self._anything[depth] = self._rules.add("any", alt(*(way for way in ways if way is not None)))
         return self._anything[depth]
 
-    def _lose(self, place: _Place, what: str, *about: object) -> None:
-        self._losses[f"{place.name}: {what.format(*about) if about else what}"] = None
+    def _warn(self, place: _Place, what: str, *about: object) -> None:
+        self._warnings[f"{place.name}: {what.format(*about) if about else what}"] = None
 
     def _end(self) -> None:
         """Give an end to the references that have none: schemas that require themselves."""
@@ -397,7 +397,7 @@ class SchemaReader:
             ending |= new
         for reference, rule in self._references.items():
             if rule.name not in ending:
-                self._lose(_Place(reference), "it requires itself without an end; any value is taken")
+                self._warn(_Place(reference), "it requires itself without an end; any value is taken")
                 self._rules.bodies[rule.name] = self._any(self._bounds.depth)
 
 

@@ -41,7 +41,7 @@ def apply_template(body: Json, call: Call) -> ApiResponse[Body]:
         "prompt": prompt.text,
         "segments": [{"text": segment.text, "control": segment.control} for segment in prompt.segments],
         "stop": list(prompt.stop),
-        "losses": list(prompt.losses),
+        "warnings": list(prompt.warnings),
     }
     return ApiResponse(200, dump(told), facts=call.facts)
 

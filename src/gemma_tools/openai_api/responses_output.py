@@ -53,7 +53,7 @@ class ResponseWriter:
             self.answer["problems"] = problems
 
     def add(self, beyond: Mapping[str, Any] | None) -> None:
-        """Take over what a chat completion, or a chunk of one, says `beyond` OpenAI's fields: its `losses`."""
+        """Take over what a chat completion, or a chunk of one, says `beyond` OpenAI's fields: its `warnings`."""
         self.answer |= beyond or {}
 
     def finish(self, finish_reason: str | None, usage: CompletionUsage | None) -> Iterator[Json]:

@@ -5,7 +5,7 @@ resolves references, merges `allOf`, picks one form of a union and infers missin
 out as they went in, and everything under the `items` of an array but its properties is only freed of references, because the
 templates print it word for word.
 
-Sources: JSON Schema 2020-12 (https://json-schema.org/draft/2020-12) for the keywords; which losses are least is our choice.
+Sources: JSON Schema 2020-12 (https://json-schema.org/draft/2020-12) for the keywords; which form loses least is our choice.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Path: TypeAlias = tuple["Path", str] | None
 
 _MOST_REFERENCES: Final = 1000
 """Resolved in one tool; beyond that, references that refer to one another could double the declaration without end."""
-_MOST_LOSSES: Final = 100
+_MOST_WARNINGS: Final = 100
 _LONGEST_PATH: Final = 8
 _MOST_NAMED: Final = 10
 
@@ -37,7 +37,7 @@ def simplify(parameters: Schema) -> tuple[dict[str, Any], tuple[str, ...]]:
     In the copy every property has one `type`. Nothing recurses: schemas may be as deep as memory allows.
     """
     work = _Simplifier(parameters, Document(parameters))
-    return work.run(), tuple(work.losses)
+    return work.run(), tuple(work.warnings)
 
 
 def where(path: Path) -> str:
@@ -58,7 +58,7 @@ _Copy: TypeAlias = "Callable[[Any, Any, Any, Path, frozenset[str]], None]"
 class _Simplifier:
     root: Schema
     document: Document
-    losses: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     nullable: list[str] = field(default_factory=list)
     """Which properties had null among their types."""
     resolved: int = 0
@@ -73,15 +73,15 @@ class _Simplifier:
             copy(*where)
         if self.nullable:
             names = ", ".join(self.nullable[:_MOST_NAMED]) + (" and others" if len(self.nullable) > _MOST_NAMED else "")
-            self.losses.append(f"{names}: null among the types becomes nullable")
+            self.warnings.append(f"{names}: null among the types becomes nullable")
         plain: dict[str, Any] = result[""]
         return plain
 
-    def lose(self, path: Path, sentence: str) -> None:
-        if len(self.losses) < _MOST_LOSSES:
-            self.losses.append(f"{where(path)}: {sentence}")
-        elif len(self.losses) == _MOST_LOSSES:
-            self.losses.append("and there is more like that")
+    def warn(self, path: Path, sentence: str) -> None:
+        if len(self.warnings) < _MOST_WARNINGS:
+            self.warnings.append(f"{where(path)}: {sentence}")
+        elif len(self.warnings) == _MOST_WARNINGS:
+            self.warnings.append("and there is more like that")
 
     def _property(self, source: Any, target: Any, key: Any, path: Path, chain: frozenset[str]) -> None:
         flat, chain = self._flatten(source, path, chain)
@@ -90,11 +90,11 @@ class _Simplifier:
         if is_mapping(properties):
             self._children(copy, properties, path, chain)
         elif copy.pop("properties", None) is not None:
-            self.lose(path, "its properties are no object, and are left out")
+            self.warn(path, "its properties are no object, and are left out")
         if isinstance(required, (list, tuple)):
             copy["required"] = [name for name in required if isinstance(name, str)]
         elif copy.pop("required", None) is not None:
-            self.lose(path, "its required is no list of names, and is left out")
+            self.warn(path, "its required is no list of names, and is left out")
         if is_mapping(items):
             self.tasks.append((self._items, items, copy, "items", path, chain))
 
@@ -104,7 +104,7 @@ class _Simplifier:
         for name, child in properties.items():
             name = str(name)
             if child is False:
-                self.lose((path, name), "no value is allowed for it, so that it is not declared")
+                self.warn((path, name), "no value is allowed for it, so that it is not declared")
                 continue
             children[name] = child
             if not _is_plain(child):
@@ -144,7 +144,7 @@ class _Simplifier:
             return flat.schema, chain | flat.references
         found, complete = unfold(flat, lookup)
         if not complete:
-            self.lose(path, f"of its many forms the first {MOST_FORMS} are looked at")
+            self.warn(path, f"of its many forms the first {MOST_FORMS} are looked at")
         return self._choose([form.schema for form in found], path), chain.union(*(form.references for form in found))
 
     def _dereference(self, source: Schema, path: Path, chain: frozenset[str]) -> tuple[Schema, frozenset[str]]:
@@ -161,11 +161,11 @@ class _Simplifier:
         """What `reference` names; only its type where it was written out around here already."""
         target = self.document.lookup(reference)
         if target is None:
-            self.lose(path, f"{reference} refers to nothing in the tool, so that its type is not known")
+            self.warn(path, f"{reference} refers to nothing in the tool, so that its type is not known")
             return None
         self.resolved += 1
         if is_mapping(target) and (reference in chain or self.resolved > _MOST_REFERENCES):
-            self.lose(path, f"{reference} refers to itself; its properties are written once only")
+            self.warn(path, f"{reference} refers to itself; its properties are written once only")
             return {"type": widest(Shape(target, self.document).types or frozenset(("object",)))}
         return target
 
@@ -186,15 +186,15 @@ class _Simplifier:
             assert untyped is not None
             kind = "string" if path else "object"
             if path:
-                self.lose(path, "it has no type, and is written as STRING")
+                self.warn(path, "it has no type, and is written as STRING")
             forms[kind] = untyped
         elif untyped:
-            self.lose(path, "a form of it has no type, and is left out")
+            self.warn(path, "a form of it has no type, and is left out")
         unknown = [name for name in forms if name not in ONLY]
         kind = unknown[0] if unknown else widest(frozenset(forms))
         others = {name for name in forms if name != kind} - ({"integer"} if kind == "number" else set())
         if others:
-            self.lose(path, f"it is a union, and is written as {kind.upper()} without {', '.join(sorted(others))}")
+            self.warn(path, f"it is a union, and is written as {kind.upper()} without {', '.join(sorted(others))}")
         chosen = {**_merged(forms[kind]), "type": kind}
         if "const" in chosen and "enum" not in chosen:
             chosen["enum"] = [chosen.pop("const")]

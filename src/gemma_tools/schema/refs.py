@@ -19,7 +19,7 @@ from gemma_tools.schema.types import ANNOTATIONS, Schema, common_types, members,
 
 Lookup: TypeAlias = Callable[[str], object]
 """From a reference to the schema that it names; None where it leads nowhere."""
-Lose: TypeAlias = Callable[[str], None]
+Warn: TypeAlias = Callable[[str], None]
 """Is told the keyword of which only the first of several could be kept."""
 
 DATA: Final = frozenset(("const", "default", "enum", "example", "examples"))
@@ -94,7 +94,7 @@ def ignore(keyword: str) -> None:
     """Report nothing."""
 
 
-def flatten(schema: object, lookup: Lookup, lose: Lose = ignore, above: Form | None = None) -> Form | None:
+def flatten(schema: object, lookup: Lookup, warn: Warn = ignore, above: Form | None = None) -> Form | None:
     """`schema` with all that its references and `allOf` ask for merged into one; None where nothing can satisfy it.
 
     Unions stay: see `branches`. What stands nearest comes first. `above` is the form that `schema` is a branch of.
@@ -110,7 +110,7 @@ def flatten(schema: object, lookup: Lookup, lose: Lose = ignore, above: Form | N
         if not is_mapping(part):
             continue
         part = normal(part)
-        merge(merged, part, lose)
+        merge(merged, part, warn)
         if path and ("anyOf" in part or "oneOf" in part):
             unions = unions.union(_steps(path))
         if isinstance(part.get("allOf"), (list, tuple)):
@@ -139,12 +139,12 @@ def branches(schema: Schema) -> list[object] | None:
     return [{"allOf": [base, branch]} if base else branch for branch in schema[kind]]
 
 
-def forms(schema: object, lookup: Lookup, lose: Lose = ignore) -> tuple[list[Form], bool]:
+def forms(schema: object, lookup: Lookup, warn: Warn = ignore) -> tuple[list[Form], bool]:
     """Every form that satisfies `schema`, and whether these are all: see `unfold`."""
-    return unfold(flatten(schema, lookup, lose), lookup, lose)
+    return unfold(flatten(schema, lookup, warn), lookup, warn)
 
 
-def unfold(flat: Form | None, lookup: Lookup, lose: Lose = ignore) -> tuple[list[Form], bool]:
+def unfold(flat: Form | None, lookup: Lookup, warn: Warn = ignore) -> tuple[list[Form], bool]:
     """The forms without unions that a flat schema has, first things first, and whether these are all.
 
     There are at most `MOST_FORMS`, and at least one: where nothing satisfies the schema, what stands nearest.
@@ -164,13 +164,13 @@ def unfold(flat: Form | None, lookup: Lookup, lose: Lose = ignore) -> tuple[list
         if not rest or len(found) == MOST_FORMS:
             break
         source, above = rest.pop()
-        flat = flatten(source, lookup, lose, above)
+        flat = flatten(source, lookup, warn, above)
     if not found:
         found.append(Form({key: value for key, value in nearest.schema.items() if key != "enum"}, nearest.references))
     return found, not rest
 
 
-def merge(result: dict[str, Any], other: Schema, lose: Lose) -> None:
+def merge(result: dict[str, Any], other: Schema, warn: Warn) -> None:
     """Add what `other` asks for to `result`, but for its references and `allOf`. Both are normal.
 
     A value of both types does not exist where they have none in common; then `enum` is left without members.
@@ -203,7 +203,7 @@ def merge(result: dict[str, Any], other: Schema, lose: Lose) -> None:
         elif key in ("anyOf", "oneOf"):
             result["allOf"] = [*result.get("allOf", ()), {key: value}]
         else:
-            lose(key)
+            warn(key)
 
 
 def _owned(key: str, value: object) -> object:

@@ -33,7 +33,7 @@ class Declaration:
     """Names of properties that the family's template takes for schema words, and leaves out."""
     response: bool = False
     """Whether the family declares the shape of the result."""
-    losses: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     dropped: set[str] = field(default_factory=set)
 
     def write(self, tool: Tool) -> tuple[str, tuple[str, ...]]:
@@ -44,8 +44,8 @@ class Declaration:
         if tool.parameters:
             schema: Schema = tool.parameters
             if not self.exact:
-                schema, losses = simplify(schema)
-                self.losses += losses
+                schema, warnings = simplify(schema)
+                self.warnings += warnings
             pieces.append(",parameters:{")
             if schema.get("properties"):
                 pieces += ["properties:{", (schema["properties"], None), "},"]
@@ -58,8 +58,8 @@ class Declaration:
             pieces += self._response(tool.response)
         text = self._join([*pieces, "}"])
         if self.dropped:
-            self.losses.append(f"its declaration has no place for {', '.join(sorted(self.dropped))}")
-        return text, tuple(f"tool {tool.name}: {loss}" for loss in self.losses)
+            self.warnings.append(f"its declaration has no place for {', '.join(sorted(self.dropped))}")
+        return text, tuple(f"tool {tool.name}: {warning}" for warning in self.warnings)
 
     def names(self, names: Iterable[object]) -> str:
         """A list of names, such as the required ones."""
@@ -130,9 +130,11 @@ class Declaration:
             here = (path, key)
             if key in self.undeclared:
                 if self.exact:
-                    self.losses.append(f"{where(here)} is named like a schema word, and is not declared")
+                    self.warnings.append(f"{where(here)} is named like a schema word, and is not declared")
                     continue
-                self.losses.append(f"{where(here)} is declared, and is named like a schema word, which the model has not seen")
+                self.warnings.append(
+                    f"{where(here)} is declared, and is named like a schema word, which the model has not seen"
+                )
             schema = properties[key]
             pieces.append(f"{',' if pieces else ''}{quote(key)}:{{")
             pieces += self.form(self, schema if is_mapping(schema) else {}, here)
