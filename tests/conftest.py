@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from support.engines import BUILT_IN, INSTALLED
+
+if TYPE_CHECKING:
+    from support.observed import Collected
 
 # A busy machine is no fault: nothing is held to a time, not even the making of examples.
 settings.register_profile(
@@ -37,3 +41,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for argument, names in (("engine_name", chosen or sorted(BUILT_IN)), ("installed_name", chosen)):
         if argument in metafunc.fixturenames:
             metafunc.parametrize(argument, names, scope="module")
+
+
+@pytest.fixture
+def collected(monkeypatch: pytest.MonkeyPatch) -> Collected:
+    """What OpenTelemetry is told from now on."""
+    from support.observed import collector
+
+    monkeypatch.delenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", raising=False)
+    told = collector()
+    told.clear()
+    return told

@@ -17,6 +17,7 @@ LAYERS = [
     {"gguf", "jsontext", "litertlm", "media", "policy", "registry"},
     {"models", "prompt", "reply"},
     {"request", "schema"},
+    {"observe"},
     {"validation"},
     {"grammar"},
     {"formats"},
@@ -26,7 +27,7 @@ LAYERS = [
     {"openai_api"},
     {"anthropic_api"},
     {"routes"},
-    {"batch", "bench", "integrations", "tools", "transport"},
+    {"batch", "bench", "integrations", "otel", "tools", "transport"},
     {"server"},
     {"cli"},
     {"__main__"},
@@ -34,7 +35,7 @@ LAYERS = [
 """From the ground up. A part may import itself and the layers below; parts of one layer do not know each other."""
 
 RANKS = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-ONLY = {"engines": {"errors", "log", "data", "generators", "prompt", "registry"}}
+ONLY = {"engines": {"errors", "log", "data", "generators", "observe", "prompt", "registry"}}
 """Parts that know even less than their layer allows."""
 
 

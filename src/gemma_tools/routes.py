@@ -113,6 +113,20 @@ def error_frame(error: BaseException, path: str, facts: Facts) -> bytes:
     return event(body, body.get("type"))
 
 
+def route_of(path: str) -> str | None:
+    """The name of a path for logs and metrics: without `/v1`, its ids as `{id}`; None where there is nothing."""
+    place = _place(path)
+    if place in POSTS or place in _GETS:
+        return place
+    parent, _, rest = place.removeprefix("/").partition("/")
+    if parent == "responses" and rest:
+        return "/responses/{id}/input_items" if rest.endswith("/input_items") else "/responses/{id}"
+    return "/models/{id}" if parent == "models" and rest else None
+
+
+_GETS: Final = ("/health", "/metrics", "/models", "/openapi.json")
+
+
 def _body(failure: Failure, path: str) -> dict[str, Any]:
     return anthropic_error(failure) if _place(path).startswith("/messages") else {"error": failure.error}
 
@@ -135,6 +149,10 @@ def _route(request: ApiRequest, call: Call) -> ApiResponse[Body]:
     if place == "/models":
         _allow(("GET", "HEAD"), request)
         return ApiResponse(200, dump(models.listing(call.models)), facts=call.facts)
+    if place == "/metrics" and call.settings.metrics:
+        _allow(("GET", "HEAD"), request)
+        kind, page = call.settings.metrics()
+        return ApiResponse(200, page, {"content-type": kind}, call.facts)
     if place.startswith("/models/"):
         _allow(("GET", "HEAD"), request)
         name = call.known(place.removeprefix("/models/"))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, overloa
 
 from gemma_tools.engines.base import Cancellation, Pieces
 from gemma_tools.errors import InvalidRequest
+from gemma_tools.observe import ModelRequest, observed
 from gemma_tools.policy import RequestFields
 from gemma_tools.request import ChatRequest, RawMessage, RawTool
 from gemma_tools.validation import check_integer, check_number, check_text, parse_request
@@ -183,7 +184,8 @@ class BaseModelBackend(ABC):
 
     def respond(self, request: ChatRequest, *, cancel: Cancellation | None = None) -> Response:
         """Answer a validated request; `cancel` stops it from another thread. Raises what `run` raises."""
-        return self._run(request, cancel or Cancellation())
+        work = ModelRequest(operation="chat", model=self.model_type, request=request)
+        return observed(work, lambda: self._run(request, cancel or Cancellation()))
 
     async def arespond(self, request: ChatRequest, *, cancel: Cancellation | None = None) -> AsyncResponse:
         """`respond`, awaited: a completion, or an asynchronous generator of chunks."""
@@ -193,7 +195,7 @@ class BaseModelBackend(ABC):
         """Continue `text` as it is: no template, no turns, and control tokens where `text` spells them.
 
         Sampling and stop sequences are those of `request`, whose messages and tools count for nothing; `index` counts the
-        choices of one prompt. Yields pieces of text, and returns how it ended.
+        choices of one prompt. Yields pieces of text, and returns how it ended, tokens counted.
 
         Raises:
             InvalidRequest: the engine cannot honour a setting, or this backend has no engine.

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, Unpack, cast
 
 from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.backends.config import FormatOptions, ModelConfig
 from gemma_tools.backends.native_chat import HIDDEN_TOKENS, ChatReader, NativeChat, native_messages, needs_chat, text_of
 from gemma_tools.backends.plan import OnInvalid, Plan, make_plan
 from gemma_tools.backends.room import fitted_plan, least_of_media, refuse_too_long
-from gemma_tools.backends.verdict import judge
+from gemma_tools.backends.verdict import Verdict, judge
 from gemma_tools.completion import Answer, Heading, TokenUse, Turn, chunks, completion
 from gemma_tools.engines import create_engine, engine_options
 from gemma_tools.engines.base import (
@@ -42,6 +42,18 @@ from gemma_tools.generators import Returning
 from gemma_tools.log import log_content, logger
 from gemma_tools.media import MediaPolicy, load_media, refuse_media
 from gemma_tools.models import model_file, ollama_name
+from gemma_tools.observe import (
+    Answered,
+    Begun,
+    Generated,
+    GenerationWork,
+    ModelRequest,
+    Retried,
+    announced,
+    listening,
+    observed,
+    tell,
+)
 from gemma_tools.prompt import Prompt
 from gemma_tools.reply import ContentDelta, Event, ReasoningDelta, Reply, ToolCallStarted
 from gemma_tools.request import MEDIA_PARTS, ChatRequest, Message
@@ -55,6 +67,7 @@ if TYPE_CHECKING:
 
 
 P = TypeVar("P")
+R = TypeVar("R")
 
 _DRAWING = ("temperature", "top_p", "top_k", "min_p", "seed")
 _PENALTIES = ("presence_penalty", "frequency_penalty")
@@ -159,20 +172,17 @@ class GemmaBackend(BaseModelBackend):
             self.engine.close()
 
     def _run(self, request: ChatRequest, cancel: Cancellation) -> Response:
-        turns = self._turns(request, cancel)
-        return self._stream(request, turns) if request.stream else self._whole(request, turns)
+        turns, heading = self._turns(request, cancel), self._heading(request)
+        tell(Begun(heading.id))
+        if request.stream:
+            return chunks(heading, turns, calls=self._calls, include_usage=request.include_usage)
+        return completion(heading, turns)
 
     async def _arun(self, request: ChatRequest, cancel: Cancellation) -> AsyncResponse:
-        turns = await acall(lambda _: self._turns(request, cancel))
-        if request.stream:
-            return adrive(lambda _: self._stream(request, turns), cancel)
-        return await acall(lambda _: self._whole(request, turns), cancel)
-
-    def _whole(self, request: ChatRequest, turns: Iterator[Turn]) -> ChatCompletion:
-        return completion(self._heading(request), turns)
-
-    def _stream(self, request: ChatRequest, turns: Iterator[Turn]) -> Stream:
-        return chunks(self._heading(request), turns, calls=self._calls, include_usage=request.include_usage)
+        if not request.stream:
+            return cast("ChatCompletion", await acall(lambda cancel: self.respond(request, cancel=cancel), cancel))
+        stream = await acall(lambda _: self.respond(request, cancel=cancel))
+        return adrive(lambda _: cast("Stream", stream), cancel)
 
     def _heading(self, request: ChatRequest) -> Heading:
         return Heading(model=request.model or self.model_type, legacy=request.legacy_functions)
@@ -195,21 +205,43 @@ class GemmaBackend(BaseModelBackend):
             InvalidRequest: the engine cannot honour a setting.
             EngineError: the engine failed.
         """
-        prompt = Prompt(text, self.format.controls, stop=self.format.stop)
-        constraint = Constraint(gbnf=request.grammar) if request.grammar is not None else None
-        stop = request.stop or self.config.stops
-        asked = GenerationRequest(prompt, self._sampling(request), stop=stop, constraint=constraint)
-        self.engine.refuse_unsupported(asked)
-        return self._completed(_reseeded(asked, index), cancel or Cancellation())
+
+        def completed() -> Pieces:
+            prompt = Prompt(text, self.format.controls, stop=self.format.stop)
+            constraint = Constraint(gbnf=request.grammar) if request.grammar is not None else None
+            stop = request.stop or self.config.stops
+            asked = GenerationRequest(prompt, self._sampling(request), stop=stop, constraint=constraint)
+            self.engine.refuse_unsupported(asked)
+            return self._completed(_reseeded(asked, index), cancel or Cancellation())
+
+        work = ModelRequest(operation="text_completion", model=self.model_type, request=request, prompt=text)
+        return observed(work, completed)
 
     def _completed(self, asked: GenerationRequest, cancel: Cancellation) -> Pieces:
+        generation, answer = yield from observed(self._generation(None), partial(self._continued, asked, cancel))
+        tell(_answered(answer.reply, answer.tokens))
+        used = Usage(
+            prompt_tokens=answer.tokens.prompt,
+            completion_tokens=answer.tokens.completion,
+            cached_tokens=answer.tokens.cached,
+        )
+        return replace(generation, usage=used)
+
+    def _continued(self, asked: GenerationRequest, cancel: Cancellation) -> Generator[str, None, tuple[Generation, Answer]]:
         """What the engine writes, without the stop token that it may end with."""
+        written: list[str] = []
         with Returning(self._generate(asked, cancel)) as pieces:
             rest = iter(pieces)
-            yield from until(rest, asked.prompt.stop)
+            for piece in until(rest, asked.prompt.stop):
+                written.append(piece)
+                yield piece
             for _ in rest:
                 pass
-        return pieces.value
+        generation, text = pieces.value, "".join(written)
+        reply = Reply(content=text, finish_reason=generation.finish)
+        answer = Answer(reply=reply, text=text, tokens=self._tokens(asked.prompt, text, reply, generation.usage))
+        tell(_generated(reply, answer.tokens, None))
+        return generation, answer
 
     def prompt(self, request: ChatRequest) -> Prompt:
         """The prompt that `request` makes, as the model would read it; with `fit`, of what is left of the conversation.
@@ -276,35 +308,53 @@ class GemmaBackend(BaseModelBackend):
         spent = TokenUse(prompt=0, completion=0)
         earlier: list[Event] = []
         rounds = plan.rounds
+        retry: str | None = None
         while True:
             rounds -= 1
             sent: list[Event] = []
             held: list[Event] = []
+            attempt = observed(self._generation(retry), partial(self._judged, plan, asked, cancel))
             try:
-                answer = yield from _holding(self._attempt(plan, asked, cancel), plan.held, sent, held)
+                answer, verdict = yield from _holding(attempt, plan.held, sent, held)
             except EngineRejected:
                 if plan.fits(self.engine.capabilities):
                     raise
                 # The engine has found out what it cannot be asked for, so that another plan is needed.
                 plan = self._plan(request, thinking=plan.thinking)
                 asked, rounds = replace(asked, prompt=plan.prompt, constraint=plan.constraint), rounds + 1
+                retry = "constraint_refused"
+                tell(Retried(retry))
                 continue
             spent += answer.tokens
-            verdict = judge(plan, answer.reply)
             if verdict.fault is None:
                 yield from (event for event in held if not (verdict.rewritten and isinstance(event, ContentDelta)))
                 if verdict.rewritten:
                     yield ContentDelta(verdict.reply.content or "")
                 reply = _preceded(verdict.reply, earlier)
                 _log(self.model_type, reply, spent)
+                tell(_answered(reply, spent))
                 return replace(answer, reply=reply, tokens=spent)
             if not (rounds and verdict.again):
                 raise UnusableAnswer(verdict.fault, text=answer.text)
             logger.info("%s: asking again", self.model_type)
+            retry = verdict.cause
+            tell(Retried(retry))
             earlier += sent
             request = replace(request, messages=(*request.messages, *verdict.again))
             plan = self._plan(request, thinking=False)
             asked = replace(asked, prompt=plan.prompt, constraint=plan.constraint)
+
+    def _generation(self, retry: str | None) -> GenerationWork:
+        return GenerationWork(model=self.model_type, engine=self.engine.name, retry=retry)
+
+    def _judged(
+        self, plan: Plan, asked: GenerationRequest, cancel: Cancellation
+    ) -> Generator[Event, None, tuple[Answer, Verdict]]:
+        """Ask the model once, and hold its answer against the plan."""
+        answer = yield from self._attempt(plan, asked, cancel)
+        verdict = judge(plan, answer.reply)
+        tell(_generated(verdict.reply, answer.tokens, verdict.cause if verdict.fault else None))
+        return answer, verdict
 
     def _attempt(self, plan: Plan, asked: GenerationRequest, cancel: Cancellation) -> Turn:
         """Ask the model once and read what it writes."""
@@ -351,7 +401,7 @@ class GemmaBackend(BaseModelBackend):
             think=plan.thinking if self.format.thought else None,
             cancel=cancel,
         )
-        generation = yield from _read(pieces, take, reader)
+        generation = yield from _read(announced(pieces) if listening() else pieces, take, reader)
         plan = replace(plan, warnings=(*plan.warnings, HIDDEN_TOKENS))
         return self._answer(plan, reader.reply, "".join(written), generation)
 
@@ -394,7 +444,8 @@ class GemmaBackend(BaseModelBackend):
         return replace(second, usage=replace(first.usage, completion_tokens=total), logprobs=first.logprobs + second.logprobs)
 
     def _generate(self, asked: GenerationRequest, cancel: Cancellation) -> Pieces:
-        return self.engine.generate(replace(asked, tokenizer=self._tokenizer_for(asked)), cancel=cancel)
+        pieces = self.engine.generate(replace(asked, tokenizer=self._tokenizer_for(asked)), cancel=cancel)
+        return announced(pieces) if listening() else pieces
 
     def _tokenizer_for(self, asked: GenerationRequest) -> GemmaTokenizer | None:
         """The tokenizer, if the prompt is to be sent as ids.
@@ -470,7 +521,9 @@ def _read(
     return generation
 
 
-def _holding(turn: Turn, what: Literal["nothing", "calls", "all"], sent: list[Event], held: list[Event]) -> Turn:
+def _holding(
+    turn: Generator[Event, None, R], what: Literal["nothing", "calls", "all"], sent: list[Event], held: list[Event]
+) -> Generator[Event, None, R]:
     """Pass events on and keep them in `sent`, except those that `what` says to hold: they are put in `held`."""
     with Returning(turn) as events:
         for event in events:
@@ -493,6 +546,20 @@ def _reseeded(asked: GenerationRequest, index: int) -> GenerationRequest:
     """The request for the choice `index`: choices with one seed would be one choice."""
     seed = asked.sampling.seed
     return asked if seed is None else replace(asked, sampling=replace(asked.sampling, seed=seed + index))
+
+
+def _generated(reply: Reply, tokens: TokenUse, refused: str | None) -> Generated:
+    return Generated(
+        reply=reply,
+        prompt_tokens=tokens.prompt,
+        completion_tokens=tokens.completion,
+        cached_tokens=tokens.cached,
+        refused=refused,
+    )
+
+
+def _answered(reply: Reply, tokens: TokenUse) -> Answered:
+    return Answered(reply=reply, prompt_tokens=tokens.prompt, completion_tokens=tokens.completion, cached_tokens=tokens.cached)
 
 
 def _log(model: str, reply: Reply, tokens: TokenUse) -> None:

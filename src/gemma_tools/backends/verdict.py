@@ -17,6 +17,8 @@ class Verdict:
 
     reply: Reply
     fault: str | None = None
+    cause: str = ""
+    """What kind of fault it is, in one word."""
     again: tuple[Message, ...] = ()
     rewritten: bool = False
     """The content of `reply` is no longer what the model wrote: words and fences around the JSON are gone."""
@@ -29,7 +31,7 @@ def judge(plan: Plan, reply: Reply) -> Verdict:
     if reply.finish_reason == "length":
         return Verdict(reply)
     if plan.forced:
-        return Verdict(reply, "the model made no call of an allowed tool, and tool_choice requires one")
+        return Verdict(reply, "the model made no call of an allowed tool, and tool_choice requires one", "no_call")
     return _judge_answer(plan, reply) if plan.answer is not None else Verdict(reply)
 
 
@@ -40,7 +42,8 @@ def _judge_calls(plan: Plan, reply: Reply) -> Verdict:
     if plan.on_invalid == "report":
         return Verdict(replace(reply, problems=reply.problems + problems))
     fault = "; ".join(problem.message for problem in problems)
-    return Verdict(reply, fault, _with_errors(reply, problems) if plan.on_invalid == "retry" else ())
+    again = _with_errors(reply, problems) if plan.on_invalid == "retry" else ()
+    return Verdict(replace(reply, problems=reply.problems + problems), fault, "invalid_arguments", again)
 
 
 def _with_errors(reply: Reply, problems: Sequence[Problem]) -> tuple[Message, ...]:
@@ -69,4 +72,4 @@ def _judge_answer(plan: Plan, reply: Reply) -> Verdict:
         Message("assistant", reply.content),
         Message("user", f"That is not the JSON that was asked for: {fault}\nAnswer again, with that JSON and nothing else."),
     )
-    return Verdict(reply, f"the answer is not the JSON that was asked for: {fault}", again if plan.told else ())
+    return Verdict(reply, f"the answer is not the JSON that was asked for: {fault}", "not_json", again if plan.told else ())

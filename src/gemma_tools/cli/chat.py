@@ -79,7 +79,7 @@ class Conversation:
     def _result(self, call: ToolCall) -> Mapping[str, Any]:
         """The result of a call in a reply whose calls are not all run: by its function if it has one, else by the person."""
         if self.box.runs(call.name):
-            content = self.box.call(call.name, call.arguments).content
+            content = self.box.call(call.name, call.arguments, id=call.id).content
         else:
             self._show(f"→ {call.name} {call.arguments_json}\n", "cyan")
             content = _ask(f"result of {call.name}> ")

@@ -45,6 +45,8 @@ def serve(
     stored_responses: Annotated[int | None, typer.Option(help="Responses that are kept for later requests; 0 is none.")] = None,
     stored_bytes: Annotated[int | None, typer.Option(help="The most that they may take together.")] = None,
     stored_seconds: Annotated[float | None, typer.Option(help="How long each is kept.")] = None,
+    metrics: Annotated[bool | None, typer.Option(help="Whether /metrics gives counts for Prometheus.")] = None,
+    otel: Annotated[bool | None, typer.Option(help="Whether to tell OpenTelemetry what is done.")] = None,
     log_content: Annotated[bool | None, typer.Option(help="Whether to log what is asked and answered.")] = None,
     run_tools: Annotated[
         str | None, typer.Option(help="Tools that the server runs itself: execute_python, get_system_info.")

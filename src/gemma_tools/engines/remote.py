@@ -25,6 +25,7 @@ from gemma_tools.errors import (
     EngineUnavailable,
     InvalidRequest,
 )
+from gemma_tools.observe import Retried, tell
 
 T = TypeVar("T")
 
@@ -211,6 +212,7 @@ class Remote:
                 last = begun or attempt == self._patience.retries or pause > LONGEST_PAUSE
                 if last or not (ended or _passing(typed)):
                     raise typed from (None if typed is error else error)
+                tell(Retried("engine_busy" if isinstance(typed, EngineRejected) else "engine_unavailable"))
             stop.wait(pause * uniform(1, 1.25))
             attempt += 1
 

@@ -13,7 +13,6 @@ from itertools import accumulate, chain
 from secrets import token_hex
 from typing import Any, Final
 
-from gemma_tools.engines.base import Generation, Usage
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.generators import Returning
 from gemma_tools.openai_api.errors import failure_of
@@ -108,16 +107,14 @@ def _pieces(asked: _Asked, model: Responder, call: Call) -> Generator[Json, None
         def choice(text: str, finish: str | None = None, logprobs: Any = None, index: int = index) -> Json:
             return {**heading, "choices": [{"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish}]}
 
-        written = ""
         with Returning(model.complete(prompt, asked.request, index % asked.request.n, cancel=call.cancel)) as texts:
             if asked.echo:
                 yield choice(prompt)
             for text in texts:
-                written += text
                 call.facts.chunks += 1
                 yield choice(text)
         generation = texts.value
-        usage = _counted(prompt, written, generation, model)
+        usage = generation.usage
         prompt_tokens += (usage.prompt_tokens or 0) if index % asked.request.n == 0 else 0
         completion_tokens += usage.completion_tokens or 0
         call.facts.finish_reason = generation.finish
@@ -126,14 +123,6 @@ def _pieces(asked: _Asked, model: Responder, call: Call) -> Generator[Json, None
     total = prompt_tokens + completion_tokens
     counts = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "total_tokens": total}
     yield {**heading, "choices": [], "usage": counts}
-
-
-def _counted(prompt: str, written: str, generation: Generation, model: Responder) -> Usage:
-    usage, counter = generation.usage, model.token_counter
-    return Usage(
-        prompt_tokens=counter.count(prompt) if usage.prompt_tokens is None else usage.prompt_tokens,
-        completion_tokens=counter.count(written) if usage.completion_tokens is None else usage.completion_tokens,
-    )
 
 
 def _logprobs(entries: Sequence[Mapping[str, Any]], offset: int) -> Json | None:

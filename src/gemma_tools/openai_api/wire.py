@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
@@ -99,6 +99,8 @@ class ApiSettings:
     """What the error says about a name that no model goes by, after the names that there are."""
     store: ResponseStore | None = None
     """Where responses are kept for later requests; None: nowhere."""
+    metrics: Callable[[], tuple[str, bytes]] | None = None
+    """Gives the content type and the text of `/metrics`; None: there is no such page."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,23 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import aclosing, suppress
 from time import monotonic
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import EngineTimeout
+from gemma_tools.observe import HttpRequest, Observer, Responded, observing, tell, working
 from gemma_tools.openai_api.errors import Refused, refuse
 from gemma_tools.openai_api.responses_store import ResponseStore
 from gemma_tools.openai_api.wire import ApiRequest, ApiResponse, ApiSettings, AsyncBody, dump
-from gemma_tools.routes import Models, ahandle, error_frame, error_response
+from gemma_tools.routes import Models, ahandle, error_frame, error_response, route_of
 from gemma_tools.server.guard import Guard, Headers
 from gemma_tools.server.limits import Gate, RateLimiter
 from gemma_tools.server.log import Entry
 from gemma_tools.server.pool import ModelPool
 from gemma_tools.server.settings import Settings, check
+
+if TYPE_CHECKING:
+    from gemma_tools.server.metrics import Metrics
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -67,20 +71,31 @@ class Api:
     def __init__(self, settings: Settings, models: Models) -> None:
         self._settings = settings
         self._models = models
+        self._guard = Guard(settings)
+        self._limiter = RateLimiter(settings.requests_per_minute, settings.tokens_per_minute)
+        self._gate = Gate(settings.concurrency, settings.queue)
+        metrics = _metrics(self._gate) if settings.metrics else None
+        self._observers = _observers(settings, metrics)
         self._api_settings = ApiSettings(
             unknown=settings.unknown,
             no_model=_NO_MODEL,
             store=_store(settings),
+            metrics=metrics.page if metrics else None,
         )
-        self._guard = Guard(settings)
-        self._limiter = RateLimiter(settings.requests_per_minute, settings.tokens_per_minute)
-        self._gate = Gate(settings.concurrency, settings.queue)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         client = scope.get("client")
         entry = Entry(scope["method"], scope["path"], client[0] if client else "local")
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+        work = HttpRequest(method=entry.method, path=entry.path, route=route_of(entry.path), headers=headers)
+        with observing(*self._observers), working(work):
+            try:
+                await self._serve(scope, headers, receive, send, entry)
+            finally:
+                tell(Responded(status=entry.status, outcome=entry.outcome, waited=entry.waited))
+
+    async def _serve(self, scope: Scope, headers: Headers, receive: Receive, send: Send, entry: Entry) -> None:
         allowed = self._guard.cross_origin(headers)
         outlet = Outlet(send, entry, allowed, keep=self._settings.log_content)
         try:
@@ -174,6 +189,21 @@ class Api:
         with suppress(TimeoutError):
             async with asyncio.timeout(_PARTING_SECONDS):
                 await self._gate.idle()
+
+
+def _metrics(gate: Gate) -> Metrics:
+    from gemma_tools.server.metrics import Metrics  # only with this setting is prometheus_client needed
+
+    return Metrics(gate)
+
+
+def _observers(settings: Settings, metrics: Metrics | None) -> tuple[Observer, ...]:
+    observers: tuple[Observer, ...] = (metrics.observer,) if metrics else ()
+    if settings.otel:
+        from gemma_tools import otel  # only with this setting is opentelemetry needed
+
+        observers += (otel.observer,)
+    return observers
 
 
 def _store(settings: Settings) -> ResponseStore | None:

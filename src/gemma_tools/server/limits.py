@@ -79,10 +79,21 @@ class Gate:
 
     def __init__(self, concurrency: int, queue: int) -> None:
         self._free = asyncio.Semaphore(concurrency)
+        self._places = concurrency
         self._room = concurrency + queue
         self._inside = 0
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def running(self) -> int:
+        """How many have a place."""
+        return min(self._inside, self._places)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for one."""
+        return self._inside - self.running
 
     async def enter(self) -> None:
         """Wait for a place; it is held until `leave`. Refused with a 503 where too many wait already."""

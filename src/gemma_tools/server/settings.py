@@ -86,6 +86,10 @@ class Settings(_Strict):
     """The most that they may take together, as JSON."""
     stored_seconds: float = Field(86400.0, gt=0)
     """How long each is kept."""
+    metrics: bool = True
+    """Whether `/metrics` gives counts for Prometheus."""
+    otel: bool = False
+    """Whether OpenTelemetry is told of requests, generations, tool calls and retries."""
     log_content: bool = False
     """Whether the log holds what was asked and answered."""
     run_tools: tuple[str, ...] = ()

@@ -16,10 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, aclosing, closing
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Unpack
 
 from gemma_tools.completion import Accumulator
 from gemma_tools.errors import InvalidRequest
+from gemma_tools.observe import LoopWork, working
 from gemma_tools.policy import RequestFields
 from gemma_tools.reply import ToolCall
 from gemma_tools.tools.toolbox import Toolable, ToolBox, ToolResult, fault
@@ -217,6 +219,7 @@ def run_tools(
     steps = rounds(messages, box, max_rounds=max_rounds, max_repeats=max_repeats)
     emit = on_event or _ignore
     with ExitStack() as stack:
+        stack.enter_context(working(LoopWork()))
         backend = stack.enter_context(_created(model)) if isinstance(model, str) else model
         step = next(steps)
         while not isinstance(step, Transcript):
@@ -257,6 +260,7 @@ async def arun_tools(
             await told
 
     with ExitStack() as stack:
+        stack.enter_context(working(LoopWork()))
         backend = stack.enter_context(await asyncio.to_thread(_created, model)) if isinstance(model, str) else model
         step = next(steps)
         while not isinstance(step, Transcript):
@@ -265,7 +269,7 @@ async def arun_tools(
                 case Ask(number, history):
                     answer = await _aask(backend, history, _fields(backend, box, options, number), stream, emit)
                 case Run(calls):
-                    answer = await asyncio.gather(*(box.acall(call.name, call.arguments_json) for call in calls))
+                    answer = await asyncio.gather(*(box.acall(call.name, call.arguments_json, id=call.id) for call in calls))
                 case _:
                     await emit(step)
             step = steps.send(answer)
@@ -340,10 +344,12 @@ async def _aask(
 def run_calls(box: ToolBox, calls: Sequence[ToolCall]) -> list[ToolResult]:
     """Do what a `Run` asks for: the calls at the same time, in threads; a lone one in the calling thread."""
     if len(calls) == 1:
-        return [box.call(calls[0].name, calls[0].arguments_json)]
+        return [box.call(calls[0].name, calls[0].arguments_json, id=calls[0].id)]
     pool = ThreadPoolExecutor(min(len(calls), _MAX_THREADS), thread_name_prefix="gemma-tools")
     try:
-        running = [pool.submit(copy_context().run, box.call, call.name, call.arguments_json) for call in calls]
+        running = [
+            pool.submit(copy_context().run, partial(box.call, call.name, call.arguments_json, id=call.id)) for call in calls
+        ]
         return [future.result() for future in running]
     finally:
         # Nothing is left to wait for, unless this thread was interrupted, and then it must not wait.

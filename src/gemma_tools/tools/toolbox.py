@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from gemma_tools.errors import InvalidRequest, ToolError
 from gemma_tools.log import log_content, logger
+from gemma_tools.observe import ToolReturned, ToolWork, tell, working
 from gemma_tools.tools.functions import FunctionTool, declared, result_text, tool
 
 FaultKind: TypeAlias = Literal["unknown_tool", "invalid_arguments", "failed", "repeated"]
@@ -93,11 +94,24 @@ class ToolBox:
         box._tools = {name: self._tools[name] for name in chosen}
         return box
 
-    def call(self, name: str, arguments: Mapping[str, Any] | str) -> ToolResult:
-        """Run a call. `arguments` is a mapping or JSON text; an empty text is no arguments.
+    def call(self, name: str, arguments: Mapping[str, Any] | str, *, id: str | None = None) -> ToolResult:
+        """Run a call. `arguments` is a mapping or JSON text; an empty text is no arguments. `id` is for observers.
 
         An unknown name, arguments that do not fit, and whatever the tool raises become results that tell the model so.
         """
+        with working(ToolWork(name=name, arguments=arguments, id=id)):
+            result = self._call(name, arguments)
+            tell(ToolReturned(result.content, result.fault))
+        return result
+
+    async def acall(self, name: str, arguments: Mapping[str, Any] | str, *, id: str | None = None) -> ToolResult:
+        """`call` for async code: async functions are awaited, others run in a thread, off the event loop."""
+        with working(ToolWork(name=name, arguments=arguments, id=id)):
+            result = await self._acall(name, arguments)
+            tell(ToolReturned(result.content, result.fault))
+        return result
+
+    def _call(self, name: str, arguments: Mapping[str, Any] | str) -> ToolResult:
         prepared = self._prepare(name, arguments)
         if isinstance(prepared, ToolResult):
             return prepared
@@ -107,8 +121,7 @@ class ToolBox:
         except (Exception, SystemExit) as error:
             return _failure(name, error)
 
-    async def acall(self, name: str, arguments: Mapping[str, Any] | str) -> ToolResult:
-        """`call` for async code: async functions are awaited, others run in a thread, off the event loop."""
+    async def _acall(self, name: str, arguments: Mapping[str, Any] | str) -> ToolResult:
         prepared = self._prepare(name, arguments)
         if isinstance(prepared, ToolResult):
             return prepared
