@@ -74,6 +74,13 @@ def laws(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Ten minutes for each thing that reads what others wrote, guided by its branches; `-- --seconds 60 schemas` is less."""
+    install(session, "tests", "atheris>=3")
+    session.run("python", "tests/fuzz/drive.py", *session.posargs)
+
+
+@nox.session
 def mutants(session: nox.Session) -> None:
     """How many of the changes that mutmut makes in formats and schemas the quick tests notice, tried for 20 minutes."""
     install(session, "mutants")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -19,60 +20,68 @@ Header: TypeAlias = dict[str, Any]
 
 _NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
-_LONGEST = 1 << 28
-"""No string or array of a header has more bytes or elements; a larger number means a broken file."""
 
 
 def read_header(path: Path) -> Header:
-    """The key-value pairs of a GGUF file.
+    """The key-value pairs of a GGUF file. An array of arrays, which the format allows and no known file has, is not read.
 
     Raises:
-        ModelNotFound: there is no such file, or it is no GGUF file.
+        ModelNotFound: there is no such file, or it is not a GGUF file, or a broken one.
     """
     try:
         with path.open("rb") as file:
-            if file.read(4) != b"GGUF" or _number(file, "<I") not in (2, 3):
-                raise ModelNotFound(f"{path} is no GGUF file of version 2 or 3")
-            _number(file, "<Q")
-            return dict(_pairs(file, _count(file)))
+            reader = _Reader(file, path.stat().st_size)
+            if file.read(4) != b"GGUF" or reader.number("<I") not in (2, 3):
+                raise ModelNotFound(f"{path} is not a GGUF file of version 2 or 3")
+            reader.number("<Q")
+            return dict(reader.pairs())
     except OSError as error:
         raise ModelNotFound(f"{path} cannot be read: {error.strerror}") from error
-    except (struct.error, UnicodeDecodeError, ValueError) as error:
+    except (struct.error, ValueError) as error:
         raise ModelNotFound(f"{path} is cut short or broken") from error
 
 
-def _pairs(file: BinaryIO, count: int) -> Iterator[tuple[str, Any]]:
-    for _ in range(count):
-        yield _string(file), _value(file, _number(file, "<I"))
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads values one after the other. `size` is that of the file in bytes: a larger count is never believed."""
+
+    file: BinaryIO
+    size: int
+
+    def pairs(self) -> Iterator[tuple[str, Any]]:
+        for _ in range(self.count()):
+            yield self.string(), self.value(self.number("<I"))
+
+    def value(self, kind: int) -> Any:
+        if kind == _STRING:
+            return self.string()
+        if kind == _ARRAY:
+            element, count = self.number("<I"), self.count()
+            if element == _STRING:
+                return [self.string() for _ in range(count)]
+            form = f"<{count}{_form(element)[1]}"
+            return struct.unpack(form, self.file.read(min(struct.calcsize(form), self.size)))
+        return self.number(_form(kind))
+
+    def number(self, form: str) -> Any:
+        return struct.unpack(form, self.file.read(struct.calcsize(form)))[0]
+
+    def count(self) -> int:
+        count: int = self.number("<Q")
+        if count > self.size:
+            raise ValueError(count)
+        return count
+
+    def string(self) -> str:
+        length = self.count()
+        data = self.file.read(length)
+        if len(data) < length:
+            raise ValueError(length)
+        return data.decode("utf-8", "replace")
 
 
-def _value(file: BinaryIO, kind: int) -> Any:
-    if kind == _STRING:
-        return _string(file)
-    if kind == _ARRAY:
-        element, count = _number(file, "<I"), _count(file)
-        if element == _STRING:
-            return [_string(file) for _ in range(count)]
-        return struct.unpack(f"<{count}{_NUMBERS[element][1]}", file.read(count * struct.calcsize(_NUMBERS[element])))
+def _form(kind: int) -> str:
+    """The form of a number, as `struct` names it."""
     if kind not in _NUMBERS:
         raise ValueError(kind)
-    return _number(file, _NUMBERS[kind])
-
-
-def _number(file: BinaryIO, form: str) -> Any:
-    return struct.unpack(form, file.read(struct.calcsize(form)))[0]
-
-
-def _count(file: BinaryIO) -> int:
-    count: int = _number(file, "<Q")
-    if count > _LONGEST:
-        raise ValueError(count)
-    return count
-
-
-def _string(file: BinaryIO) -> str:
-    length = _count(file)
-    data = file.read(length)
-    if len(data) < length:
-        raise ValueError(length)
-    return data.decode("utf-8", "replace")
+    return _NUMBERS[kind]
