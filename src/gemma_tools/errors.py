@@ -8,6 +8,9 @@ GemmaToolsError
 │   ├── EngineUnavailable     no connection, or it broke
 │   ├── EngineTimeout         no answer in time
 │   ├── EngineRejected        it answered with an error; `status` is the HTTP status, if there was one
+│   │   ├── RateLimited       too many requests for now; `retry_after` is how long it asks to wait
+│   │   ├── QuotaExceeded     what may be used is used up; waiting a little does not help
+│   │   └── AnswerBlocked     a safety filter stopped the request or the answer
 │   ├── EngineProtocolError   it answered something that is not its protocol
 │   ├── ModelNotFound         no such model, or no such model file
 │   └── ContextExceeded       the prompt is longer than the context; `prompt_tokens`, `context`
@@ -83,6 +86,18 @@ class EngineRejected(EngineError):
         super().__init__(message, engine=engine, text=text)
         self.status = status
         self.retry_after = retry_after
+
+
+class RateLimited(EngineRejected):
+    """The engine takes no more requests for now."""
+
+
+class QuotaExceeded(EngineRejected):
+    """What the key or the account may use is used up: for the day, for the month, or until it is paid for."""
+
+
+class AnswerBlocked(EngineRejected):
+    """The provider's safety filter blocked the request, or the answer after `text`."""
 
 
 class EngineProtocolError(EngineError):

@@ -74,6 +74,8 @@ class TurnTokens:
     """What opens and closes a result in the model's turn."""
     thought: tuple[str, str] = ("", "")
     """What opens and closes a thought."""
+    plain: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """What stands for a control token where a turn may hold text alone; those that are not here are left out there."""
 
     def segments(self, pieces: Sequence[str]) -> Iterator[Segment]:
         """The segments of a prompt that was split at its control tokens: text and control token in turn, text last."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from gemma_tools import FunctionGemmaModel, Gemma4Model
-from gemma_tools.engines.base import Capabilities, ChatPiece, Generation, Usage
+from gemma_tools.engines.base import Capabilities, Chat, ChatPiece, Generation, Usage
+from gemma_tools.engines.turns import ChatTurn, TurnCall
 from gemma_tools.testing import ScriptedEngine
 from support.chat import ALARM, WEATHER, accumulated, calls, facts, user
 
@@ -20,16 +21,16 @@ class Hiding(ScriptedEngine):
     """Hides control tokens as Ollama does, and has a chat endpoint that plays `pieces`."""
 
     def __init__(self, *pieces: ChatPiece, raw: Sequence[str] = (), shows: bool | None = False) -> None:
-        can = Capabilities(settings=frozenset({"max_tokens", "temperature"}), native_chat=True, images=True)
+        can = Capabilities(settings=frozenset({"max_tokens", "temperature"}), chat=frozenset({"native"}), images=True)
         super().__init__(raw, capabilities=can)
-        self.chats: list[Mapping[str, Any]] = []
+        self.chats: list[Chat] = []
         self._pieces, self._shows = pieces, shows
 
     def shows_markers(self, prompt: object) -> bool | None:
         return self._shows
 
-    def chat(self, request: Any, messages: Any, tools: Any, **more: Any) -> Any:
-        self.chats.append({"messages": messages, "tools": tools, "sampling": request.sampling, **more})
+    def chat(self, request: Any, chat: Any, *, cancel: Any = None) -> Any:
+        self.chats.append(chat)
         yield from self._pieces
         return Generation(usage=Usage(prompt_tokens=9, completion_tokens=4))
 
@@ -46,7 +47,7 @@ def test_calls_come_from_the_chat_endpoint() -> None:
     assert calls(answer) == [("get_weather", '{"city": "Paris"}'), ("set_alarm", '{"time": "7"}')]
     assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("Sure. ", "tool_calls")
     assert "chat endpoint" in answer.model_dump()["warnings"][0]
-    assert [tool["function"]["name"] for tool in engine.chats[0]["tools"]] == ["get_weather", "set_alarm"]
+    assert [tool["function"]["name"] for tool in engine.chats[0].tools] == ["get_weather", "set_alarm"]
     assert engine.asked == []
     stream = model.run(user("hi"), tools=[WEATHER, ALARM], stream=True, stream_options={"include_usage": True})
     assert facts(accumulated(list(stream))) | {"warnings": None} == facts(answer) | {"warnings": None}
@@ -90,10 +91,10 @@ def test_thoughts_and_the_switch_for_them() -> None:
     message = model.run(user("hi"), reasoning_effort="high").choices[0].message.model_dump()
     assert (message["reasoning"], message["content"]) == ("Hm.", "Yes.")
     model.run(user("hi"), tools=[WEATHER])
-    assert [chat["think"] for chat in engine.chats] == [True, False]
+    assert [chat.think for chat in engine.chats] == [True, False]
 
 
-def test_a_conversation_in_ollama_s_shape() -> None:
+def test_a_conversation_in_turns() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + base64.b64encode(PNG).decode()}}
     call = {"id": "1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
     engine = Hiding(ChatPiece(content="Warm."))
@@ -106,17 +107,14 @@ def test_a_conversation_in_ollama_s_shape() -> None:
         ],
         tools=[WEATHER],
     )
-    assert engine.chats[0]["messages"] == [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "Where is this?", "images": [PNG]},
-        {
-            "role": "assistant",
-            "content": "",
-            "tool_calls": [{"function": {"name": "get_weather", "arguments": {"city": "Paris"}}}],
-            "thinking": "Paris.",
-        },
-        {"role": "tool", "content": "21", "tool_name": "get_weather"},
-    ]
+    assert engine.chats[0].turns == (
+        ChatTurn(role="system", parts=("Be brief.",)),
+        ChatTurn(role="user", parts=("Where is this?", {"type": "image", "data": PNG, "format": "image/png"})),
+        ChatTurn(
+            role="assistant", calls=(TurnCall(id="1", name="get_weather", arguments={"city": "Paris"}),), reasoning="Paris."
+        ),
+        ChatTurn(role="tool", parts=("21",), call_id="1", name="get_weather"),
+    )
 
 
 def test_calls_end_at_the_limit_and_at_the_fifth_that_is_the_same() -> None:

@@ -28,11 +28,12 @@ from gemma_tools.engines import (
     engine_names,
     register_engine,
 )
-from gemma_tools.engines.base import ChatPiece
+from gemma_tools.engines.base import Chat, ChatPiece
 from gemma_tools.engines.drive import acall, adrive
 from gemma_tools.engines.ollama import OllamaEngine
 from gemma_tools.engines.openai_completions import PROFILES
 from gemma_tools.engines.stopping import until
+from gemma_tools.engines.turns import ChatTurn, TurnCall
 from gemma_tools.errors import EngineError, EngineUnavailable, InvalidRequest, UnknownName
 from gemma_tools.prompt import Prompt
 from gemma_tools.testing import Script, ScriptedEngine
@@ -136,17 +137,31 @@ class TestOllama:
             b'{"message": {"role": "assistant", "content": "Wait.", "tool_calls": [%b]}, "done": false}\n' % call,
             b'{"message": {"role": "assistant", "content": ""}, "done": true, "done_reason": "stop", "eval_count": 7}\n',
         )
-        messages = [{"role": "user", "content": "Weather?"}]
+        turns = (
+            ChatTurn(role="user", parts=("Where is ", {"type": "image", "data": b"png"}, "this?")),
+            ChatTurn(role="assistant", calls=(TurnCall(id="1", name="f", arguments={"n": 1}),), reasoning="Well."),
+            ChatTurn(role="tool", parts=("21",), call_id="1", name="f"),
+        )
         with Faulty([chunked(*lines)]) as server, create_engine("ollama", model="m", url=server.url) as engine:
             assert isinstance(engine, OllamaEngine)
-            pieces, generation = play(engine.chat(GenerationRequest(small_talk(), GREEDY), messages, [], think=True))
+            pieces, generation = play(engine.chat(GenerationRequest(small_talk(), GREEDY), Chat(turns=turns, think=True)))
         assert pieces == [
             ChatPiece(reasoning="Hm."),
             ChatPiece(content="Wait.", calls=(("get_weather", {"city": "Paris"}),)),
         ]
         assert generation.usage.completion_tokens == 7
         assert server.requests[0].startswith(b"POST /api/chat ")
-        assert b'"think":true' in server.requests[0]
+        sent = json.loads(server.requests[0].partition(b"\r\n\r\n")[2])
+        assert sent["think"] is True
+        assert [{name: value for name, value in message.items() if value} for message in sent["messages"]] == [
+            {"role": "user", "content": "Where is this?", "images": ["cG5n"]},
+            {
+                "role": "assistant",
+                "tool_calls": [{"function": {"name": "f", "arguments": {"n": 1}}}],
+                "thinking": "Well.",
+            },
+            {"role": "tool", "content": "21", "tool_name": "f"},
+        ]
 
     def test_an_option_of_the_wrong_kind_is_named(self) -> None:
         with create_engine("ollama", model="m") as engine, pytest.raises(InvalidRequest) as caught:

@@ -11,35 +11,9 @@ import pytest
 from gemma_tools.data import tiny_path
 from gemma_tools.formats import get_format
 from support.servers.llama import llama_server
+from support.servers.templates import GEMMA4
 
 pytest.importorskip("xllamacpp")
-
-# Enough of Gemma 4's format for one question with tools. llama-server picks its Gemma 4 reader by the quoted call opening,
-# and allows several calls because the template shows several.
-TEMPLATE = """{{- bos_token -}}
-{%- if tools -%}
-{{- '<|turn>system\\n' -}}
-{%- for tool in tools -%}
-{%- set function = tool['function'] -%}
-<|tool>declaration:{{ function['name'] }}{description:<|"|>{{ function['description'] }}<|"|>,parameters:{properties:{
-{%- for key, value in function['parameters']['properties']|dictsort -%}
-{{ key }}:{description:<|"|>{{ value['description'] }}<|"|>,type:<|"|>{{ value['type']|upper }}<|"|>}{{ ',' if not loop.last }}
-{%- endfor -%}
-},type:<|"|>OBJECT<|"|>}}<tool|>
-{%- endfor -%}
-{{- '<turn|>\\n' -}}
-{%- endif -%}
-{%- for message in messages -%}
-{%- if message['tool_calls'] -%}
-{%- for call in message['tool_calls'] -%}
-{{- '<|tool_call>call:' + call['function']['name'] + '{}<tool_call|>' -}}
-{%- endfor -%}
-{%- else -%}
-{{- '<|turn>' + message['role'] + '\\n' + message['content'] + '<turn|>\\n' -}}
-{%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{- '<|turn>model\\n' -}}{%- endif -%}
-"""
 
 
 def tool(name: str, description: str, **properties: tuple[str, str]) -> dict:
@@ -64,7 +38,7 @@ MONEY = tool(
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[httpx.Client]:
-    with llama_server(tiny_path(), chat_template=TEMPLATE) as address, httpx.Client(base_url=address, timeout=60) as client:
+    with llama_server(tiny_path(), chat_template=GEMMA4) as address, httpx.Client(base_url=address, timeout=60) as client:
         yield client
 
 

@@ -7,15 +7,17 @@ all drive that generator, so they cannot differ.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, Unpack, cast
 
 from gemma_tools.backends.base import BaseModelBackend
+from gemma_tools.backends.chat import HIDDEN_TOKENS, MEDIA_BY_CHAT, ChatReader, chat_of, needs_chat, reader_of, text_of
+from gemma_tools.backends.chat_plan import chat_plan
 from gemma_tools.backends.config import FormatOptions, ModelConfig
-from gemma_tools.backends.native_chat import HIDDEN_TOKENS, ChatReader, NativeChat, native_messages, needs_chat, text_of
 from gemma_tools.backends.plan import OnInvalid, Plan, make_plan
 from gemma_tools.backends.room import fitted_plan, least_of_media, refuse_too_long
 from gemma_tools.backends.verdict import Verdict, judge
@@ -23,6 +25,7 @@ from gemma_tools.completion import Answer, Heading, TokenUse, Turn, chunks, comp
 from gemma_tools.engines import create_engine, engine_options
 from gemma_tools.engines.base import (
     Cancellation,
+    ChatEngine,
     ChatPiece,
     Constraint,
     Engine,
@@ -189,11 +192,19 @@ class GemmaBackend(BaseModelBackend):
 
     def _turns(self, request: ChatRequest, cancel: Cancellation) -> Iterator[Turn]:
         """One turn for each choice; a request that cannot be honoured is refused here, before the first."""
+        if (other := self.engine.for_media) is not None and _has_media(request):
+            return self._on(other, MEDIA_BY_CHAT)._turns(request, cancel)
         plan = self._plan(request, thinking=self._thinks(request))
         sampling = self._sampling(request)
         asked = GenerationRequest(plan.prompt, sampling, stop=request.stop or self.config.stops, constraint=plan.constraint)
         self.engine.refuse_unsupported(asked)
         return (self._turn(request, plan, _reseeded(asked, index), cancel) for index in range(request.n))
+
+    def _on(self, engine: Engine, warning: str) -> Self:
+        """This backend on another engine of the same model, which every answer is warned of."""
+        other = copy(self)
+        other.engine, other.warnings = engine, (*self.warnings, warning)
+        return other
 
     def _thinks(self, request: ChatRequest) -> bool:
         return bool(request.enable_thinking)
@@ -254,7 +265,9 @@ class GemmaBackend(BaseModelBackend):
     def _plan_of(self, request: ChatRequest, *, thinking: bool) -> Plan:
         def planned(messages: Sequence[Message]) -> Plan:
             asked = replace(request, messages=tuple(messages))
-            return make_plan(asked, self.format, self.engine.capabilities, thinking=thinking, on_invalid=self._on_invalid)
+            can = self.engine.capabilities
+            plan = make_plan if can.raw_prompt or not can.chat else chat_plan
+            return plan(asked, self.format, can, thinking=thinking, on_invalid=self._on_invalid)
 
         return self._fitted(planned, request) if self.config.fit else planned(request.messages)
 
@@ -358,10 +371,8 @@ class GemmaBackend(BaseModelBackend):
 
     def _attempt(self, plan: Plan, asked: GenerationRequest, cancel: Cancellation) -> Turn:
         """Ask the model once and read what it writes."""
-        if plan.needs_markers and not plan.forced and plan.thought_end is None:
-            chat = needs_chat(self.engine, plan.prompt)
-            if chat is not None:
-                return (yield from self._chat_attempt(chat, plan, asked, cancel))
+        if (chat := needs_chat(self.engine, plan)) is not None:
+            return (yield from self._chat_attempt(chat, plan, asked, cancel))
         prompt = plan.prompt
         log_content("prompt", prompt.text)
         # As ids, the prompt itself is not guarded; it is the engine that guards what the model writes.
@@ -385,24 +396,21 @@ class GemmaBackend(BaseModelBackend):
             self._written.add(prompt, ids, tokenizer)
         return self._answer(plan, parser.reply, "".join(written), generation)
 
-    def _chat_attempt(self, chat: NativeChat, plan: Plan, asked: GenerationRequest, cancel: Cancellation) -> Turn:
+    def _chat_attempt(self, engine: ChatEngine, plan: Plan, asked: GenerationRequest, cancel: Cancellation) -> Turn:
         """Ask the engine's own chat endpoint once."""
-        reader = ChatReader({tool.name for tool in plan.tools}, max_calls=plan.max_calls)
+        reader = reader_of(plan, self.format)
         written: list[str] = []
 
         def take(piece: ChatPiece) -> list[Event]:
             written.append(text_of(piece))
             return reader.feed(piece)
 
-        pieces = chat.chat(
-            asked,
-            native_messages(plan.messages, plan.prompt.media),
-            [{"type": "function", "function": tool.function} for tool in plan.declared],
-            think=plan.thinking if self.format.thought else None,
-            cancel=cancel,
-        )
+        log_content("prompt", plan.prompt.text)
+        chat = chat_of(plan, think=plan.thinking if self.format.thought else None)
+        pieces = engine.chat(asked, chat, cancel=cancel)
         generation = yield from _read(announced(pieces) if listening() else pieces, take, reader)
-        plan = replace(plan, warnings=(*plan.warnings, HIDDEN_TOKENS))
+        if plan.way == "raw":
+            plan = replace(plan, warnings=(*plan.warnings, HIDDEN_TOKENS))
         return self._answer(plan, reader.reply, "".join(written), generation)
 
     def _answer(self, plan: Plan, reply: Reply, text: str, generation: Generation) -> Answer:
@@ -540,6 +548,15 @@ def _preceded(reply: Reply, earlier: Sequence[Event]) -> Reply:
     content = "".join(event.text for event in earlier if isinstance(event, ContentDelta)) + (reply.content or "")
     reasoning = "".join(event.text for event in earlier if isinstance(event, ReasoningDelta)) + (reply.reasoning or "")
     return replace(reply, content=content or None, reasoning=reasoning or None)
+
+
+def _has_media(request: ChatRequest) -> bool:
+    return any(
+        part["type"] in MEDIA_PARTS
+        for message in request.messages
+        if isinstance(message.content, tuple)
+        for part in message.content
+    )
 
 
 def _reseeded(asked: GenerationRequest, index: int) -> GenerationRequest:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from gemma_tools.backends.checks import check_schema
 from gemma_tools.engines.base import GRAMMARS, Capabilities, Constraint
@@ -49,13 +49,23 @@ class Plan:
     """The JSON that the answer must be when it is no call; None: any text."""
     told: bool = False
     """The model was only told of that JSON: nothing binds it."""
+    way: Literal["raw", "native", "prompted"] = "raw"
+    """How it is asked: by the prompt, or by the turns of a chat, with the tools as they are or told of in the text."""
+    must_call: bool = False
+    """The chat endpoint itself is to see to it that a call comes."""
+    call_as_json: bool = False
+    """The constraint makes the answer one call in JSON: see `gemma_tools.backends.chat_plan.call_schema`."""
+    told_to_call: bool = False
+    """The model was only told that it has to call: nothing binds it."""
     warnings: tuple[str, ...] = ()
     """What of the request neither the prompt nor the constraint can say."""
     on_invalid: OnInvalid | None = None
     """What becomes of calls whose arguments break their schema; None: they are not checked."""
 
     def fits(self, engine: Capabilities) -> bool:
-        """Whether an engine with these capabilities can keep the constraint."""
+        """Whether an engine with these capabilities can be asked so, and can keep the constraint."""
+        if self.way != "raw" and (self.way not in engine.chat or (self.must_call and not engine.forces_calls)):
+            return False
         return self.constraint is None or any(getattr(self.constraint, form) is not None for form in engine.constraints)
 
     @property
@@ -71,9 +81,37 @@ class Plan:
     @property
     def held(self) -> Literal["nothing", "calls", "all"]:
         """What may not be sent before it was checked; with "calls", that is all from the first call on."""
-        if self.told:
+        if self.told or self.told_to_call or self.must_call:
             return "all"
         return "calls" if self.on_invalid in ("retry", "raise") else "nothing"
+
+
+class Demands(NamedTuple):
+    """What a request demands of its answer, whatever runs the model."""
+
+    tools: tuple[Tool, ...]
+    """Those that may be called."""
+    declared: tuple[Tool, ...]
+    parallel: bool
+    max_calls: int
+    forced: bool
+    answer: ResponseFormat | None
+    """The JSON that the answer must be; None: any text, or a call."""
+
+
+def demands_of(request: ChatRequest, format: Format) -> Demands:
+    """What `request` demands.
+
+    Raises:
+        InvalidRequest: the schema of its response format cannot be used.
+    """
+    choice = request.tool_choice
+    tools = () if choice.mode == "none" else tuple(t for t in request.tools if choice.names is None or t.name in choice.names)
+    parallel = format.several_calls if request.parallel_tool_calls is None else request.parallel_tool_calls
+    max_calls = MOST_CALLS if parallel and not request.legacy_functions else 1
+    forced = bool(tools) and choice.mode == "required"
+    declared = () if choice.mode == "none" else request.tools
+    return Demands(tools, declared, parallel, max_calls, forced, None if forced else _json_answer(request))
 
 
 def make_plan(
@@ -84,14 +122,9 @@ def make_plan(
     Raises:
         InvalidRequest: the engine cannot be made to keep what the request asks for; `param` names it.
     """
-    choice = request.tool_choice
-    tools = () if choice.mode == "none" else tuple(t for t in request.tools if choice.names is None or t.name in choice.names)
-    parallel = format.several_calls if request.parallel_tool_calls is None else request.parallel_tool_calls
-    max_calls = MOST_CALLS if parallel and not request.legacy_functions else 1
-    forced = bool(tools) and choice.mode == "required"
+    tools, declared, parallel, max_calls, forced, answer = demands_of(request, format)
     if request.grammar is not None:
-        _check_grammar(request, engine)
-    answer = None if forced else _json_answer(request)
+        check_grammar(request, engine)
     told = answer is not None and (bool(tools) or not engine.constraints)
     takes_grammar = bool(engine.constraints & GRAMMARS)
     by_grammar = takes_grammar and (forced or any(tool.strict for tool in tools))
@@ -102,8 +135,7 @@ def make_plan(
 
     # A call that is begun for the model leaves no room for a thought before it.
     thinking = thinking and begin is None
-    messages = _instructed(request.messages, answer) if answer is not None and told else request.messages
-    declared = () if choice.mode == "none" else request.tools
+    messages = instructed(request.messages, wanted_json(answer)) if answer is not None and told else request.messages
     prompt = format.render(messages, declared, enable_thinking=thinking, preserve_thinking=request.preserve_thinking)
     grammar: Grammar | None = None
     constraint: Constraint | None = None
@@ -139,12 +171,12 @@ def make_plan(
         forced=forced,
         answer=answer,
         told=told,
-        on_invalid=_policy(on_invalid, tools, bound=grammar is not None and not grammar.warnings),
+        on_invalid=policy_of(on_invalid, tools, bound=grammar is not None and not grammar.warnings),
         warnings=prompt.warnings + (grammar.warnings if grammar else ()),
     )
 
 
-def _check_grammar(request: ChatRequest, engine: Capabilities) -> None:
+def check_grammar(request: ChatRequest, engine: Capabilities) -> None:
     """Refuse a grammar of the caller's own where it cannot hold."""
     if "gbnf" not in engine.constraints:
         raise InvalidRequest("this engine takes no GBNF grammar", param="grammar", code="unsupported_parameter")
@@ -163,12 +195,18 @@ def _json_answer(request: ChatRequest) -> ResponseFormat | None:
     return wanted
 
 
-def _instructed(messages: tuple[Message, ...], wanted: ResponseFormat) -> tuple[Message, ...]:
-    """The messages with word of the JSON that is wanted in the system text: an unbound model has to be told."""
-    text = "Answer with one JSON object and nothing else."
-    if wanted.schema is not None:
-        schema = to_json(wanted.schema)
-        text = f"Answer with JSON that fits this JSON Schema, and nothing else:\n{schema}"
+def wanted_json(wanted: ResponseFormat) -> str:
+    """What a model is told of the JSON that is wanted, where nothing binds it."""
+    if wanted.schema is None:
+        return "Answer with one JSON object and nothing else."
+    return f"Answer with JSON that fits this JSON Schema, and nothing else:\n{to_json(wanted.schema)}"
+
+
+def instructed(messages: tuple[Message, ...], *texts: str) -> tuple[Message, ...]:
+    """The messages with `texts` at the end of the system text."""
+    if not texts:
+        return messages
+    text = "\n\n".join(texts)
     first = messages[0]
     if first.role not in ("system", "developer"):
         return (Message("system", text), *messages)
@@ -177,7 +215,7 @@ def _instructed(messages: tuple[Message, ...], wanted: ResponseFormat) -> tuple[
     return (first._replace(content=f"{first.content or ''}\n\n{text}"), *messages[1:])
 
 
-def _policy(on_invalid: OnInvalid | None, tools: tuple[Tool, ...], *, bound: bool) -> OnInvalid | None:
+def policy_of(on_invalid: OnInvalid | None, tools: tuple[Tool, ...], *, bound: bool) -> OnInvalid | None:
     """How calls are checked: as told; strict tools always where no grammar binds them wholly; else reported where it can be."""
     if not tools:
         return None

@@ -31,8 +31,15 @@ def judge(plan: Plan, reply: Reply) -> Verdict:
     if reply.finish_reason == "length":
         return Verdict(reply)
     if plan.forced:
-        return Verdict(reply, "the model made no call of an allowed tool, and tool_choice requires one", "no_call")
+        again = _asked_to_call(plan, reply) if plan.told_to_call or plan.must_call else ()
+        return Verdict(reply, "the model made no call of an allowed tool, and tool_choice requires one", "no_call", again)
     return _judge_answer(plan, reply) if plan.answer is not None else Verdict(reply)
+
+
+def _asked_to_call(plan: Plan, reply: Reply) -> tuple[Message, ...]:
+    names = ", ".join(tool.name for tool in plan.tools)
+    text = f"That is no call. Call one of these functions, and write nothing else: {names}"
+    return (Message("assistant", reply.content), Message("user", text))
 
 
 def _judge_calls(plan: Plan, reply: Reply) -> Verdict:

@@ -50,6 +50,12 @@ _BUILT_IN = {
     "sglang": "gemma_tools.engines.openai_completions:sglang",
     "lm-studio": "gemma_tools.engines.openai_completions:lm_studio",
     "mlx-lm": "gemma_tools.engines.openai_completions:mlx_lm",
+    "openai-chat": "gemma_tools.engines.openai_chat:OpenAIChatEngine",
+    "gemini": "gemma_tools.engines.openai_chat:gemini",
+    "openrouter": "gemma_tools.engines.openai_chat:openrouter",
+    "huggingface": "gemma_tools.engines.openai_chat:huggingface",
+    "together": "gemma_tools.engines.openai_chat:together",
+    "cloudflare": "gemma_tools.engines.openai_chat:cloudflare",
     "transformers": "gemma_tools.engines.transformers:TransformersEngine",
     "litert-lm": "gemma_tools.engines.litert_lm:LiteRTLMEngine",
 }

@@ -15,7 +15,9 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any, Final, Literal, Self, TypeAlias
 
+from gemma_tools.engines.turns import ChatTurn, turns_of
 from gemma_tools.errors import InvalidRequest
+from gemma_tools.generators import Returning
 from gemma_tools.prompt import Prompt, Tokenizer
 
 
@@ -79,14 +81,17 @@ class Capabilities:
     constraints: frozenset[Literal["gbnf", "lark", "ebnf", "json_schema"]] = frozenset()
     """The forms of `Constraint` that it takes: GBNF is llama.cpp's, Lark llguidance's, EBNF xgrammar's."""
     raw_prompt: bool = True
-    """Takes the prompt as text or ids; False for a chat endpoint, which cannot continue a begun turn."""
+    """Takes the prompt as text or ids; False where there is a chat endpoint alone, which cannot continue a begun turn."""
     token_ids: bool = False
     """Sends the prompt as `prompt.token_ids(tokenizer)` where the request has a tokenizer. In what it then yields, text that
     spells a control token of the vocabulary is broken by `TextGuard`: every spelling that is whole is a token."""
     images: bool = False
     audio: bool = False
-    native_chat: bool = False
-    """Has `chat`, too: see `gemma_tools.engines.ollama.OllamaEngine.chat`."""
+    chat: frozenset[Literal["native", "prompted"]] = frozenset()
+    """It is a `ChatEngine`, and how it may be asked, as far as that is known: "native" is given the tools, "prompted"
+    is told of them in the text of its turns."""
+    forces_calls: bool = False
+    """Its chat endpoint takes `Chat.must_call`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +121,21 @@ class ChatPiece:
     reasoning: str = ""
     calls: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     """Complete calls: name and arguments."""
+    unread: tuple[tuple[str, str], ...] = ()
+    """Calls whose arguments are not a JSON object: name and what came as arguments."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chat:
+    """What a chat endpoint is asked in place of a prompt. It writes the prompt from it, and reads the calls of the answer."""
+
+    turns: Sequence[ChatTurn]
+    tools: Sequence[Mapping[str, Any]] = ()
+    """In OpenAI's shape."""
+    must_call: bool = False
+    """One of the tools has to be called; only for an engine whose capabilities say `forces_calls`."""
+    think: bool | None = None
+    """Whether the model is to think first; None where it cannot."""
 
 
 GRAMMARS: Final = frozenset({"gbnf", "lark", "ebnf"})
@@ -236,8 +256,48 @@ class Engine(ABC):
             message = f"{self.name} does not support this kind of constraint"
             raise InvalidRequest(message, param="constraint", code="unsupported_setting")
 
+    @property
+    def for_media(self) -> Engine | None:
+        """The engine that has the same model and takes images and sounds, where this one does not; None: there is none."""
+        return None
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+class ChatEngine(Engine):
+    """An engine with a chat endpoint; its capabilities say `chat`. Implement `chat`, too.
+
+    Where it has nothing else (`raw_prompt` is False), `generate` asks it by the turns of the prompt: see `turns_of`.
+    """
+
+    @abstractmethod
+    def chat(
+        self, request: GenerationRequest, chat: Chat, *, cancel: Cancellation | None = None
+    ) -> Generator[ChatPiece, None, Generation]:
+        """Answer `chat`; of `request` all but the prompt counts.
+
+        What the endpoint refuses for good is left out of `capabilities` from then on.
+
+        Raises:
+            InvalidRequest, EngineError: as `generate`.
+        """
+
+    def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
+        """Answer the turns of `request.prompt`; a thought stands between the family's own tokens for it, where it has some."""
+        opening, closing = request.prompt.turns.thought if request.prompt.turns else ("", "")
+        thinking = False
+        with Returning(self.chat(request, Chat(turns=turns_of(request.prompt)), cancel=cancel)) as pieces:
+            for piece in pieces:
+                if piece.reasoning:
+                    yield piece.reasoning if thinking else opening + piece.reasoning
+                    thinking = True
+                if piece.content:
+                    yield closing + piece.content if thinking else piece.content
+                    thinking = False
+            if thinking:
+                yield closing
+        return pieces.value

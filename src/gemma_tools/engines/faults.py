@@ -17,7 +17,6 @@ from gemma_tools.errors import (
     InvalidRequest,
     ModelNotFound,
 )
-from gemma_tools.prompt import Prompt
 
 _TOO_LONG = re.compile(r"(exceed|maximum|longer|too (long|large)).*context|context.*(exceed|longer|only)", re.I | re.S)
 """How servers say that a prompt is longer than the context; there is no common code for it."""
@@ -76,13 +75,14 @@ def no_character(error: UnicodeEncodeError) -> InvalidRequest:
     return InvalidRequest(f"{error.object[error.start]!r} is no character", param="messages")
 
 
-def refuse_half_characters(prompt: Prompt) -> None:
-    """Raise for a prompt that cannot be written as UTF-8; some clients would send it in pieces that no server understands.
+def refuse_half_characters(*texts: str) -> None:
+    """Raise for texts that cannot be written as UTF-8; some clients would send them in pieces that no server understands.
 
     Raises:
         InvalidRequest: half of a surrogate pair is in some text of the request.
     """
-    try:
-        prompt.text.encode()
-    except UnicodeEncodeError as error:
-        raise no_character(error) from None
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise no_character(error) from None

@@ -111,7 +111,7 @@ class LiteRTLMEngine(Engine):
 
     def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """See `Engine.generate`."""
-        refuse_half_characters(request.prompt)
+        refuse_half_characters(request.prompt.text)
         self.refuse_unsupported(request)
         if extra := request.sampling.extra:
             raise InvalidRequest("not a setting of this engine", param=next(iter(extra)))

@@ -129,7 +129,7 @@ class LlamaServerEngine(Engine):
 
     def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """See `Engine.generate`."""
-        refuse_half_characters(request.prompt)
+        refuse_half_characters(request.prompt.text)
         self.refuse_unsupported(request)
         body = {
             "stream": True,

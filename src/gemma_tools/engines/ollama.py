@@ -18,8 +18,9 @@ from gemma_tools.engines.background import Tasks
 from gemma_tools.engines.base import (
     Cancellation,
     Capabilities,
+    Chat,
+    ChatEngine,
     ChatPiece,
-    Engine,
     Generation,
     GenerationRequest,
     Pieces,
@@ -28,6 +29,7 @@ from gemma_tools.engines.base import (
 from gemma_tools.engines.faults import not_understood, refuse_half_characters, status_fault, transport_fault
 from gemma_tools.engines.probe import inner_marker, shows_markers
 from gemma_tools.engines.remote import ANY_NUMBER, CONNECT_TIMEOUT, FRESH, Patience, Remote, checked_url, through_proxy
+from gemma_tools.engines.turns import ChatTurn
 from gemma_tools.errors import EngineError, EngineRejected, InvalidRequest
 from gemma_tools.log import logger
 from gemma_tools.prompt import BOS, MEDIA_CONTROLS, WORD_JOINER, Prompt
@@ -58,7 +60,7 @@ _CAPABILITIES = Capabilities(
     settings=frozenset(_OPTIONS) | {"logprobs"},
     constraints=frozenset({"json_schema"}),
     images=True,
-    native_chat=True,
+    chat=frozenset({"native"}),
 )
 
 
@@ -74,7 +76,7 @@ def _host(url: str) -> str:
     return host.rstrip("/").removesuffix("/v1").replace("0.0.0.0", "127.0.0.1")
 
 
-class OllamaEngine(Engine):
+class OllamaEngine(ChatEngine):
     """Runs prompts on the model called `model` of the Ollama at `url` (else see `default_url`).
 
     `timeout` is the longest silence in seconds, MODEL_TIMEOUT or 180 without it; loading the model counts. `max_retries` is
@@ -129,7 +131,7 @@ class OllamaEngine(Engine):
 
     def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """See `Engine.generate`."""
-        refuse_half_characters(request.prompt)
+        refuse_half_characters(request.prompt.text)
         body = {
             "prompt": _text(request.prompt),
             "images": [b64encode(part["data"]).decode() for part in request.prompt.media],
@@ -139,25 +141,18 @@ class OllamaEngine(Engine):
         return self._remote.play(partial(self._tasks.stream, partial(self._ask, body)), cancel)
 
     def chat(
-        self,
-        request: GenerationRequest,
-        messages: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]],
-        *,
-        think: bool | None = None,
-        cancel: Cancellation | None = None,
+        self, request: GenerationRequest, chat: Chat, *, cancel: Cancellation | None = None
     ) -> Generator[ChatPiece, None, Generation]:
-        """Answer `request` by `/api/chat`, where Ollama writes the prompt from `messages` and reads the calls itself.
+        """Answer `chat` by `/api/chat`, where Ollama writes the prompt and reads the calls itself.
 
         The second way, for models whose control tokens Ollama strips from raw text (`shows_markers` finds out): calls come
-        whole, no call can be forced, and what Ollama's own parser does not read is lost. `messages` are in Ollama's shape:
-        arguments are objects, results carry `tool_name`, images are bytes. `tools` are OpenAI's. Of `request` all but the
-        prompt counts.
+        whole, no call can be forced, and what Ollama's own parser does not read is lost.
 
         Raises:
             InvalidRequest, EngineError: as `generate`.
         """
-        body = {"messages": messages, "tools": tools, "think": think, **self._body(request, request.stop)}
+        messages = [_message(turn) for turn in chat.turns]
+        body = {"messages": messages, "tools": chat.tools, "think": chat.think, **self._body(request, request.stop)}
         return self._remote.play(partial(self._tasks.stream, partial(self._ask_chat, body)), cancel)
 
     def shows_markers(self, prompt: Prompt) -> bool | None:
@@ -231,6 +226,20 @@ class OllamaEngine(Engine):
                     yield ChatPiece(content=said.content or "", reasoning=said.thinking or "", calls=calls)
                 if part.done:
                     yield _generation(part, ())
+
+
+def _message(turn: ChatTurn) -> dict[str, Any]:
+    """A turn in Ollama's shape."""
+    message: dict[str, Any] = {"role": turn.role, "content": turn.text}
+    if turn.media:
+        message["images"] = [part["data"] for part in turn.media]
+    if turn.calls:
+        message["tool_calls"] = [{"function": {"name": call.name, "arguments": dict(call.arguments)}} for call in turn.calls]
+    if turn.reasoning:
+        message["thinking"] = turn.reasoning
+    if turn.role == "tool":
+        message["tool_name"] = turn.name
+    return message
 
 
 def _fault(where: str, error: Exception) -> EngineError:

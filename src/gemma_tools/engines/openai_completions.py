@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -16,8 +16,7 @@ from typing import Any
 
 import openai
 
-from gemma_tools.engines.answers import MAX_ANSWER_BYTES, MAX_LINE_BYTES, Size, response_hook
-from gemma_tools.engines.background import Tasks
+from gemma_tools.engines.answers import MAX_ANSWER_BYTES, MAX_LINE_BYTES, Size
 from gemma_tools.engines.base import (
     GRAMMARS,
     Cancellation,
@@ -28,17 +27,15 @@ from gemma_tools.engines.base import (
     Pieces,
     Usage,
 )
-from gemma_tools.engines.faults import not_understood, refuse_half_characters, status_fault, transport_fault
+from gemma_tools.engines.faults import refuse_half_characters
 from gemma_tools.engines.notations import Notations
+from gemma_tools.engines.openai_client import ABSENT, OpenAIServer, chat_logprobs, refused_setting, scored, usage_of
 from gemma_tools.engines.probe import Probe
-from gemma_tools.engines.remote import CONNECT_TIMEOUT, FRESH, Patience, Remote, checked_url, through_proxy
+from gemma_tools.engines.remote import Patience, checked_url
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import (
-    ContextExceeded,
-    EngineError,
     EngineProtocolError,
     EngineRejected,
-    EngineUnavailable,
     InvalidRequest,
     ModelNotFound,
 )
@@ -86,9 +83,6 @@ class Profile:
     counts: bool = False
     """It has vLLM's `/tokenize` and `/detokenize`."""
 
-
-_ABSENT = frozenset({400, 401, 403, 405, 501})
-"""Statuses of an endpoint that is not there for us; a 404 is a `ModelNotFound`."""
 
 _KEEP_MARKERS = {"skip_special_tokens": False, "spaces_between_special_tokens": False}
 
@@ -186,27 +180,10 @@ class OpenAICompletionsEngine(Engine):
             raise InvalidRequest(f"{server!r} has no profile; known are {', '.join(PROFILES)}", param="server")
         self._model = model
         self._profile = PROFILES[server]
-        self._url = checked_url(url)
         self._max_tokens = max_tokens
-        where = f"the server at {self._url}"
-        silence = openai.Timeout(None, connect=CONNECT_TIMEOUT)
-        self._client = openai.AsyncOpenAI(
-            base_url=self._url,
-            api_key=api_key or "none",
-            max_retries=0,
-            default_headers=FRESH,
-            timeout=silence,
-            http_client=openai.DefaultAsyncHttpxClient(
-                timeout=silence,
-                trust_env=through_proxy(self._url),
-                follow_redirects=False,
-                event_hooks={"response": [response_hook(Size(max_line_bytes, max_answer_bytes), where)]},
-            ),
-        )
-        fault = partial(_fault, where)
-        self._tasks = Tasks()
-        self._remote = Remote(self.name, Patience(timeout, max_retries), fault, partial(self._tasks.close, self._client.close))
-        self._probe = Probe(lambda: logger.warning(_STRIPPED, self._url)) if probe else None
+        size = Size(max_line_bytes, max_answer_bytes)
+        self._server = OpenAIServer(self.name, checked_url(url), api_key, Patience(timeout, max_retries), size)
+        self._probe = Probe(lambda: logger.warning(_STRIPPED, self._server.url)) if probe else None
         self._notations = Notations(tuple(form for form in self._profile.constraints if form in GRAMMARS))
         self._counts = self._profile.counts
 
@@ -219,7 +196,7 @@ class OpenAICompletionsEngine(Engine):
 
     def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """See `Engine.generate`."""
-        refuse_half_characters(request.prompt)
+        refuse_half_characters(request.prompt.text)
         self.refuse_unsupported(request)
         if self._probe and not request.tokenizer:
             self._probe.learn(request.prompt, partial(self._play, cancel=cancel), cancel)
@@ -232,17 +209,7 @@ class OpenAICompletionsEngine(Engine):
         Raises:
             EngineError: the server cannot be asked.
         """
-        try:
-            models: Any = self._small(lambda: self._client.get("/models", cast_to=object))
-            known: Any = next((model for model in models["data"] if model["id"] == self._model), {})
-            length = known.get("max_model_len") or (known.get("metadata") or {}).get("max_request_context_length")
-        except EngineRejected as error:
-            if error.status not in _ABSENT:
-                raise
-            return None
-        except (ModelNotFound, EngineProtocolError, LookupError, TypeError, AttributeError):
-            return None
-        return length if isinstance(length, int) else None
+        return self._server.context_length(self._model)
 
     def count_tokens(self, text: str) -> int | None:
         """How many tokens `text` is, control tokens read as such; None from a server that does not count.
@@ -266,7 +233,7 @@ class OpenAICompletionsEngine(Engine):
 
     def close(self) -> None:
         """Stop what this engine runs, and let go of the connections. The server goes on."""
-        self._remote.close()
+        self._server.close()
 
     @property
     def _adds_bos(self) -> bool:
@@ -276,8 +243,8 @@ class OpenAICompletionsEngine(Engine):
 
     def _play(self, request: GenerationRequest, *, cancel: Cancellation | None) -> Pieces:
         # Not every server finds a stop string that begins or ends within a token, so it is looked for here, too.
-        asked = partial(self._tasks.stream, partial(self._ask, request, self._prompt(request)))
-        with Returning(self._remote.play(asked, cancel)) as pieces:
+        asked = partial(self._ask, request, self._prompt(request))
+        with Returning(self._server.play(asked, cancel)) as pieces:
             rest = iter(pieces)
             stopped = yield from until(rest, request.stops)
             if stopped and not (request.tokenizer and self._sends_all(request.stops)):
@@ -289,25 +256,16 @@ class OpenAICompletionsEngine(Engine):
     def _sends_all(self, stops: tuple[str, ...]) -> bool:
         return self._profile.most_stops is None or len(stops) <= self._profile.most_stops
 
-    def _small(self, ask: Callable[[], Awaitable[object]]) -> Any:
-        """The answer to a small question."""
-
-        async def source() -> AsyncGenerator[Any, None]:
-            yield await ask()
-
-        [answer] = self._remote.call(lambda bounds: list(self._tasks.stream(source, bounds)))
-        return answer
-
     def _tokenizer(self, path: str, body: Mapping[str, Any], field: str) -> Any:
         """What vLLM's tokenizer answers, which is not under `/v1`; None where there is none, as behind some gateways."""
         if not self._counts:
             return None
-        address, body = f"{self._url.removesuffix('/v1')}/{path}", {"model": self._model, **body}
+        address, body = f"{self._server.url.removesuffix('/v1')}/{path}", {"model": self._model, **body}
         try:
-            answer: Any = self._small(lambda: self._client.post(address, cast_to=object, body=body))
+            answer: Any = self._server.small(lambda: self._server.client.post(address, cast_to=object, body=body))
             return answer[field]
         except EngineRejected as error:
-            if error.status not in _ABSENT:
+            if error.status not in ABSENT:
                 raise
         except (ModelNotFound, EngineProtocolError, LookupError, TypeError):
             pass
@@ -347,18 +305,20 @@ class OpenAICompletionsEngine(Engine):
         logprobs: list[Mapping[str, Any]] = []
         read = _IdReader(request.prompt, request.tokenizer, request.on_ids) if request.tokenizer else None
         try:
-            stream = await self._client.completions.create(
+            stream = await self._server.client.completions.create(
                 model=self._model,
                 **{**prompt, "extra_body": {**self._body(request), **prompt.get("extra_body", {})}},
                 stream=True,
                 stream_options={"include_usage": True},
             )
         except openai.BadRequestError as error:
-            raise self._refused_setting(error) or error from None
+            sent = {name: wire for name, wire in self._profile.settings.items() if getattr(request.sampling, name) is not None}
+            raise refused_setting(error, sent) or error from None
         async with stream as chunks:
             async for chunk in chunks:
                 if chunk.usage:
-                    usage = _usage(chunk.usage)
+                    cached = getattr(chunk.usage.prompt_tokens_details, "cached_tokens", None)
+                    usage = usage_of(chunk.usage.prompt_tokens, chunk.usage.completion_tokens, cached)
                 for choice in chunk.choices:
                     finish = choice.finish_reason or finish
                     logprobs += _logprobs(choice.logprobs)
@@ -367,13 +327,6 @@ class OpenAICompletionsEngine(Engine):
             yield read.close()
         if finish:
             yield Generation(finish="length" if finish == "length" else "stop", usage=usage, logprobs=tuple(logprobs))
-
-    def _refused_setting(self, error: openai.BadRequestError) -> InvalidRequest | None:
-        """What a server means that names the setting whose value it does not take, as vLLM does; None for all else."""
-        name = next((name for name, wire in self._profile.settings.items() if wire == error.param), None)
-        if name is None or isinstance(status_fault(400, _words(error), ""), ContextExceeded):
-            return None
-        return InvalidRequest(f"the server does not take it: {_words(error)}", param=name, code="unsupported_value")
 
 
 class _IdReader:
@@ -396,39 +349,6 @@ class _IdReader:
         return self._guard.feed(self._decoder.close()) + self._guard.close()
 
 
-def _fault(where: str, error: Exception) -> EngineError:
-    if isinstance(error, openai.APIStatusError):
-        return status_fault(error.status_code, _words(error), where, error.response.headers)
-    if isinstance(error, openai.APIConnectionError) and isinstance(error.__cause__, EngineError):
-        return error.__cause__
-    if isinstance(error, openai.APIConnectionError) and error.__cause__:
-        return transport_fault(error.__cause__, where) or EngineUnavailable(f"{where}: {error}")
-    if isinstance(error, openai.APIError):
-        dead = "EngineCore encountered an issue" in _words(error)  # what vLLM's front says once the process after it has ended
-        return (EngineUnavailable if dead else EngineRejected)(f"{where}: {_words(error)}")
-    return transport_fault(error, where) or not_understood(error, where)
-
-
-def _words(error: openai.APIError) -> str:
-    """The server's own words. The client finds them only where they are in OpenAI's shape."""
-    body: Any = error.body
-    if isinstance(body, Mapping):
-        body = body.get("message") or body.get("error") or body.get("detail") or body
-    if not body and isinstance(error, openai.APIStatusError):
-        body = error.response.text
-    return str(body or error.message)
-
-
-def _usage(usage: Any) -> Usage:
-    details = getattr(usage, "prompt_tokens_details", None)
-    prompt, completion = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
-    cached = getattr(details, "cached_tokens", None)
-    for count in (prompt, completion, cached):
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
-            raise EngineProtocolError(f"the server counted tokens as {count!r:.100}")
-    return Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached)
-
-
 def _logprobs(given: Any) -> list[Mapping[str, Any]]:
     """The entries of one choice in the shape of chat completions.
 
@@ -437,20 +357,12 @@ def _logprobs(given: Any) -> list[Mapping[str, Any]]:
     if given is None:
         return []
     if content := (given.model_extra or {}).get("content"):
-        return [{**_entry(e), "top_logprobs": [_entry(other) for other in e["top_logprobs"]]} for e in content]
+        return chat_logprobs(content)
     alternatives = given.top_logprobs or [None] * len(given.tokens)
     return [
-        {**_scored(token, logprob), "top_logprobs": [_scored(*other) for other in (top or {}).items()]}
+        {**scored(token, logprob), "top_logprobs": [scored(*other) for other in (top or {}).items()]}
         for token, logprob, top in zip(given.tokens, given.token_logprobs, alternatives, strict=True)
     ]
-
-
-def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return _scored(entry["token"], entry["logprob"])
-
-
-def _scored(token: str, logprob: float) -> dict[str, Any]:
-    return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
 
 
 vllm = partial(OpenAICompletionsEngine, server="vllm")

@@ -5,24 +5,44 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 
 
+class Watch:
+    """Looks for the stop string that is complete first, in text that comes piece by piece."""
+
+    def __init__(self, stop: Iterable[str]) -> None:
+        self._stop = tuple(filter(None, stop))
+        self._held = ""
+        self.stopped = False
+        """Whether one came. Nothing more is to be fed then."""
+
+    def feed(self, piece: str) -> str:
+        """The text that is shown now: up to a stop string, and without an end that may yet become one."""
+        text = self._held + piece
+        if found := [(at + len(word), at) for word in self._stop if (at := text.find(word)) >= 0]:
+            self.stopped, self._held = True, ""
+            return text[: min(found)[1]]
+        keep = max((_overlap(text, word) for word in self._stop), default=0)
+        shown = len(text) - keep
+        self._held = text[shown:]
+        return text[:shown]
+
+    def close(self) -> str:
+        """What was held back, once no more text comes."""
+        held, self._held = self._held, ""
+        return held
+
+
 def until(pieces: Iterable[str], stop: tuple[str, ...]) -> Generator[str, None, bool]:
     """Yield `pieces` up to the stop string that is complete first, and no part of it; return whether one came.
 
     An end of the text that may yet become a stop string is held back until the next piece decides.
     """
-    stop = tuple(filter(None, stop))
-    held = ""
+    watch = Watch(stop)
     for piece in pieces:
-        text = held + piece
-        if found := [(at + len(word), at) for word in stop if (at := text.find(word)) >= 0]:
-            if shown := text[: min(found)[1]]:
-                yield shown
-            return True
-        keep = max((_overlap(text, word) for word in stop), default=0)
-        held = text[len(text) - keep :]
-        if shown := text[: len(text) - keep]:
+        if shown := watch.feed(piece):
             yield shown
-    if held:
+        if watch.stopped:
+            return True
+    if held := watch.close():
         yield held
     return False
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol, TypeAlias
 
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.prompt import Prompt
-from gemma_tools.reply import Event, Reply
+from gemma_tools.reply import Event, ProblemKind, Reply
 
 if TYPE_CHECKING:
     from gemma_tools.grammar import Grammar
@@ -52,6 +53,21 @@ def check_max_calls(max_calls: object) -> None:
         raise InvalidRequest(f"must be at least 1, got {max_calls}", param="max_calls", code="invalid_value")
 
 
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """How a family is asked for calls where no control token can be sent: its prompts are then said in text alone.
+
+    `TurnTokens.plain` says how declarations, calls and results are spelled there.
+    """
+
+    instruction: str = ""
+    """How to write a call, where the prompt does not say it."""
+    result: str = ""
+    """What a result begins with, before the tool's name: a model that writes it is making one up."""
+    repairs: frozenset[ProblemKind] = frozenset()
+    """Kinds of repairs that are none here: calls are asked for so."""
+
+
 class Format(ABC):
     """One family's wire format: pure functions and no I/O. Formats are immutable and may be shared between threads."""
 
@@ -70,6 +86,12 @@ class Format(ABC):
 
     thought: ClassVar[tuple[str, str] | None] = None
     """What opens and ends a thought; None where the family has none."""
+
+    plain: ClassVar[Plain] = Plain()
+    """How calls are asked for in text alone."""
+
+    tools_in_template: ClassVar[bool] = True
+    """Whether the model's own chat template has tools; without them, most servers leave the tools of a request out, unsaid."""
 
     @property
     def call_opening(self) -> tuple[str, str] | None:

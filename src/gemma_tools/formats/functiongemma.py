@@ -11,9 +11,9 @@ from functools import partial
 from typing import ClassVar, Final
 
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.formats.base import Opens, Recovery
+from gemma_tools.formats.base import Opens, Plain, Recovery
 from gemma_tools.formats.brace.declaration import Declaration, Piece, declare_in_full
-from gemma_tools.formats.brace.format import BraceFormat
+from gemma_tools.formats.brace.format import PLAIN_REPAIRS, PLAIN_RESULT, BraceFormat
 from gemma_tools.formats.brace.tokens import Dialect
 from gemma_tools.formats.brace.writer import Notation
 from gemma_tools.formats.options import Declarations, ToolContent
@@ -35,7 +35,13 @@ _NOTATION: Final = Notation(
 )
 _NOTATIONS: Final = {False: _NOTATION, True: Notation(_NOTATION.delimiter, _NOTATION.call, _NOTATION.response, null="None")}
 """By `exact`: the template prints null as Python does."""
-_TURNS: Final = TurnTokens("<start_of_turn>", "<end_of_turn>", call_end=_NOTATION.call[1], response=_NOTATION.response)
+_TURNS: Final = TurnTokens(
+    "<start_of_turn>",
+    "<end_of_turn>",
+    call_end=_NOTATION.call[1],
+    response=_NOTATION.response,
+    plain=_NOTATION.plain(_DECLARE),
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class FunctionGemmaFormat(BraceFormat):
     )
     stop: ClassVar[tuple[str, ...]] = ("<end_of_turn>", "<eos>", "<start_function_response>")
     declares: ClassVar[tuple[str, str]] = _DECLARE
+    plain: ClassVar[Plain] = Plain(result=PLAIN_RESULT, repairs=PLAIN_REPAIRS)
 
     @property
     def dialect(self) -> Dialect:

@@ -79,6 +79,7 @@ class Gemma3Format(GemmaFormat):
         "<audio_soft_token>",
     )
     stop: ClassVar[tuple[str, ...]] = ("<end_of_turn>", "<eos>")
+    tools_in_template: ClassVar[bool] = False
     # 256 for an image, 188 for a sound, a token before and after, and two blank lines: the processors of Gemma 3 and 3n.
     media_tokens: ClassVar[Mapping[str, int]] = MappingProxyType({"image": 260, "audio": 192})
     least_media_tokens: ClassVar[Mapping[str, int]] = MappingProxyType({"image": 256, "audio": 188})

@@ -14,9 +14,9 @@ from functools import partial
 from types import MappingProxyType
 from typing import ClassVar, Final, Literal, TypeAlias
 
-from gemma_tools.formats.base import Opens, Recovery
+from gemma_tools.formats.base import Opens, Plain, Recovery
 from gemma_tools.formats.brace.declaration import Declaration, Piece, declare_in_full
-from gemma_tools.formats.brace.format import BraceFormat
+from gemma_tools.formats.brace.format import PLAIN_REPAIRS, PLAIN_RESULT, BraceFormat
 from gemma_tools.formats.brace.tokens import Dialect
 from gemma_tools.formats.brace.writer import Notation
 from gemma_tools.formats.options import Declarations, ToolContent
@@ -36,7 +36,12 @@ _HEADERS: Final = {
     role: f"<|turn>{'model' if role == 'assistant' else role}\n" for role in ("system", "developer", "user", "assistant")
 }
 _TURNS: Final = TurnTokens(
-    "<|turn>", "<turn|>", call_end=_NOTATION.call[1], response=_NOTATION.response, thought=("<|channel>thought\n", _CHANNEL[1])
+    "<|turn>",
+    "<turn|>",
+    call_end=_NOTATION.call[1],
+    response=_NOTATION.response,
+    thought=("<|channel>thought\n", _CHANNEL[1]),
+    plain=_NOTATION.plain(_DECLARE),
 )
 
 
@@ -80,6 +85,12 @@ class Gemma4Format(BraceFormat):
     # Up to 280 for an image, and 750 for 30 seconds of sound, with a token before and after: the processor of Gemma 4.
     media_tokens: ClassVar[Mapping[str, int]] = MappingProxyType({"image": 282, "audio": 752})
     declares: ClassVar[tuple[str, str]] = _DECLARE
+    plain: ClassVar[Plain] = Plain(
+        "You can call the functions that are declared here. To call one, write call:NAME{key:value} with its name and its "
+        "parameters, each text in double quotes, on a line of its own, without a code fence and with nothing after it.",
+        PLAIN_RESULT,
+        PLAIN_REPAIRS,
+    )
 
     @property
     def dialect(self) -> Dialect:

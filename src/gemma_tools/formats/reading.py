@@ -115,7 +115,10 @@ class ReplyBuilder:
     ) -> None:
         """Report what lies from `start` to `end`; `quoted` where its text is nowhere else in the reply."""
         text = self._buffer.text[start:end] if quoted else ""
-        problem = Problem(kind, message, text, index, start, end)
+        self.report(Problem(kind, message, text, index, start, end))
+
+    def report(self, problem: Problem) -> None:
+        """Report a problem that is made already."""
         self._problems.append(problem)
         self._events.append(problem)
 

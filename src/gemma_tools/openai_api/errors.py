@@ -56,6 +56,9 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.ContextExceeded, 400, "context_length_exceeded"),
     (errors.EngineUnavailable, 503, "engine_unavailable"),
     (errors.EngineTimeout, 504, "engine_timeout"),
+    (errors.RateLimited, 429, "rate_limit_exceeded"),
+    (errors.QuotaExceeded, 429, "insufficient_quota"),
+    (errors.AnswerBlocked, 400, "content_filter"),
     (errors.EngineRejected, 502, "engine_rejected"),
     (errors.EngineProtocolError, 502, "engine_protocol_error"),
     (errors.EngineError, 502, "engine_error"),
@@ -75,6 +78,12 @@ def failure_of(error: BaseException) -> Failure:
     for kind, status, code in STATUS:
         if isinstance(error, kind):
             param = "messages" if isinstance(error, errors.ContextExceeded) else None
-            return Failure(status=status, message=str(error), code=code, param=param)
+            return Failure(status=status, message=str(error), code=code, param=param, headers=_headers(error))
     logger.error("a request failed inside gemma_tools", exc_info=error)
     return Failure(status=500, message="internal error; the log has the details", code="internal_error")
+
+
+def _headers(error: BaseException) -> Mapping[str, str]:
+    """How long to wait, in whole seconds, where an engine asks for it."""
+    wait = error.retry_after if isinstance(error, errors.RateLimited) else None
+    return NO_RETRY if wait is None else {**NO_RETRY, "retry-after": str(max(1, round(wait)))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gemma_tools.formats.base import Opens
 from gemma_tools.formats.brace.source import Source
@@ -12,10 +12,16 @@ from gemma_tools.formats.brace.text import TextReader
 from gemma_tools.formats.brace.tokens import Dialect
 from gemma_tools.formats.family import GemmaFormat
 from gemma_tools.formats.reading import Buffer, Declared, Parser, ReplyBuilder
+from gemma_tools.reply import ProblemKind
 from gemma_tools.request import RawChoice, RawTool
 
 if TYPE_CHECKING:
     from gemma_tools.grammar import Grammar
+
+
+PLAIN_RESULT: Final = "response:"
+PLAIN_REPAIRS: Final[frozenset[ProblemKind]] = frozenset(("bare_call", "quotes"))
+"""What a call without its control tokens is read by: no tags, and quotation marks around its texts."""
 
 
 class BraceFormat(GemmaFormat):

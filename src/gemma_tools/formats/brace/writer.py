@@ -36,6 +36,10 @@ class Notation:
     response: tuple[str, str]
     null: str = "null"
 
+    def plain(self, declaration: tuple[str, str]) -> Mapping[str, str]:
+        """What stands for the tokens where none can be sent: see `TurnTokens.plain`. `declaration` is around declarations."""
+        return {self.delimiter: '"', declaration[0]: "\n", self.call[0]: "\n", self.response[0]: "\n"}
+
     def string(self, text: str) -> str:
         """A text between delimiters."""
         if "<" in text or "\x00" in text:

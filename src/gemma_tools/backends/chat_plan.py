@@ -1,0 +1,140 @@
+"""The plan for an engine that has a chat endpoint alone: what binds an answer there, and what the model can only be told.
+
+A call that must come is forced by the endpoint's own tool choice; else by its JSON schema, as one call in JSON; else the model
+is told, its answer is checked, and it is asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from gemma_tools.backends.plan import (
+    ANY_OBJECT,
+    OnInvalid,
+    Plan,
+    check_grammar,
+    demands_of,
+    instructed,
+    policy_of,
+    wanted_json,
+)
+from gemma_tools.engines.base import Capabilities, Constraint
+from gemma_tools.formats.base import Format
+from gemma_tools.formats.gemma3 import Gemma3Format
+from gemma_tools.jsontext import read_json, to_json
+from gemma_tools.request import ChatRequest, Message, Tool
+
+PROMPTED = "the endpoint is not given the tools: the text of the turns tells of them"
+"""Said of an answer that tools were told for."""
+
+_AS_JSON = 'Answer with the call that fits, as one JSON object: {"name": its name, "parameters": its arguments}.'
+_MOST_NAMED = 32
+"""Of how many tools a made-up result ends the answer: each is looked for in every piece."""
+
+
+def chat_plan(
+    request: ChatRequest, format: Format, engine: Capabilities, *, thinking: bool, on_invalid: OnInvalid | None
+) -> Plan:
+    """The plan for `request`, told in the turns of a chat.
+
+    Raises:
+        InvalidRequest: the endpoint cannot be made to keep what the request asks for; `param` names it.
+    """
+    if request.grammar is not None:
+        check_grammar(request, engine)
+    tools, declared, _, max_calls, forced, answer = demands_of(request, format)
+    way = _way(format, engine)
+    by_schema = "json_schema" in engine.constraints
+    must_call = forced and way == "native" and engine.forces_calls
+    as_json = forced and way == "prompted" and by_schema
+    told_to_call = forced and not must_call and not as_json
+    told = answer is not None and (bool(tools) or not by_schema)
+
+    texts = []
+    if way == "prompted" and declared and not as_json and format.plain.instruction:
+        texts.append(format.plain.instruction)
+    if as_json:
+        texts.append(_AS_JSON)
+    elif told_to_call:
+        texts.append(_call_now(tools))
+    if answer is not None and told:
+        texts.append(wanted_json(answer))
+    messages = instructed(request.messages, *texts)
+    prompted = way == "prompted"
+    writing = replace(format, tool_style="json") if as_json and isinstance(format, Gemma3Format) else format
+    prompt = writing.render(
+        _without_thoughts(messages) if prompted else messages,
+        declared,
+        enable_thinking=thinking and not prompted,
+        preserve_thinking=request.preserve_thinking,
+    )
+    if prompted and format.plain.result:
+        made_up = tuple(f"{format.plain.result}{tool.name}{{" for tool in declared[:_MOST_NAMED])
+        prompt = replace(prompt, stop=(*prompt.stop, *made_up))
+    constraint = None
+    if as_json:
+        constraint = Constraint(json_schema=call_schema(tools))
+    elif answer is not None and not told:
+        constraint = Constraint(json_schema=answer.schema or ANY_OBJECT)
+    return Plan(
+        prompt=prompt,
+        messages=messages,
+        declared=declared,
+        tools=tools,
+        thinking=thinking,
+        constraint=constraint,
+        max_calls=1 if as_json else max_calls,
+        forced=forced,
+        answer=answer,
+        told=told,
+        way=way,
+        must_call=must_call,
+        call_as_json=as_json,
+        told_to_call=told_to_call,
+        on_invalid=policy_of(on_invalid, tools, bound=False),
+        warnings=(*prompt.warnings, PROMPTED) if prompted and declared else prompt.warnings,
+    )
+
+
+def call_schema(tools: Sequence[Tool]) -> Mapping[str, Any]:
+    """The schema of one call of one of `tools`, as Gemma 3's JSON style writes it."""
+    schemas = [tool.parameters or {"type": "object"} for tool in tools]
+    place = "#/properties/parameters"
+    if len(schemas) == 1:
+        parameters = _moved(schemas[0], place)
+    else:
+        parameters = {"anyOf": [_moved(schema, f"{place}/anyOf/{number}") for number, schema in enumerate(schemas)]}
+    return {
+        "type": "object",
+        "properties": {"name": {"type": "string", "enum": [tool.name for tool in tools]}, "parameters": parameters},
+        "required": ["name", "parameters"],
+        "additionalProperties": False,
+    }
+
+
+def _moved(schema: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+    """`schema` as it is to be written at `place` of another one: what it refers to in itself has moved there, too."""
+    if "$ref" not in (text := to_json(schema)):
+        return schema
+    # In JSON text, a quotation mark that ends a key is one that no backslash stands before.
+    moved: Mapping[str, Any] = read_json(text.replace('"$ref": "#', f'"$ref": "{place}'))
+    return moved
+
+
+def _way(format: Format, engine: Capabilities) -> Literal["native", "prompted"]:
+    """Native where it can be; a family whose template has no tools only where there is no other way."""
+    if "native" in engine.chat and (format.tools_in_template or "prompted" not in engine.chat):
+        return "native"
+    return "prompted"
+
+
+def _call_now(tools: Sequence[Tool]) -> str:
+    names = ", ".join(tool.name for tool in tools)
+    one = "the function" if len(tools) == 1 else "one of the functions"
+    return f"Call {one} {names} now. Write nothing but the call."
+
+
+def _without_thoughts(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    return tuple(message._replace(reasoning=None) if message.reasoning else message for message in messages)

@@ -1,0 +1,346 @@
+"""Endpoints that only chat: OpenAI's `/v1/chat/completions` by the openai client, at hosted providers and on servers.
+
+Such an endpoint writes the prompt itself, so it is asked in turns: with the tools as they are ("native"), or with turns whose
+text tells of the tools ("prompted"). What it cannot do it says when it is asked; that is remembered, and is no longer among its
+`capabilities`. The facts about each provider are in `gemma_tools.engines.providers`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from base64 import b64encode
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, Literal
+
+import openai
+
+from gemma_tools.engines.answers import MAX_ANSWER_BYTES, MAX_LINE_BYTES, Size
+from gemma_tools.engines.base import (
+    Cancellation,
+    Capabilities,
+    Chat,
+    ChatEngine,
+    ChatPiece,
+    Generation,
+    GenerationRequest,
+    Usage,
+)
+from gemma_tools.engines.deltas import DeltaReader
+from gemma_tools.engines.faults import refuse_half_characters
+from gemma_tools.engines.openai_client import OpenAIServer, chat_logprobs, error_body, refused_setting, usage_of
+from gemma_tools.engines.providers import PROVIDERS, Provider, model_name
+from gemma_tools.engines.refusals import ENDED_BLOCKED, ENDED_WRONG, Feature, refused_feature, words_of
+from gemma_tools.engines.remote import Patience, checked_url
+from gemma_tools.engines.stopping import Watch
+from gemma_tools.engines.turns import ChatTurn, TurnCall, TurnPart, folded
+from gemma_tools.errors import AnswerBlocked, EngineRejected, InvalidRequest
+from gemma_tools.generators import Returning
+from gemma_tools.log import logger
+
+Way = Literal["auto", "native", "prompted"]
+
+_ANY_OBJECT: Final = {"type": "object"}
+_NOTHING: Final = ChatPiece()
+_BRACES: Final = re.compile(r"\{(\w+)\}")
+
+
+class OpenAIChatEngine(ChatEngine):
+    """Asks the model called `model` by the chat endpoint whose `/v1` is at `url`, else at the address of the provider.
+
+    `server` names a provider or a kind of server; see `gemma_tools.engines.providers`. The key is `api_key`, else the variable
+    of the environment that the provider names for it, which only the provider's own address is told.
+
+    `way` says how it is told of tools: "native", "prompted", or "auto", which is native until the endpoint refuses tools, or
+    answers with nothing but a call whose arguments it has broken.
+    `json_schema` says whether answers are held to a schema by `response_format`; None leaves it to what is known of the server.
+    `max_tokens` is the limit of a request that sets none. `timeout`, `max_retries`, `max_line_bytes` and `max_answer_bytes` are
+    as for the engine `openai`.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        url: str | None = None,
+        server: str = "other",
+        api_key: str | None = None,
+        way: Way = "auto",
+        json_schema: bool | None = None,
+        max_tokens: int | None = None,
+        timeout: float | None = None,
+        max_retries: int = 3,
+        max_line_bytes: int = MAX_LINE_BYTES,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
+        if not model:
+            raise InvalidRequest("name a model that the endpoint has", param="model")
+        if server not in PROVIDERS:
+            raise InvalidRequest(f"{server!r} is not known; known are {', '.join(PROVIDERS)}", param="server")
+        if way not in ("auto", "native", "prompted"):
+            raise InvalidRequest(f"{way!r} is not one of 'auto', 'native', 'prompted'", param="way", code="invalid_option")
+        provider = PROVIDERS[server]
+        self.name = server if provider.url else "openai-chat"
+        self._provider = provider
+        self._model = model_name(model, provider)
+        self._way = way
+        self._max_tokens = max_tokens
+        self._refused: set[Feature] = set()
+        self._json_schema = provider.json_schema if json_schema is None else json_schema
+        size = Size(max_line_bytes, max_answer_bytes)
+        key = api_key or (None if url else _key(provider, server))
+        self._server = OpenAIServer(self.name, _address(provider, url), key, Patience(timeout, max_retries), size)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the provider says, without what the endpoint was seen to refuse."""
+        refused = self._refused
+        ways: dict[Way, set[Literal["native", "prompted"]]] = {
+            "auto": {"prompted"} if "tools" in refused else {"native", "prompted"},
+            "native": {"native"},
+            "prompted": {"prompted"},
+        }
+        by_schema = self._json_schema and "json_schema" not in refused
+        return Capabilities(
+            settings=frozenset(self._provider.settings),
+            constraints=frozenset({"json_schema"}) if by_schema else frozenset(),
+            raw_prompt=False,
+            images=True,
+            audio=True,
+            chat=frozenset(ways[self._way]),
+            forces_calls="tool_choice" not in refused,
+        )
+
+    def chat(
+        self, request: GenerationRequest, chat: Chat, *, cancel: Cancellation | None = None
+    ) -> Generator[ChatPiece, None, Generation]:
+        """See `ChatEngine.chat`. System text begins the first user's turn where the endpoint takes none of its own."""
+        self.refuse_unsupported(request)
+        refuse_half_characters(*(turn.text for turn in chat.turns))
+        try:
+            return (yield from self._answered(request, chat, cancel))
+        except EngineRejected:
+            system = any(turn.role == "system" for turn in chat.turns)
+            if not system or "system" not in self._refused:
+                raise
+        return (yield from self._answered(request, chat, cancel))
+
+    @property
+    def context_length(self) -> int | None:
+        """The context in tokens, where the endpoint's list of models tells it.
+
+        Raises:
+            EngineError: the endpoint cannot be asked.
+        """
+        return self._server.context_length(self._model)
+
+    def close(self) -> None:
+        """Stop what this engine runs, and let go of the connections. The endpoint goes on."""
+        self._server.close()
+
+    def _answered(
+        self, request: GenerationRequest, chat: Chat, cancel: Cancellation | None
+    ) -> Generator[ChatPiece, None, Generation]:
+        """One question. Not every endpoint takes all stop sequences, so they are looked for here, too."""
+        watch, begun, unread = Watch(request.stops), False, ChatPiece()
+        asked = partial(self._ask, request, chat)
+        with Returning(self._server.play(asked, cancel)) as pieces:
+            for piece in pieces:
+                unread = ChatPiece(unread=(*unread.unread, *piece.unread))
+                shown = ChatPiece(content=watch.feed(piece.content), reasoning=piece.reasoning, calls=piece.calls)
+                if shown != _NOTHING:
+                    begun = True
+                    yield shown
+                if watch.stopped:
+                    return Generation()
+        if held := watch.close():
+            yield ChatPiece(content=held)
+        if unread != _NOTHING:
+            if self._way == "auto" and not begun and pieces.value.finish == "stop":
+                self._refused.add("tools")
+                message = f"the server at {self._server.url} breaks the calls that it reads: {unread.unread}"
+                logger.info("%s; from now on the tools are told in the text", message)
+                raise EngineRejected(message, engine=self.name)
+            yield unread
+        return pieces.value
+
+    def _body(self, request: GenerationRequest, chat: Chat) -> dict[str, Any]:
+        """What is sent besides the messages."""
+        provider, sampling, constraint = self._provider, request.sampling, request.constraint
+        body: dict[str, Any] = {**provider.body, "stop": list(request.stop[: provider.most_stops]) or None}
+        if self._max_tokens is not None:
+            body["max_tokens"] = self._max_tokens
+        for name, wire in provider.settings.items():
+            if (value := getattr(sampling, name)) is not None:
+                body[wire] = value
+        if sampling.logprobs is not None:
+            body["logprobs"] = True
+        if chat.tools:
+            body["tools"] = list(chat.tools)
+        if chat.tools and chat.must_call:
+            body["tool_choice"] = _choice(chat.tools)
+        if constraint is not None and constraint.json_schema is not None:
+            body |= {"response_format": _response_format(constraint.json_schema), **provider.bound}
+        if chat.think is not None:
+            body |= provider.thinking.get(chat.think, {})
+        return {name: value for name, value in {**body, **sampling.extra}.items() if value is not None}
+
+    async def _ask(self, request: GenerationRequest, chat: Chat) -> AsyncGenerator[ChatPiece | Generation, None]:
+        turns = folded(tuple(chat.turns)) if "system" in self._refused else chat.turns
+        body = {
+            "model": self._model,
+            "messages": _messages(turns, self._provider),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **self._body(request, chat),
+        }
+        try:
+            stream = await self._server.client.post(
+                "/chat/completions", cast_to=object, body=body, stream=True, stream_cls=openai.AsyncStream[object]
+            )
+            async with stream as chunks:
+                source = _whole(chunks) if "json" in chunks.response.headers.get("content-type", "") else chunks
+                async for item in _read(source):
+                    yield item
+        except openai.APIError as error:
+            raise self._meant(error, body, request) from error
+
+    def _meant(self, error: openai.APIError, body: Mapping[str, Any], request: GenerationRequest) -> Exception:
+        """What an error means for what was sent: a feature or a setting that is not taken; else the error itself."""
+        status = error.status_code if isinstance(error, openai.APIStatusError) else None
+        feature = refused_feature(status, error_body(error), _features(body))
+        if feature is not None:
+            self._refused.add(feature)
+            message = f"the server at {self._server.url} does not take {feature}: {words_of(error_body(error))}"
+            logger.info("%s; that is remembered", message)
+            return EngineRejected(message, status=status)
+        settings = {name: w for name, w in self._provider.settings.items() if getattr(request.sampling, name) is not None}
+        return (refused_setting(error, settings) if status in (400, 422) else None) or error
+
+
+async def _read(chunks: AsyncIterable[Any]) -> AsyncGenerator[ChatPiece | Generation, None]:
+    """The pieces of an answer, and how it ended.
+
+    Raises:
+        AnswerBlocked: a safety filter ended it.
+    """
+    reader, finish, usage = DeltaReader(), "", Usage()
+    logprobs: list[Mapping[str, Any]] = []
+    async for chunk in chunks:
+        if counts := chunk.get("usage"):
+            details = counts.get("prompt_tokens_details") or {}
+            usage = usage_of(counts.get("prompt_tokens"), counts.get("completion_tokens"), details.get("cached_tokens"))
+        for choice in chunk.get("choices") or ():
+            finish = choice.get("finish_reason") or finish
+            logprobs += chat_logprobs((choice.get("logprobs") or {}).get("content") or ())
+            if (piece := reader.feed(choice.get("delta") or choice.get("message") or {})) != _NOTHING:
+                yield piece
+    if (piece := reader.close()) != _NOTHING:
+        yield piece
+    reason = finish.lower()
+    if reason in ENDED_BLOCKED:
+        raise AnswerBlocked(f"the provider's safety filter stopped the answer: {finish}")
+    if reason in ENDED_WRONG:
+        raise EngineRejected(f"the provider gave the answer up: {finish}")
+    if finish:
+        cut = reason in ("length", "max_tokens")
+        yield Generation(finish="length" if cut else "stop", usage=usage, logprobs=tuple(logprobs))
+
+
+async def _whole(stream: openai.AsyncStream[object]) -> AsyncGenerator[Any, None]:
+    """The one answer of an endpoint that does not stream, or that refuses with a good status, as OpenRouter may.
+
+    Raises:
+        openai.APIError: it is an error.
+    """
+    answer = json.loads(await stream.response.aread())
+    answer = answer[0] if isinstance(answer, list) and answer else answer
+    if isinstance(error := answer.get("error"), Mapping):
+        raise openai.APIError(str(error.get("message")), stream.response.request, body=error)
+    yield answer
+
+
+def _features(body: Mapping[str, Any]) -> frozenset[Feature]:
+    """What of a request an endpoint may refuse for good."""
+    sent: dict[Feature, bool] = {
+        "tools": "tools" in body,
+        "tool_choice": "tool_choice" in body,
+        "json_schema": "response_format" in body,
+        "system": any(message["role"] == "system" for message in body["messages"]),
+    }
+    return frozenset(feature for feature, is_sent in sent.items() if is_sent)
+
+
+def _messages(turns: Sequence[ChatTurn], provider: Provider) -> list[dict[str, Any]]:
+    """Turns in OpenAI's shape."""
+    messages = []
+    for turn in turns:
+        content = [_part(part) for part in turn.parts] if turn.media else turn.text
+        message: dict[str, Any] = {"role": turn.role, "content": content}
+        if turn.calls:
+            message["content"] = content or None
+            message["tool_calls"] = [_call(call) for call in turn.calls]
+        if turn.reasoning and provider.thought:
+            message[provider.thought] = turn.reasoning
+        if turn.role == "tool":
+            message |= {"tool_call_id": turn.call_id, "name": turn.name}
+        messages.append(message)
+    return messages
+
+
+def _call(call: TurnCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": json.dumps(call.arguments, ensure_ascii=False)}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _part(part: TurnPart) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    data = b64encode(part["data"]).decode()
+    if part["type"] == "image":
+        return {"type": "image_url", "image_url": {"url": f"data:{part['format']};base64,{data}"}}
+    return {"type": "input_audio", "input_audio": {"data": data, "format": part["format"]}}
+
+
+def _choice(tools: Sequence[Mapping[str, Any]]) -> Any:
+    """The choice that forces a call of one of `tools`."""
+    if len(tools) > 1:
+        return "required"
+    return {"type": "function", "function": {"name": tools[0]["function"]["name"]}}
+
+
+def _response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
+    if schema == _ANY_OBJECT:
+        return {"type": "json_object"}
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
+
+
+def _address(provider: Provider, url: str | None) -> str:
+    """Where the endpoint is: `url`, else the provider's address with what the environment says."""
+    if url is None and not provider.url:
+        raise InvalidRequest("say where the endpoint is, with its /v1", param="url", code="missing")
+    return checked_url(url or _BRACES.sub(lambda found: _environment(found[1], "url"), provider.url))
+
+
+def _key(provider: Provider, server: str) -> str:
+    """The key that the environment has for the provider."""
+    found = next((key for name in provider.keys if (key := os.environ.get(name))), None)
+    if found is None and provider.keys:
+        raise InvalidRequest(f"give the key of {server}, or set {provider.keys[0]}", param="api_key", code="missing")
+    return found or ""
+
+
+def _environment(name: str, param: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise InvalidRequest(f"set {name}, which is a part of the address, or give url", param=param, code="missing")
+    return value
+
+
+gemini = partial(OpenAIChatEngine, server="gemini")
+openrouter = partial(OpenAIChatEngine, server="openrouter")
+huggingface = partial(OpenAIChatEngine, server="huggingface")
+together = partial(OpenAIChatEngine, server="together")
+cloudflare = partial(OpenAIChatEngine, server="cloudflare")

@@ -1,0 +1,101 @@
+"""Where chat endpoints put a thought: one reader for all of them.
+
+- `reasoning_content` (llama-server, vLLM, SGLang, DeepSeek's shape) or `reasoning` (OpenRouter, newer vLLM);
+- `reasoning_details`, a list of texts and summaries (OpenRouter), where it comes alone;
+- `extra_content.google.thought`, a mark on a piece whose content is thought (Gemini's compatibility layer);
+- `<thought>` or `<think>` around it at the beginning of the content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+_TAGS: Final = (("<thought>", "</thought>"), ("<think>", "</think>"))
+_LONGEST: Final = max(len(tag) for tags in _TAGS for tag in tags)
+_MOST_SPACE: Final = 256
+"""How far from its beginning a thought is looked for."""
+
+
+class ThoughtReader:
+    """Tells thought from content, piece by piece."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._closing = ""
+        """What ends the thought that is open; empty: none is."""
+        self._begun = False
+        """There was content, so that no thought begins any more."""
+        self._after = False
+        """A tag has just ended a thought: line breaks that follow belong to it."""
+
+    def feed(self, content: str, fields: Mapping[str, Any]) -> tuple[str, str]:
+        """The content and the thought in one piece; `fields` are all that the piece has besides its content."""
+        thought = _thought_in(fields)
+        if not content:
+            return "", thought
+        marked = _is_marked(fields)
+        if not marked and self._closing == _MARK:
+            self._closing = ""
+        shown, inside = self._split(content, marked)
+        return shown, thought + inside
+
+    def close(self) -> tuple[str, str]:
+        """What was held back: content, or the end of a thought."""
+        held, self._held = self._held, ""
+        return ("", held) if self._closing else (held, "")
+
+    def _split(self, text: str, marked: bool) -> tuple[str, str]:
+        text, self._held = self._held + text, ""
+        inside: list[str] = []
+        if not self._closing and not self._begun:
+            start = text.lstrip()
+            for opening, closing in _TAGS:
+                if start.startswith(opening):
+                    self._closing, text = closing, start[len(opening) :]
+                    break
+                if start.startswith(closing):  # the opening one was in a piece that was marked
+                    text, self._after = start[len(closing) :], True
+                    break
+            else:
+                if len(text) < _MOST_SPACE and any(tag.startswith(start) for tags in _TAGS for tag in tags):
+                    self._held = text
+                    return "", ""
+        if not self._closing and marked:
+            self._closing = _MARK
+        if self._closing == _MARK:
+            return "", text
+        if self._closing:
+            before, found, after = text.partition(self._closing)
+            if not found:
+                keep = next((n for n in range(min(_LONGEST, len(text)), 0, -1) if self._closing.startswith(text[-n:])), 0)
+                self._held = text[len(text) - keep :]
+                return "", text[: len(text) - keep]
+            inside.append(before)
+            self._closing, text, self._after = "", after, True
+        if self._after and (text := text.lstrip("\n")):
+            self._after = False
+        self._begun = self._begun or bool(text.strip())
+        return text, "".join(inside)
+
+
+_MARK: Final = "\x00"
+"""Ends a thought that is told by the mark of its pieces."""
+
+
+def _is_marked(fields: Mapping[str, Any]) -> bool:
+    extra = fields.get("extra_content")
+    google = extra.get("google") if isinstance(extra, Mapping) else None
+    return isinstance(google, Mapping) and google.get("thought") is True
+
+
+def _thought_in(fields: Mapping[str, Any]) -> str:
+    """The thought that has a field of its own; the same one comes by several names from some endpoints."""
+    for name in ("reasoning_content", "reasoning"):
+        if isinstance(text := fields.get(name), str) and text:
+            return text
+    details = fields.get("reasoning_details")
+    if not isinstance(details, list):
+        return ""
+    told = (detail.get("text") or detail.get("summary") for detail in details if isinstance(detail, Mapping))
+    return "".join(text for text in told if isinstance(text, str))

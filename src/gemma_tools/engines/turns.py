@@ -1,0 +1,138 @@
+"""A conversation in turns, for endpoints that write the prompt themselves; and a rendered prompt said in such turns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final, Literal, TypeAlias
+
+from gemma_tools.errors import InvalidRequest
+from gemma_tools.prompt import MEDIA_CONTROLS, Prompt, TurnTokens
+
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+TurnPart: TypeAlias = str | Mapping[str, Any]
+"""Text, or a loaded image or sound as `gemma_tools.media.load_media` gives it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnCall:
+    """A call that the model made in an earlier turn."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatTurn:
+    """One turn. `call_id` and `name` are those of the call that a turn of the role "tool" answers."""
+
+    role: Role
+    parts: tuple[TurnPart, ...] = ()
+    calls: tuple[TurnCall, ...] = ()
+    reasoning: str = ""
+    call_id: str = ""
+    name: str = ""
+
+    @property
+    def text(self) -> str:
+        """The text, without media."""
+        return "".join(part for part in self.parts if isinstance(part, str))
+
+    @property
+    def media(self) -> tuple[Mapping[str, Any], ...]:
+        """The images and sounds."""
+        return tuple(part for part in self.parts if not isinstance(part, str))
+
+
+_ROLES: Final[Mapping[str, Role]] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "user",
+}
+_GAP: Final = "\n\n"
+
+
+def turns_of(prompt: Prompt) -> tuple[ChatTurn, ...]:
+    """What `prompt` says, turn by turn, in text and media alone.
+
+    Control tokens become what `TurnTokens.plain` says, texts between quotation marks are escaped as JSON does, and a control
+    spelling in text is broken as in `Prompt.text`. What tools answered in the model's turn is a user's turn; what one side says
+    in a row is one turn. The model's open turn at the end, and thoughts, are left out.
+
+    Raises:
+        InvalidRequest: nobody can tell whose turns they are.
+    """
+    if prompt.turns is None:
+        message = "a chat endpoint takes turns, and this prompt does not show whose text is whose"
+        raise InvalidRequest(message, param="prompt", code="unsupported_value")
+    turns: list[tuple[Role, list[TurnPart]]] = []
+    for role, part in _said(prompt, prompt.turns):
+        if turns and turns[-1][0] == role:
+            turns[-1][1].append(part)
+        else:
+            turns.append((role, [part]))
+    return tuple(ChatTurn(role=role, parts=parts) for role, said in turns if (parts := _trimmed(said)))
+
+
+def folded(turns: tuple[ChatTurn, ...]) -> tuple[ChatTurn, ...]:
+    """`turns` without a system turn: its text begins the first user's turn, as Gemma 3's own template has it."""
+    system = _GAP.join(turn.text for turn in turns if turn.role == "system")
+    rest = [turn for turn in turns if turn.role != "system"]
+    place = next((place for place, turn in enumerate(rest) if turn.role == "user"), None)
+    if not system:
+        return tuple(rest)
+    if place is None:
+        return (ChatTurn(role="user", parts=(system,)), *rest)
+    first = rest[place]
+    rest[place] = ChatTurn(role="user", parts=_trimmed([system + _GAP, *first.parts]))
+    return tuple(rest)
+
+
+def _said(prompt: Prompt, tokens: TurnTokens) -> Iterator[tuple[Role, TurnPart]]:
+    """Whose each piece of text or medium is; where a turn begins after one of the same side, a blank line."""
+    media = iter(prompt.media)
+    header = quoted = thought = False
+    for segment in prompt.segments:
+        role = _ROLES.get(segment.role)
+        if segment.control:
+            header = segment.text == tokens.start
+            if header and role:
+                yield role, _GAP
+            if tokens.thought[0].startswith(segment.text):
+                thought = True
+            elif segment.text == tokens.thought[1]:
+                thought = False
+        skipped = role is None or thought or (role == "assistant" and not segment.generated)
+        if not segment.control:
+            text = segment.text
+            if header and role != "assistant":  # the model's header is a segment of its own
+                text = text.partition("\n")[2]
+            header = False
+            if role and not skipped:
+                text = prompt.guard(text)
+                yield role, json.dumps(text, ensure_ascii=False)[1:-1] if quoted else text
+        elif role and not skipped:
+            if segment.text in MEDIA_CONTROLS and (medium := next(media, None)) is not None:
+                yield role, medium
+                continue
+            spelled = tokens.plain.get(segment.text, "")
+            quoted ^= spelled == '"'
+            yield role, spelled
+
+
+def _trimmed(parts: list[TurnPart]) -> tuple[TurnPart, ...]:
+    """`parts` with neighbouring texts joined, and no white space at either end."""
+    joined: list[TurnPart] = []
+    for textual, run in groupby(parts, lambda part: isinstance(part, str)):
+        said = list(run)
+        joined += ["".join(map(str, said))] if textual else said
+    if joined and isinstance(joined[0], str):
+        joined[0] = joined[0].lstrip()
+    if joined and isinstance(joined[-1], str):
+        joined[-1] = joined[-1].rstrip()
+    return tuple(part for part in joined if part)
