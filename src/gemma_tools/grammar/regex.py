@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from gemma_tools.grammar.charset import ALL, Ranges, minus
 from gemma_tools.grammar.nodes import Alt, Chars, Lit, Node, Repeat, Seq
 
 
-def regex(node: Node, write: Callable[[str], str]) -> str:
+def regex(node: Node, write: Callable[[str], str], *, apart: str = "") -> str:
     """The node as a regular expression; `write` gives one character as it is written there, in a class or not.
+
+    `apart` ends each branch of a choice, for a reader that would take the ends of two branches for one.
 
     Raises:
         TypeError: something in the node is no part of a regular expression.
     """
+    inside = partial(regex, write=write, apart=apart)
     match node:
         case Lit(text):
             return "".join(map(write, text))
         case Chars(ranges):
             return _class(ranges, write)
         case Seq(items):
-            return "".join(f"({regex(item, write)})" if isinstance(item, Alt) else regex(item, write) for item in items)
+            return "".join(f"({inside(item)})" if isinstance(item, Alt) else inside(item) for item in items)
         case Alt(items):
-            return "|".join(regex(item, write) for item in items)
+            return "|".join(inside(item) + apart for item in items)
+        case Repeat(item, 0, 1) if apart and not isinstance(item, Chars):
+            return f"({inside(item)}{apart}|)"
         case Repeat(item, low, high):
-            inner = regex(item, write)
+            inner = inside(item)
             return (inner if isinstance(item, Chars) else f"({inner})") + times(low, high)
         case _:
             raise TypeError(f"a regular expression cannot hold {node!r}")

@@ -140,7 +140,9 @@ def _print(node: Node) -> str:
 
 
 def _regex(node: Node) -> Raw:
-    return Raw(f"Regex({literal(regex(node, _in_regex), _XGRAMMAR)})")
+    # xgrammar 0.2.8 reads `(ab+)?` as if it were `(ab+)?|b+`, and `a|a{1,2}` as `a+`; but not where branches end in `()`.
+    written = regex(node, _in_regex, apart="()")
+    return Raw(f"Regex({literal(written, _XGRAMMAR)})")
 
 
 def _in_regex(character: str) -> str:
