@@ -74,8 +74,8 @@ def _mlx_lm() -> Iterator[Opened]:
         yield Opened(partial(create_engine, "mlx-lm", model=folder, url=f"{server.url}/v1"), server, bounded=False)
 
 
-@contextmanager
-def _vllm() -> Iterator[Opened]:
+def vllm_server(*more: str) -> AbstractContextManager[Process]:
+    """vLLM with the tiny model as `tiny`; `more` are options of `vllm serve`."""
     options = {
         "--served-model-name": "tiny",
         "--host": "127.0.0.1",
@@ -87,8 +87,13 @@ def _vllm() -> Iterator[Opened]:
         "--block-size": "32",
     }
     command = [str(Path(sys.executable).with_name("vllm")), "serve", str(tiny_safetensors())]
-    command += [*sum(options.items(), ()), "--enforce-eager", "--enable-prompt-tokens-details"]
-    with running(command, ready="/health", env=_VLLM_ENVIRONMENT) as server:
+    command += [*sum(options.items(), ()), "--enforce-eager", "--enable-prompt-tokens-details", *more]
+    return running(command, ready="/health", env=_VLLM_ENVIRONMENT)
+
+
+@contextmanager
+def _vllm() -> Iterator[Opened]:
+    with vllm_server() as server:
         yield Opened(partial(create_engine, "vllm", model="tiny", url=f"{server.url}/v1"), server)
 
 
