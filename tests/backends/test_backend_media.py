@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from gemma_tools.engines.base import Capabilities
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.media import MediaPolicy, load_media
 from gemma_tools.testing import ScriptedEngine
+from support.media import png, sound, wav
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 32
 PNG_URI = "data:image/png;base64," + base64.b64encode(PNG).decode()
@@ -28,6 +30,10 @@ REMOTE = MediaPolicy(allow_remote=True, timeout=5)
 
 def image(url: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
+
+
+def uri(data: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
 def audio(data: bytes) -> dict[str, Any]:
@@ -97,6 +103,104 @@ def test_sizes_are_limited() -> None:
     for policy in (MediaPolicy(max_bytes=len(PNG) - 1), MediaPolicy(max_bytes=8)):
         with pytest.raises(InvalidRequest, match="larger"):
             load_media([image(PNG_URI)], policy)
+
+
+def test_numbers_are_limited() -> None:
+    assert len(load_media([image(PNG_URI)] * 128, MediaPolicy())) == 128
+    with pytest.raises(InvalidRequest, match=r"media part 128 .*128 images"):
+        load_media([image(PNG_URI)] * 129, MediaPolicy())
+
+
+def test_a_small_file_may_hold_a_huge_picture() -> None:
+    """All of them together count, and their headers tell: 60 kB of PNG fill 300 MB."""
+    large = image(uri(png(width=8000, height=8000)))
+    assert load_media([large], MediaPolicy())
+    with pytest.raises(InvalidRequest, match=r"media part 1 .*100000000 points"):
+        load_media([large, large], MediaPolicy())
+
+
+def sized(form: str, width: int, height: int) -> bytes:
+    """The beginning of an image of this size."""
+    comment = b"\xff\xfe" + struct.pack(">H", 2 + 300) + b"\xff\xc0" * 150
+    return {
+        "png": png(width=width, height=height),
+        "cgbi": png(width=width, height=height)[:8]
+        + struct.pack(">I4s4sI", 4, b"CgBI", b"IHDR", 0)
+        + png(width=width, height=height)[8:],
+        "jpeg": b"\xff\xd8" + comment + b"\xff\xff\xc2" + struct.pack(">HBHH", 17, 8, height, width) + bytes(10),
+        "gif": b"GIF89a" + struct.pack("<HH", width, height) + bytes(3),
+        "bmp": b"BM" + bytes(12) + struct.pack("<Iii", 40, width, -height) + bytes(28),
+        "old bmp": b"BM" + bytes(12) + struct.pack("<IHH", 12, width, height) + bytes(8),
+        "webp": b"RIFF\0\0\0\0WEBPVP8 " + bytes(4) + b"\0\0\0\x9d\x01\x2a" + struct.pack("<HH", width, height),
+        "lossless webp": b"RIFF\0\0\0\0WEBPVP8L" + bytes(4) + b"\x2f" + struct.pack("<I", width - 1 | height - 1 << 14),
+        "large webp": b"RIFF\0\0\0\0WEBPVP8X"
+        + bytes(8)
+        + (width - 1).to_bytes(3, "little")
+        + (height - 1).to_bytes(3, "little"),
+    }[form]
+
+
+@pytest.mark.parametrize("form", ["png", "cgbi", "jpeg", "gif", "bmp", "old bmp", "webp", "lossless webp", "large webp"])
+def test_the_size_of_a_picture_is_read_in_its_header(form: str) -> None:
+    data = sized(form, 300, 200)
+    for most, fits in ((60_000, True), (59_999, False)):
+        policy = MediaPolicy(max_pixels=most)
+        if fits:
+            load_media([image(uri(data))], policy)
+        else:
+            with pytest.raises(InvalidRequest, match="points"):
+                load_media([image(uri(data))], policy)
+    for end in range(4, len(data) if len(data) < 400 else 40):  # a header that is cut short
+        with suppress(InvalidRequest):
+            load_media([image(uri(data[:end]))], MediaPolicy())
+
+
+def test_a_jpeg_of_nothing_but_comments_is_too_large() -> None:
+    data = b"\xff\xd8" + b"\xff\xfe\0\2" * 10_001
+    with pytest.raises(InvalidRequest, match="points"):
+        load_media([image(uri(data))], MediaPolicy())
+    assert load_media([image(uri(data[:400]))], MediaPolicy())
+
+
+def flac(seconds: float) -> bytes:
+    packed = 16000 << 44 | int(16000 * seconds)
+    return b"fLaC" + bytes(14) + packed.to_bytes(8, "big") + bytes(16)
+
+
+def wave(seconds: float, kind: int = 1) -> bytes:
+    """A WAV with a chunk before its form, which may be an extensible one."""
+    data = wav(seconds)
+    form = struct.pack("<H", 0xFFFE) + data[22:36] + struct.pack("<HHIH", 22, 16, 0, kind) + bytes(14)
+    chunks = b"LIST" + struct.pack("<I", 3) + b"fmt\0" + b"fmt " + struct.pack("<I", len(form)) + form
+    return data[:12] + chunks + data[36:]
+
+
+@pytest.mark.parametrize(
+    ("form", "data", "seconds"),
+    [
+        ("wav", wav(10), 10),
+        ("wav", wave(10), 10),
+        ("wav", wave(10, 3), 10),
+        ("flac", flac(10), 10),
+        ("mp3", b"\xff\xf3\x18\xc4" * 139, 10),
+    ],
+)
+def test_the_length_of_a_sound_is_read_in_its_header(form: str, data: bytes, seconds: int) -> None:
+    load_media([sound(data, form)], MediaPolicy(max_seconds=seconds + 1))
+    with pytest.raises(InvalidRequest, match=f"longer than {seconds - 1} seconds"):
+        load_media([sound(data, form)], MediaPolicy(max_seconds=seconds - 1))
+    with pytest.raises(InvalidRequest, match="media part 1 "):
+        load_media([sound(data, form)] * 2, MediaPolicy(max_seconds=seconds + 1))
+
+
+def test_sounds_whose_length_cannot_be_told_are_too_long() -> None:
+    """A small file may hold a long sound: of ADPCM a number in the file says how long it is."""
+    for data in (wave(1, 2), wav(1)[:12] + b"LIST\0\0\0\0" * 10_001):
+        with pytest.raises(InvalidRequest, match="longer"):
+            load_media([sound(data)], MediaPolicy())
+    assert load_media([sound(data[:400])], MediaPolicy())
+    nothing = wav(1)[:24] + bytes(20)  # of a rate of 0
+    assert load_media([sound(nothing)], MediaPolicy())
 
 
 def test_files_are_read_when_allowed(tmp_path: Path) -> None:
@@ -222,7 +326,7 @@ def test_a_redirect_that_cannot_be_read(names: dict[str, list[str]]) -> None:
         load_media([image(base + "/")], REMOTE)
 
 
-@pytest.mark.parametrize(("form", "data"), [(5, b"RIFF"), ("aiff", b"FORM"), ("mp3", b"RIFF")])
+@pytest.mark.parametrize(("form", "data"), [(5, b"RIFF"), ("aiff", b"FORM"), ("mp3", b"RIFF"), ("wav", b"RIFF....AVI ")])
 def test_sound_is_what_it_says(form: Any, data: bytes) -> None:
     part = {"type": "input_audio", "input_audio": {"data": base64.b64encode(data).decode(), "format": form}}
     with pytest.raises(InvalidRequest):

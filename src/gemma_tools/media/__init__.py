@@ -20,6 +20,7 @@ from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 from urllib.request import url2pathname
 
 from gemma_tools.errors import InvalidRequest
+from gemma_tools.media.sizes import pixels, seconds
 
 _REDIRECTS = 5
 _IMAGE_STARTS = {
@@ -41,12 +42,19 @@ _AUDIO_STARTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaPolicy:
-    """What may be loaded, and how much: sizes in bytes after decoding, `timeout` in seconds for one download."""
+    """What may be loaded, and how much; `timeout` in seconds for one download.
+
+    Sizes in bytes are those of the files. Points and seconds are those of all pictures and of all sounds together, as their
+    headers tell them: a small file may hold a picture that fills the memory.
+    """
 
     allow_remote: bool = False
     allow_files: bool = False
+    max_parts: int = 128
     max_bytes: int = 20 * 2**20
     max_total_bytes: int = 50 * 2**20
+    max_pixels: int = 100_000_000
+    max_seconds: int = 3600
     timeout: float = 20.0
 
 
@@ -59,12 +67,22 @@ def load_media(parts: Sequence[Mapping[str, Any]], policy: MediaPolicy) -> tuple
         InvalidRequest: a part that is not allowed, too large, unreadable, or not what it says; `param` names it.
     """
     loaded: list[Mapping[str, Any]] = []
-    total = 0
+    total = points = length = 0.0
     for number, part in enumerate(parts):
+        if number >= policy.max_parts:
+            raise _refusal(f"a request may have {policy.max_parts} images and sounds", part, number)
         media = _load(part, policy, number)
         total += len(media["data"])
+        if media["type"] == "image":
+            points += pixels(media["data"], media["format"])
+        else:
+            length += seconds(media["data"], media["format"])
         if total > policy.max_total_bytes:
             raise _refusal(f"the images and audio are together larger than {policy.max_total_bytes} bytes", part, number)
+        if points > policy.max_pixels:
+            raise _refusal(f"the images have together more than {policy.max_pixels} points", part, number)
+        if length > policy.max_seconds:
+            raise _refusal(f"the audio may be longer than {policy.max_seconds} seconds, all of it together", part, number)
         loaded.append(media)
     return tuple(loaded)
 
@@ -155,7 +173,7 @@ def _image_format(data: bytes) -> str:
 def _audio_format(data: bytes, name: object) -> str:
     if not isinstance(name, str) or name not in _AUDIO_STARTS:
         raise _Unloadable(f"its format is not one of {', '.join(_AUDIO_STARTS)}")
-    if not data.startswith(_AUDIO_STARTS[name]):
+    if not data.startswith(_AUDIO_STARTS[name]) or (name == "wav" and data[8:12] != b"WAVE"):
         raise _Unloadable(f"it is no {name} sound")
     return name
 
