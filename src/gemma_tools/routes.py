@@ -148,7 +148,7 @@ def _route(request: ApiRequest, call: Call) -> ApiResponse[Body]:
         return ApiResponse(200, dump(document()), facts=call.facts)
     if place == "/models":
         _allow(("GET", "HEAD"), request)
-        return ApiResponse(200, dump(models.listing(call.models)), facts=call.facts)
+        return ApiResponse(200, dump(models.listing(call.models, call.settings.cards)), facts=call.facts)
     if place == "/metrics" and call.settings.metrics:
         _allow(("GET", "HEAD"), request)
         kind, page = call.settings.metrics()
@@ -156,7 +156,7 @@ def _route(request: ApiRequest, call: Call) -> ApiResponse[Body]:
     if place.startswith("/models/"):
         _allow(("GET", "HEAD"), request)
         name = call.known(place.removeprefix("/models/"))
-        return ApiResponse(200, dump(models.card(name)), facts=call.facts)
+        return ApiResponse(200, dump(models.card(name, call.settings.cards)), facts=call.facts)
     if place.startswith("/responses/"):
         _allow(("GET", "HEAD") if place.endswith("/input_items") else ("GET", "HEAD", "DELETE"), request)
         return responses.stored(request, place.removeprefix("/responses/"), call)

@@ -23,6 +23,8 @@ from gemma_tools.errors import EngineError
 from gemma_tools.testing import ScriptedEngine
 from gemma_tools.tokens import GemmaTokenizer
 from support.cli import Ran, lines
+from support.gguf_files import gemma4_projector, lora_adapter
+from support.media import picture, png
 
 ROOT = Path(__file__).parents[2]
 WEATHER = ROOT / "examples" / "weather.json"
@@ -43,6 +45,23 @@ def test_complete_reads_standard_input_and_takes_the_model_from_the_command_line
     ran = run("complete", "--model", "tiny", "-", stdin=json.dumps(request))
     assert ran.status == 0
     assert json.loads(ran.out)["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_complete_with_a_projector_and_an_adapter(run: Callable[..., Ran], tmp_path: Path) -> None:
+    projector, adapter = gemma4_projector(tmp_path / "mmproj.gguf"), lora_adapter(tmp_path / "mine.gguf")
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, picture(png())]}]
+    request = json.dumps({"model": "tiny-gemma4", "messages": messages, "temperature": 0, "max_tokens": 8})
+    refused = run("complete", stdin=request)
+    assert refused.status == 1
+    assert "mmproj=" in refused.err
+    answers = []
+    for more in ((), ("--lora", adapter), ("--lora", f"{adapter}=0")):
+        ran = run("complete", "--mmproj", projector, *more, stdin=request)
+        assert (ran.status, ran.err) == (0, "")
+        answers.append(json.loads(ran.out))
+    assert answers[0]["usage"]["prompt_tokens"] > 80
+    plain, changed, unchanged = (answer["choices"][0]["message"] for answer in answers)
+    assert plain == unchanged != changed
 
 
 @pytest.mark.parametrize("by", ["option", "request"])

@@ -6,7 +6,7 @@ for surprises.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gemma_tools.backends.plan import OnInvalid
+    from gemma_tools.engines.adapters import Adapter
     from gemma_tools.formats.base import Recovery
     from gemma_tools.tokens import BaseTokenCounter, GemmaTokenizer
 
@@ -153,3 +154,8 @@ class ModelOptions(Settings, FormatOptions, total=False):
     on_invalid: OnInvalid | None
     allow_remote_media: bool
     allow_file_media: bool
+    context: int | None
+    threads: int | None
+    gpu_layers: int | None
+    mmproj: str | Path | None
+    lora: Sequence[Adapter]

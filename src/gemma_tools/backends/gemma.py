@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
 
     from gemma_tools.backends.base import AsyncResponse, Response, Stream
+    from gemma_tools.engines.adapters import Adapter
 
 
 P = TypeVar("P")
@@ -102,6 +103,11 @@ class GemmaBackend(BaseModelBackend):
         tokenizer: GemmaTokenizer | str | Path | None = None,
         allow_remote_media: bool = False,
         allow_file_media: bool = False,
+        context: int | None = None,
+        threads: int | None = None,
+        gpu_layers: int | None = None,
+        mmproj: str | Path | None = None,
+        lora: Sequence[Adapter] = (),
         **format_options: Unpack[FormatOptions],
     ) -> None:
         """Join the family's format to an engine.
@@ -125,6 +131,11 @@ class GemmaBackend(BaseModelBackend):
                 the file itself: prompts go to engines that take them as token ids, and tokens are counted exactly.
             allow_remote_media: fetch images from http(s) addresses, public ones only.
             allow_file_media: read images from local files.
+            context: tokens of the context, for an engine that is made here and has the option; so are the next four.
+            threads: how many threads it uses.
+            gpu_layers: how many layers of the model are on the GPU.
+            mmproj: the projector with which a model of llama.cpp sees and hears, a GGUF file.
+            lora: adapters for a model of llama.cpp, GGUF files or pairs of a file and a scale.
             format_options: options of the format; see `get_format`.
 
         Raises:
@@ -142,7 +153,8 @@ class GemmaBackend(BaseModelBackend):
         self._tokenizer = tokenizer if isinstance(tokenizer, GemmaTokenizer | None) else GemmaTokenizer.from_file(tokenizer)
         self._written = WrittenIds()
         self._owns_engine = not isinstance(engine, Engine)
-        self.engine: Engine = engine if isinstance(engine, Engine) else self._create_engine(engine)
+        given = {"context": context, "threads": threads, "gpu_layers": gpu_layers, "mmproj": mmproj, "lora": lora or None}
+        self.engine: Engine = self._engine(engine, {name: value for name, value in given.items() if value is not None})
 
     def warn(self, sentence: str) -> None:
         """Log what is to be known of the model, and add it to `warnings`."""
@@ -295,7 +307,8 @@ class GemmaBackend(BaseModelBackend):
         for number, part in enumerate(prompt.media):
             kind = MEDIA_PARTS.get(str(part.get("type")))
             if not {"image": can.images, "audio": can.audio}.get(str(kind)):
-                raise refuse_media(part, number, f"the engine {self.engine.name} takes no {kind}")
+                hint = can.media_hint and f": {can.media_hint}"
+                raise refuse_media(part, number, f"the engine {self.engine.name} takes no {kind}{hint}")
         return replace(prompt, media=load_media(prompt.media, self._media))
 
     def _sampling(self, request: ChatRequest) -> Sampling:
@@ -481,8 +494,18 @@ class GemmaBackend(BaseModelBackend):
             estimated=(asked is None or written is None or thought is not None) and not counter.exact,
         )
 
-    def _create_engine(self, name: str | None) -> Engine:
-        """The engine called `name`, with what it takes of this backend's options; by default see `gemma_tools.models`."""
+    def _engine(self, engine: Engine | str | None, given: Mapping[str, Any]) -> Engine:
+        if not isinstance(engine, Engine):
+            return self._create_engine(engine, given)
+        for option in given:
+            raise InvalidRequest(f"give it to the engine {engine.name} when you make it", param=option)
+        return engine
+
+    def _create_engine(self, name: str | None, given: Mapping[str, Any]) -> Engine:
+        """The engine called `name`, with what it takes of this backend's options; by default see `gemma_tools.models`.
+
+        `given` are options of the engine itself.
+        """
         if not isinstance(name, str | None):
             raise InvalidRequest("must be an engine, or the name of one", param="engine", code="invalid_type")
         model = self.model_type
@@ -495,8 +518,10 @@ class GemmaBackend(BaseModelBackend):
         elif name in (None, "ollama"):
             name, model = "ollama", ollama_name(model)
         takes = engine_options(name)
+        for option in given.keys() - takes:
+            raise InvalidRequest(f"the engine {name} has no such option", param=option, code="unsupported_value")
         wanted = {"model": model, "api_key": self.api_key, "timeout": self.timeout, "max_retries": self.max_retries}
-        options = {option: value for option, value in wanted.items() if option in takes}
+        options = {**{option: value for option, value in wanted.items() if option in takes}, **given}
         if self.url is not None:
             options["url"] = self.url
         return create_engine(name, **options)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from gemma_tools.cli.files import read_lines
-from gemma_tools.cli.options import EngineName, Url
+from gemma_tools.cli.options import Adapters, EngineName, Projector, Url
 from gemma_tools.jsontext import to_json
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def batch(
     model: Annotated[str, typer.Option(help="The model that answers, whatever name the requests give.")],
     engine: EngineName = None,
     url: Url = None,
+    mmproj: Projector = None,
+    lora: Adapters = None,
     concurrency: Annotated[int, typer.Option(help="Requests that are answered at the same time.", min=1)] = 4,
 ) -> None:
     """Answer many requests. A run that was stopped goes on where it was: what is in OUTPUT is not asked again.
@@ -35,11 +37,16 @@ def batch(
     """
     from gemma_tools.backends import create_model
     from gemma_tools.batch import run_batch
+    from gemma_tools.engines.adapters import engine_options
 
     failures = output.with_suffix(f".errors{output.suffix}")
     done = _answered(output)
     tally = _Tally()
-    with create_model(model, engine=engine, url=url) as backend, output.open("ab") as good, failures.open("wb") as bad:
+    with (
+        create_model(model, engine=engine, url=url, **engine_options(mmproj, lora or ())) as backend,
+        output.open("ab") as good,
+        failures.open("wb") as bad,
+    ):
         lines = _named(requests, model, done)
         with (
             _progress(requests, len(done)) as advance,

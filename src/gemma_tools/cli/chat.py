@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from gemma_tools.cli.options import EngineName, Url
+from gemma_tools.cli.options import Adapters, EngineName, Projector, Url
 from gemma_tools.errors import GemmaToolsError
 
 if TYPE_CHECKING:
@@ -31,15 +31,18 @@ def chat(
     system: Annotated[str | None, typer.Option(help="A system text.")] = None,
     engine: EngineName = None,
     url: Url = None,
+    mmproj: Projector = None,
+    lora: Adapters = None,
 ) -> None:
     """Talk to a model; its calls and their results are shown as they happen. An empty line or Ctrl-D ends it."""
     from gemma_tools.backends import create_model
+    from gemma_tools.engines.adapters import engine_options
     from gemma_tools.tools import ToolBox, load_tools
 
     box = load_tools(tools) if tools else ToolBox()
     with suppress(ImportError):
         import readline  # noqa: F401  (it makes input() editable)
-    with create_model(model, engine=engine, url=url) as backend:
+    with create_model(model, engine=engine, url=url, **engine_options(mmproj, lora or ())) as backend:
         Conversation(backend, box, system).hold()
 
 

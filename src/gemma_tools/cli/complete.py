@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gemma_tools.cli.files import read_request, write_json
-from gemma_tools.cli.options import EngineName, Url
+from gemma_tools.cli.options import Adapters, EngineName, Projector, Url
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
@@ -19,10 +19,13 @@ def complete(
     model: Annotated[str | None, typer.Option(help="The model to run; the request's own otherwise.")] = None,
     engine: EngineName = None,
     url: Url = None,
+    mmproj: Projector = None,
+    lora: Adapters = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print chunks as they come, one JSON object a line.")] = False,
 ) -> None:
     """Answer an OpenAI request: print a ChatCompletion, or its chunks."""
     from gemma_tools.backends import create_model
+    from gemma_tools.engines.adapters import engine_options
     from gemma_tools.errors import InvalidRequest
     from gemma_tools.validation import parse_request
 
@@ -34,7 +37,7 @@ def complete(
     parsed = parse_request(body)
     if not parsed.model:
         raise InvalidRequest("name the model in the request, or with --model", param="model", code="missing")
-    with create_model(parsed.model, engine=engine, url=url) as backend:
+    with create_model(parsed.model, engine=engine, url=url, **engine_options(mmproj, lora or ())) as backend:
         answer = backend.respond(parsed)
         if isinstance(answer, Iterator):
             _print_chunks(answer)

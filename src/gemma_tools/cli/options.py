@@ -22,6 +22,13 @@ Options = Annotated[
     typer.Option("--option", "-o", metavar="NAME=VALUE", help="An option of the format or of rendering, any number of times."),
 ]
 EngineName = Annotated[str | None, typer.Option("--engine", help="What runs the model; its usual engine otherwise.")]
+Projector = Annotated[
+    str | None, typer.Option("--mmproj", help="The model's projector, a GGUF file: with it llama.cpp takes images and audio.")
+]
+Adapters = Annotated[
+    list[str] | None,
+    typer.Option("--lora", metavar="FILE[=SCALE]", help="A LoRA adapter for the model of llama.cpp, any number of times."),
+]
 Url = Annotated[str | None, typer.Option(help="Where the engine listens.")]
 
 _OF_RENDERING = frozenset(

@@ -21,6 +21,12 @@ def serve(
     port: Annotated[int | None, typer.Option(help="The port; 1337 if not given, and 0 is any free one.")] = None,
     engine: Annotated[str | None, typer.Option(help="What runs the models.")] = None,
     url: Annotated[str | None, typer.Option(help="Where that engine listens.")] = None,
+    mmproj: Annotated[
+        str | None, typer.Option(help="The projector of the model, with which it takes images and audio.")
+    ] = None,
+    lora: Annotated[
+        str | None, typer.Option(help="LoRA adapters of the model: FILE or FILE=SCALE, with commas between.")
+    ] = None,
     system_prompt: Annotated[Path | None, typer.Option(help="A file with the system text of requests without one.")] = None,
     thinking: Annotated[bool | None, typer.Option(help="Whether to think where a request does not say.")] = None,
     temperature: Annotated[float | None, typer.Option(help="For requests that name none; so are the next five.")] = None,

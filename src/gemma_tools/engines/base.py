@@ -87,6 +87,8 @@ class Capabilities:
     spells a control token of the vocabulary is broken by `TextGuard`: every spelling that is whole is a token."""
     images: bool = False
     audio: bool = False
+    media_hint: str = ""
+    """What would let it take images or sounds, for the error where it does not."""
     chat: frozenset[Literal["native", "prompted"]] = frozenset()
     """It is a `ChatEngine`, and how it may be asked, as far as that is known: "native" is given the tools, "prompted"
     is told of them in the text of its turns."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from gemma_tools.errors import InvalidRequest, MissingDependency, ModelNotFound
 
 
-def located(model: str | Path, engine: str) -> Path:
-    """The file `model`; "hf:owner/repo/file" is fetched where it is not here yet, for the engine called `engine`.
+def located(model: str | Path, engine: str, param: str = "model") -> Path:
+    """The file `model`; "hf:owner/repo/file" is fetched where it is not here yet, for the option `param` of `engine`.
 
     Raises:
         InvalidRequest: the name is of another form.
@@ -20,7 +20,7 @@ def located(model: str | Path, engine: str) -> Path:
     owner, _, rest = model.removeprefix("hf:").partition("/")
     repo, _, file = rest.partition("/")
     if not (owner and repo and file):
-        raise InvalidRequest(f"{model!r} is not of the form hf:owner/repo/file", param="model")
+        raise InvalidRequest(f"{model!r} is not of the form hf:owner/repo/file", param=param)
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:

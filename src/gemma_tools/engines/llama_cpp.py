@@ -10,12 +10,16 @@ from __future__ import annotations
 import math
 import secrets
 import weakref
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from gemma_tools.data import tiny_path
+from gemma_tools.engines.adapters import Adapter, scaled
+from gemma_tools.engines.base import Capabilities
 from gemma_tools.engines.hub import located
 from gemma_tools.engines.llama_server import LlamaServerEngine
 from gemma_tools.engines.remote import Bounds
@@ -28,7 +32,9 @@ class LlamaCppEngine(LlamaServerEngine):
     `model` is the path of a .gguf file, "tiny" (the model that ships with this package), or "hf:owner/repo/file.gguf", which
     is fetched from the Hugging Face Hub once. `context` is how many tokens each of the `parallel` prompts worked on at once
     may take (the model's own limit where that is lower). `threads` and `gpu_layers` are llama.cpp's; None leaves them to it,
-    except that "tiny" runs on one thread.
+    except that "tiny" runs on one thread. `mmproj` is the model's projector, a .gguf file with which it sees, and hears if the
+    projector is made for sound. `lora` are adapters, each a .gguf file or a pair of one and its scale (1 if it is not given).
+    Both may be "hf:owner/repo/file.gguf", too.
 
     Loading takes as long as reading the file does, so make the engine outside an event loop, or in a thread.
 
@@ -47,6 +53,8 @@ class LlamaCppEngine(LlamaServerEngine):
         parallel: int = 2,
         threads: int | None = None,
         gpu_layers: int | None = None,
+        mmproj: str | Path | None = None,
+        lora: Sequence[Adapter] = (),
     ) -> None:
         for name, value in (("context", context), ("parallel", parallel)):
             if value < 1:
@@ -56,10 +64,31 @@ class LlamaCppEngine(LlamaServerEngine):
             threads = 1
         key = secrets.token_urlsafe()
         self._file = tiny_path() if model == "tiny" else located(model, self.name)
-        server = _open(self._file, key, context=context, parallel=parallel, threads=threads, gpu_layers=gpu_layers)
+        projector = None if mmproj is None else located(mmproj, self.name, "mmproj")
+        adapters = [(located(path, self.name, "lora"), scale) for path, scale in scaled(lora)]
+        server = _open(
+            self._file,
+            key,
+            context=context,
+            parallel=parallel,
+            threads=threads,
+            gpu_layers=gpu_layers,
+            projector=projector,
+            adapters=adapters,
+        )
         super().__init__(server.listening_address, api_key=key, timeout=math.inf, max_retries=0)
         self._remote.held.append(server)
-        self._remote.call(partial(self._json, "/health"))  # freeing a server that never answered anything would hang
+        # Something has to be asked: freeing a server that never answered anything would hang.
+        takes = self._remote.call(partial(self._json, "/props")).get("modalities", {})
+        hint = "give the model's projector as mmproj=" if mmproj is None else "its projector is not made for that"
+        self._can = replace(
+            super().capabilities, images=bool(takes.get("vision")), audio=bool(takes.get("audio")), media_hint=hint
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do; images and audio, if its projector can."""
+        return self._can
 
     @property
     def vocabulary(self) -> Path:
@@ -106,18 +135,24 @@ class _LarkSeat:
 _LARK = _LarkSeat()
 
 
-def _open(path: Path, key: str, *, context: int, parallel: int, threads: int | None, gpu_layers: int | None) -> Any:
+def _open(
+    path: Path,
+    key: str,
+    *,
+    context: int,
+    parallel: int,
+    threads: int | None,
+    gpu_layers: int | None,
+    projector: Path | None,
+    adapters: Sequence[tuple[Path, float]],
+) -> Any:
     try:
         import xllamacpp
     except ImportError:
         raise MissingDependency("xllamacpp", "local", "running a model in this process") from None
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise ModelNotFound(f"{path} cannot be read: {error.strerror}", engine=LlamaCppEngine.name) from None
-    if magic != b"GGUF":
-        raise ModelNotFound(f"{path} is no GGUF file", engine=LlamaCppEngine.name)
+    others = [*([projector] if projector else []), *(adapter for adapter, _ in adapters)]
+    for file in (path, *others):
+        _check_file(file)
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.api_keys = [key]
@@ -130,7 +165,21 @@ def _open(path: Path, key: str, *, context: int, parallel: int, threads: int | N
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     if gpu_layers is not None:
         params.n_gpu_layers = gpu_layers
+    if projector:
+        params.mmproj.path = str(projector)
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), scale) for adapter, scale in adapters]
     try:
         return xllamacpp.Server(params)
     except RuntimeError as error:
-        raise ModelNotFound(f"llama.cpp cannot load {path}: {error}", engine=LlamaCppEngine.name) from error
+        together = f" with {' and '.join(map(str, others))}: is that made for this model?" if others else f": {error}"
+        raise ModelNotFound(f"llama.cpp cannot load {path}{together}", engine=LlamaCppEngine.name) from error
+
+
+def _check_file(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise ModelNotFound(f"{path} cannot be read: {error.strerror}", engine=LlamaCppEngine.name) from None
+    if magic != b"GGUF":
+        raise ModelNotFound(f"{path} is no GGUF file", engine=LlamaCppEngine.name)

@@ -22,6 +22,7 @@ from gemma_tools.engines.base import (
 )
 from gemma_tools.engines.faults import http_fault, refuse_half_characters, status_fault
 from gemma_tools.engines.http import HttpServer, Response
+from gemma_tools.engines.llama_media import media_prompt, refuse_unseen
 from gemma_tools.engines.remote import Answer, Bounds, Patience, Remote, checked_url
 from gemma_tools.errors import ContextExceeded, EngineError, EngineProtocolError, InvalidRequest
 from gemma_tools.prompt import Prompt, Segment, TextGuard
@@ -76,6 +77,8 @@ _CAPABILITIES = Capabilities(
     settings=frozenset(_FIELDS) | {"logit_bias", "logprobs"},
     constraints=frozenset({"gbnf", "lark", "json_schema"}),
     token_ids=True,
+    images=True,
+    audio=True,
 )
 
 
@@ -93,13 +96,18 @@ llguidance the schema is. Servers of 2025 do not miss the trigger, and show the 
 """
 
 
+_UNREAD = "Failed to load image or audio file"
+"""What the server says of an image or a sound that it cannot decode."""
+
+
 class LlamaServerEngine(Engine):
     """Runs prompts on a llama-server that somebody else started, at `url`; `api_key` where it was started with one.
 
-    A `/v1` at the end of `url`, which other clients need, does no harm. Any number of threads may use the engine; the server
-    works on as many prompts at once as it has slots. `timeout` is the longest silence in seconds, `max_retries` how often a
-    request is sent again while nothing has come of it. An answer is refused when one of its lines is longer than
-    `max_line_bytes`, or all of it than `max_answer_bytes`.
+    It takes the images and sounds that the server's projector takes, which is asked at each request that has some. A `/v1` at
+    the end of `url`, which other clients need, does no harm. Any number of threads may use the engine; the server works on as
+    many prompts at once as it has slots. `timeout` is the longest silence in seconds, `max_retries` how often a request is sent
+    again while nothing has come of it. An answer is refused when one of its lines is longer than `max_line_bytes`, or all of it
+    than `max_answer_bytes`.
     """
 
     name = "llama-server"
@@ -124,13 +132,19 @@ class LlamaServerEngine(Engine):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this engine can do."""
+        """What this engine can do; images and audio, if the server has a projector."""
         return _CAPABILITIES
+
+    def refuse_unsupported(self, request: GenerationRequest) -> None:
+        """See `Engine.refuse_unsupported`. The server is asked whether it takes the request's images and sounds."""
+        super().refuse_unsupported(request)
+        if request.prompt.media:
+            refuse_unseen(request.prompt.media, self._remote.call(partial(self._json, "/props")), self.name)
 
     def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """See `Engine.generate`."""
         refuse_half_characters(request.prompt.text)
-        self.refuse_unsupported(request)
+        super().refuse_unsupported(request)
         body = {
             "stream": True,
             "cache_prompt": True,
@@ -201,7 +215,7 @@ class LlamaServerEngine(Engine):
                     yield read.guard.close() if read else ""
                     yield _generation(data, tuple(logprobs))
 
-    def _encode(self, prompt: Prompt, ids: Mapping[str, int], bounds: Bounds) -> str | list[int | str]:
+    def _encode(self, prompt: Prompt, ids: Mapping[str, int], bounds: Bounds) -> object:
         """The prompt as `/completion` takes it: with one BOS, and no text that is read as a token.
 
         The server puts the model's BOS before a string, but not before a list that begins with an id. It finds every token
@@ -209,11 +223,24 @@ class LlamaServerEngine(Engine):
         split here, without special tokens. (Tokens of type USER_DEFINED are found even so: it is the guarded text that
         is split.)
         """
+        if prompt.media:
+            return self._encode_media(prompt, ids, bounds)
         if prompt.plain:
             first = next(filter(prompt.text.startswith, ids), None)
             return prompt.text if first is None else [ids[first], prompt.text.removeprefix(first)]
         mixed = [ids.get(s.text, s.text) if s.control else prompt.guard(s.text) for s in prompt.segments]
         return [*self._tokenize(mixed, bounds, parse_special=False, add_special=True)]
+
+    def _encode_media(self, prompt: Prompt, ids: Mapping[str, int], bounds: Bounds) -> Mapping[str, object]:
+        """A prompt with images or sounds as `/completion` takes it: one string, in which every spelling of a token is one."""
+        properties = self._json("/props", bounds)  # each time: a server that was started anew has another marker
+        refuse_unseen(prompt.media, properties, self.name)
+        added = self._tokenize("", bounds, parse_special=True, add_special=True)
+        begins = {control for control, number in ids.items() if [number] == added[:1]}
+        texts = [prompt.guard(segment.text) for segment in prompt.segments if not segment.control and "<" in segment.text]
+        mixed = [part for text in texts for part in (text, 0)]
+        read = [self._tokenize(mixed, bounds, parse_special=special) for special in ((True, False) if mixed else ())]
+        return media_prompt(prompt, properties, begins=begins, spelled=read[:1] != read[1:])
 
     def _held(
         self, constraint: Constraint, controls: tuple[str, ...], ids: Mapping[str, int], bounds: Bounds
@@ -341,7 +368,10 @@ def _refuse_error(response: Response) -> None:
     raise _refusal(error, message, response)
 
 
-def _refusal(error: Mapping[str, Any], message: str, response: Response) -> EngineError:
+def _refusal(error: Mapping[str, Any], message: str, response: Response) -> EngineError | InvalidRequest:
+    if message == _UNREAD:
+        reads = "it reads PNG, JPEG, GIF and BMP, WAV, MP3 and FLAC, and with ffmpeg beside it WebP"
+        return InvalidRequest(f"llama.cpp cannot read an image or a sound; {reads}", param="messages", code="invalid_media")
     if error.get("type") == "exceed_context_size_error":
         return ContextExceeded(message, prompt_tokens=error.get("n_prompt_tokens"), context=error.get("n_ctx"))
     return status_fault(response.status, message, response.url, response.headers)

@@ -27,6 +27,9 @@ STREAM_HEADERS: Mapping[str, str] = {"content-type": "text/event-stream; charset
 Body: TypeAlias = bytes | Generator[bytes, None, None]
 """A whole body, or the pieces of a stream as they come. Closing the generator stops the engine."""
 
+Cards: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""More to tell of each model, by its name."""
+
 AsyncBody: TypeAlias = bytes | AsyncGenerator[bytes, None]
 """The same for async code."""
 
@@ -101,6 +104,8 @@ class ApiSettings:
     """Where responses are kept for later requests; None: nowhere."""
     metrics: Callable[[], tuple[str, bytes]] | None = None
     """Gives the content type and the text of `/metrics`; None: there is no such page."""
+    cards: Cards = field(default_factory=dict)
+    """What `/v1/models` tells of a model besides its name, by the name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from gemma_tools.errors import EngineTimeout
 from gemma_tools.observe import HttpRequest, Observer, Responded, observing, tell, working
 from gemma_tools.openai_api.errors import Refused, refuse
 from gemma_tools.openai_api.responses_store import ResponseStore
-from gemma_tools.openai_api.wire import ApiRequest, ApiResponse, ApiSettings, AsyncBody, dump
+from gemma_tools.openai_api.wire import ApiRequest, ApiResponse, ApiSettings, AsyncBody, Cards, dump
 from gemma_tools.routes import Models, ahandle, error_frame, error_response, route_of
 from gemma_tools.server.guard import Guard, Headers
 from gemma_tools.server.limits import Gate, RateLimiter
@@ -44,7 +44,7 @@ def create_app(settings: Settings) -> App:
     """
     check(settings)
     pool = ModelPool(settings)
-    api = Api(settings, pool)
+    api = Api(settings, pool, pool.cards)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -68,7 +68,7 @@ class _Gone(Exception):
 class Api:
     """Answers HTTP requests with `models`, within the limits of `settings`. An ASGI application without a lifespan."""
 
-    def __init__(self, settings: Settings, models: Models) -> None:
+    def __init__(self, settings: Settings, models: Models, cards: Cards) -> None:
         self._settings = settings
         self._models = models
         self._guard = Guard(settings)
@@ -81,6 +81,7 @@ class Api:
             no_model=_NO_MODEL,
             store=_store(settings),
             metrics=metrics.page if metrics else None,
+            cards=cards,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,14 +7,16 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gemma_tools.backends import check_name, create_model
 from gemma_tools.backends.base import BaseModelBackend
+from gemma_tools.engines.adapters import engine_options, scaled
 from gemma_tools.engines.base import Cancellation, Pieces
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.openai_api.wire import Responder
+from gemma_tools.openai_api.wire import Cards, Responder
 from gemma_tools.prompt import Prompt
 from gemma_tools.request import ChatRequest, Message
 from gemma_tools.server.own_tools import own_tools, respond_with, with_own_tools
@@ -43,7 +45,7 @@ class ModelPool(Mapping[str, Responder]):
         self._loaded: dict[str, BaseModelBackend] = {}
 
     def __getitem__(self, name: str) -> Responder:
-        model = name if name in self._locks else self._aliases.get(name) or self._aliases["*"]
+        model = self._model(name)
         with self._locks[model]:
             if model not in self._loaded:
                 self._loaded[model] = self._load(self._settings.models[model])
@@ -59,6 +61,11 @@ class ModelPool(Mapping[str, Responder]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    @property
+    def cards(self) -> Cards:
+        """What there is to tell of each model besides its name: its projector and its adapters, without their folders."""
+        return {name: _card(self._options(self._settings.models[self._model(name)])) for name in self}
+
     def close(self) -> None:
         """Close the models that were loaded."""
         for model in self._loaded.values():
@@ -66,7 +73,14 @@ class ModelPool(Mapping[str, Responder]):
 
     def _load(self, model: ModelSettings) -> BaseModelBackend:
         engine, url = model.engine or self._settings.engine, model.url or self._settings.url
-        return create_model(model.model, engine=engine, url=url, **model.options)
+        return create_model(model.model, engine=engine, url=url, **self._options(model))
+
+    def _model(self, name: str) -> str:
+        return name if name in self._locks else self._aliases.get(name) or self._aliases["*"]
+
+    def _options(self, model: ModelSettings) -> dict[str, Any]:
+        settings = self._settings
+        return {**engine_options(settings.mmproj, settings.lora), **model.options}
 
 
 class Served:
@@ -116,6 +130,15 @@ class Served:
         names = ", ".join(dict.fromkeys([*self._box, *(tool.name for tool in request.tools)])) or "none"
         filled = self._system.replace("{date}", date.today().isoformat()).replace("{model}", self._name)
         return filled.replace("{tools}", names)
+
+
+def _card(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    card: dict[str, Any] = {}
+    if projector := options.get("mmproj"):
+        card["mmproj"] = Path(projector).name
+    if lora := options.get("lora"):
+        card["lora"] = [{"name": Path(file).name, "scale": scale} for file, scale in scaled(lora)]
+    return card
 
 
 def _text(path: Path) -> str:

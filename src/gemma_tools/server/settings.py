@@ -53,6 +53,10 @@ class Settings(_Strict):
     """For models that name none."""
     url: str | None = None
     """Of the engine, for models that name none."""
+    mmproj: str | None = None
+    """The projector of the one model that is served, a GGUF file: with it llama.cpp takes images and audio."""
+    lora: tuple[str, ...] = ()
+    """LoRA adapters of the one model that is served: `FILE` or `FILE=SCALE`."""
     system_prompt: Path | None = None
     """A file with the system text of requests that have none; `{date}`, `{model}` and `{tools}` are filled in."""
     sampling: Sampling = Sampling()
@@ -99,7 +103,7 @@ class Settings(_Strict):
     venvs: tuple[Path, ...] = ()
     """Virtual environments that `execute_python` may use."""
 
-    @field_validator("api_keys", "allowed_hosts", "allowed_origins", "alias", "run_tools", "venvs", mode="before")
+    @field_validator("api_keys", "allowed_hosts", "allowed_origins", "alias", "lora", "run_tools", "venvs", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -167,6 +171,9 @@ def check(settings: Settings) -> None:
     """
     if not settings.models:
         raise InvalidRequest(f"name a model, as in --model tiny, or put one at {DEFAULT_MODEL}", param="models")
+    for name in ("mmproj", "lora"):
+        if getattr(settings, name) and len(settings.models) != 1:
+            raise InvalidRequest(f"there are several models: give each its own, options.{name} in the TOML file", param=name)
     if "*" in settings.allowed_origins and not settings.api_keys:
         raise InvalidRequest("every page in a browser could call: set api_keys, or name the origins", param="api_keys")
     if not settings.on_loopback and not settings.api_keys:

@@ -14,7 +14,15 @@ TINY_CONTROL = Path(__file__).parents[2] / "data" / "tiny-control.gguf"
 
 
 @contextmanager
-def llama_server(model: Path, *, slots: int = 2, context: int = 4096, chat_template: str = "", port: int = 0) -> Iterator[str]:
+def llama_server(
+    model: Path,
+    *,
+    slots: int = 2,
+    context: int = 4096,
+    chat_template: str = "",
+    port: int = 0,
+    mmproj: Path | None = None,
+) -> Iterator[str]:
     """Serve `model` at `port`, 0 for any; yields the address. A Jinja `chat_template` is for the server's own chat endpoint."""
     import xllamacpp
 
@@ -25,6 +33,7 @@ def llama_server(model: Path, *, slots: int = 2, context: int = 4096, chat_templ
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.swa_full = True
     params.chat_template = chat_template
+    params.mmproj.path = str(mmproj or "")
     params.warmup = False
     params.verbosity = 0
     params.endpoint_metrics = True

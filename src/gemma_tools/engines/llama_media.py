@@ -1,0 +1,71 @@
+"""Images and sounds as llama-server's `/completion` takes them: the data, and in the prompt a marker for each.
+
+Source: llama.cpp, tools/server/README.md (`multimodal_data`, pull request 15108) and tools/mtmd/mtmd.cpp. The server puts the
+model's own tokens before and after each of them.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Container, Mapping, Sequence
+from typing import Any, Final
+
+from gemma_tools.errors import EngineProtocolError, InvalidRequest
+from gemma_tools.prompt import MEDIA_CONTROLS, MEDIA_GAPS, WORD_JOINER, Prompt
+
+_MODALITIES: Final = {"image": "vision", "audio": "audio"}
+"""The kinds of media, and what `/props` calls them."""
+_MARKERS: Final = ("<__media__>", "<__image__>")
+"""The markers of servers that do not tell theirs; today's is drawn anew for each process."""
+
+
+def refuse_unseen(media: Sequence[Mapping[str, Any]], properties: Mapping[str, Any], engine: str) -> None:
+    """Refuse media that the server has no projector for. `properties` are those of its `/props`.
+
+    Raises:
+        InvalidRequest: naming the part.
+    """
+    modalities = properties.get("modalities", {})
+    for number, part in enumerate(media):
+        if not modalities.get(_MODALITIES.get(part["type"])):
+            kind = part["type"]
+            reason = f"the model of {engine} takes no {kind}; it needs a projector: mmproj=, or --mmproj of its server"
+            message = f"media part {number} of the request ({kind}): {reason}"
+            raise InvalidRequest(message, param="messages", code="unsupported_media")
+
+
+def media_prompt(
+    prompt: Prompt, properties: Mapping[str, Any], *, begins: Container[str], spelled: bool
+) -> dict[str, str | list[str]]:
+    """The prompt with its media for `/completion`, in which no text becomes a token or an image, whatever it spells.
+
+    `begins` holds the control token that the server itself puts before a prompt. `spelled` says that a text spells a token that
+    the format does not know: then each `<` in the texts is broken.
+
+    Raises:
+        InvalidRequest: there is not one placeholder for each image and sound.
+        EngineProtocolError: the server's marker cannot be kept out of the text.
+    """
+    marker = str(properties.get("media_marker") or _MARKERS[0])
+    spellings = re.compile("|".join(map(re.escape, (marker, *_MARKERS))))
+    parts: list[str] = []
+    places = 0
+    for number, segment in enumerate(prompt.segments):
+        text = segment.text
+        if not segment.control:
+            text = text.replace("<", f"<{WORD_JOINER}") if spelled else prompt.guard(text)
+            text = spellings.sub(lambda found: found[0][0] + WORD_JOINER + found[0][1:], text)
+        elif text in MEDIA_CONTROLS:
+            places += 1
+            gap = MEDIA_GAPS.get(text, "")
+            text = gap + marker + gap
+        elif number == 0 and text in begins:
+            continue
+        parts.append(text)
+    string = "".join(parts)
+    if places != len(prompt.media):
+        raise InvalidRequest(f"the prompt has {places} places for {len(prompt.media)} images and sounds", param="messages")
+    if string.count(marker) != places:
+        raise EngineProtocolError(f"the server's marker for media, {marker!r}, is part of the prompt's text")
+    return {"prompt_string": string, "multimodal_data": [b64encode(part["data"]).decode() for part in prompt.media]}
