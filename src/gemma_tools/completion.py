@@ -50,6 +50,8 @@ class Answer:
     tokens: TokenUse
     logprobs: tuple[Mapping[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
+    by_chat: bool = False
+    """The engine's own chat endpoint wrote the prompt and may have read the calls, so that `text` is not all of them."""
 
 
 Turn: TypeAlias = Generator[Event, None, Answer]

@@ -35,7 +35,7 @@ from gemma_tools.jsontext import to_json
 from gemma_tools.prompt import Prompt
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from support.bfcl import Question, questions, right
+from support.bfcl import Question, questions
 from support.real import gemma_file
 from support.servers.llama import llama_server
 
@@ -109,7 +109,7 @@ def cost(model: Gemma3Model, count: int) -> None:
     table("under a grammar", "answers", "tokens", "ms a token", "times a free one", "ms to the first", "times a free one")
     for title, choice in (("required", "required"), ("auto", "auto"), ("a JSON answer", None)):
         costs = {"none": Cost(), "lark": Cost(), "gbnf": Cost()}
-        for question in questions("simple_python", count):
+        for question in questions("simple", count):
             prompt, grammar = _bound(model, question, choice)
             Cost().add(model, prompt, None, 1)  # the prompt is in the cache from now on
             most = costs["lark"].add(model, prompt, Constraint(lark=grammar.lark), 60)
@@ -132,12 +132,12 @@ def _bound(model: Gemma3Model, question: Question, choice: str | None) -> tuple[
 def calls(model: Gemma3Model, count: int) -> None:
     """What comes of BFCL's questions: every call and every JSON answer is checked against its schema."""
     table("BFCL", "questions", "valid", "cut at the limit", "invalid", "no call", "right", "seconds of CPU")
-    named = lambda q: {"type": "function", "function": {"name": next(iter(q.answers[0]))}}  # noqa: E731
+    named = lambda q: {"type": "function", "function": {"name": q.name}}  # noqa: E731
     for title, kind, fields in (
-        ("required", "simple_python", lambda q: {"tools": q.tools, "tool_choice": "required"}),
+        ("required", "simple", lambda q: {"tools": q.tools, "tool_choice": "required"}),
         ("named, of two to four tools", "multiple", lambda q: {"tools": q.tools, "tool_choice": named(q)}),
-        ("strict, in auto", "simple_python", lambda q: {"tools": _strict(q), "max_tokens": 24}),
-        ("json_schema", "simple_python", lambda q: {"response_format": _json_schema(q)}),
+        ("strict, in auto", "simple", lambda q: {"tools": _strict(q), "max_tokens": 24}),
+        ("json_schema", "simple", lambda q: {"response_format": _json_schema(q)}),
     ):
         begun, found = cpu(), Counter[str]()
         for done, question in enumerate(questions(kind, count), 1):
@@ -181,7 +181,7 @@ def _judged(question: Question, made: list[tuple[str, str]], finish: str | None)
         return
     good = all(name in names and _fits(question.schema(name), arguments) for name, arguments in made)
     yield "valid" if good else "invalid"
-    if good and len(made) == 1 and right(question, made[0][0], json.loads(made[0][1])):
+    if good and len(made) == 1 and question.answered_by(made[0][0], json.loads(made[0][1])):
         yield "right"
 
 
@@ -195,7 +195,7 @@ def _fits(schema: Mapping[str, Any], text: str) -> bool:
 def loop(model: Gemma3Model, steps: int = 10) -> None:
     """A tool loop that grows by a call and its result: what of each prompt is read again."""
     table("step of a tool loop", "prompt tokens", "read", "from the cache", "seconds of CPU")
-    question = questions("simple_python", 1)[0]
+    question = questions("simple", 1)[0]
     name = question.tools[0]["function"]["name"]
     messages = [*question.messages]
     for step in range(1, steps + 1):
@@ -213,7 +213,7 @@ def loop(model: Gemma3Model, steps: int = 10) -> None:
 def at_once(model: Gemma3Model) -> None:
     """The same eight requests one after the other, two at once and eight at once, on two slots."""
     table("requests at once", "valid", "cut at the limit", "invalid", "seconds", "seconds of CPU")
-    asked = questions("simple_python", 8)
+    asked = questions("simple", 8)
     fields = {"tool_choice": "required", "max_tokens": 40}
     for threads in (1, 2, 8):
         begun, wall, found = cpu(), time.perf_counter(), Counter[str]()
@@ -227,7 +227,7 @@ def at_once(model: Gemma3Model) -> None:
 def chat(path: Path, model: Gemma3Model, count: int) -> None:
     """llama-server's own chat endpoint beside this library, on the same weights and questions, a call required."""
     table("required, on the same questions", "questions", "valid", "cut at the limit", "invalid", "no call", "right")
-    asked, found = questions("simple_python", count), Counter[str]()
+    asked, found = questions("simple", count), Counter[str]()
     for question in asked:
         found.update(_asked(model, question, {"tools": question.tools, "tool_choice": "required"}))
     row("gemma_tools", count, *(found[name] for name in ("valid", "cut", "invalid", "no call", "right")))

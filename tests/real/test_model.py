@@ -61,7 +61,7 @@ def test_prompts_as_text_and_as_ids_are_the_same_prompt(model: Gemma3Model) -> N
 def test_a_hot_model_writes_valid_calls_under_either_grammar(model: Gemma3Model, style: Any, notation: str) -> None:
     format = Gemma3Model("gemma3", engine=model.engine, tool_style=style).format
     finished = 0
-    for seed, question in enumerate(questions("simple_python", 4)):
+    for seed, question in enumerate(questions("simple", 4)):
         grammar = format.grammar(question.tools, tool_choice="required", parallel=False)
         prompt = format.render(question.messages, question.tools)
         hot = Sampling(temperature=1.5, top_k=0, top_p=1.0, min_p=0.0, seed=seed, max_tokens=120)
@@ -132,7 +132,7 @@ def test_a_context_can_be_filled_to_the_brim(model: Gemma3Model) -> None:
 
 @pytest.mark.parametrize("at_once", [2, 8])
 def test_requests_at_once_get_their_own_answers(model: Gemma3Model, at_once: int) -> None:
-    asked = questions("simple_python", at_once)
+    asked = questions("simple", at_once)
 
     def answer(index: int) -> None:
         question = asked[index]

@@ -41,7 +41,7 @@ from gemma_tools.errors import EngineRejected, InvalidRequest, UnusableAnswer
 from gemma_tools.formats import get_format
 from gemma_tools.formats.base import Format, Recovery, ReplyParser
 from gemma_tools.formats.options import check_option
-from gemma_tools.generators import Returning
+from gemma_tools.generators import Returning, drain
 from gemma_tools.log import log_content, logger
 from gemma_tools.media import MediaPolicy, load_media, refuse_media
 from gemma_tools.models import model_file, ollama_name
@@ -220,6 +220,14 @@ class GemmaBackend(BaseModelBackend):
 
     def _thinks(self, request: ChatRequest) -> bool:
         return bool(request.enable_thinking)
+
+    def answers(self, request: ChatRequest, *, cancel: Cancellation | None = None) -> list[Answer]:
+        """What `respond` makes a completion of: each choice as it was read, with the text that the model wrote.
+
+        Raises what `run` raises.
+        """
+        work = ModelRequest(operation="chat", model=self.model_type, request=request)
+        return observed(work, lambda: [drain(turn) for turn in self._turns(request, cancel or Cancellation())])
 
     def complete(self, text: str, request: ChatRequest, index: int = 0, *, cancel: Cancellation | None = None) -> Pieces:
         """Continue `text` as it is, up to a token that ends a turn of this family, or an answer for a result.
@@ -424,7 +432,7 @@ class GemmaBackend(BaseModelBackend):
         generation = yield from _read(announced(pieces) if listening() else pieces, take, reader)
         if plan.way == "raw":
             plan = replace(plan, warnings=(*plan.warnings, HIDDEN_TOKENS))
-        return self._answer(plan, reader.reply, "".join(written), generation)
+        return replace(self._answer(plan, reader.reply, "".join(written), generation), by_chat=True)
 
     def _answer(self, plan: Plan, reply: Reply, text: str, generation: Generation) -> Answer:
         log_content("output", text)

@@ -1,4 +1,4 @@
-"""`gemma-tools bench`: measurements on recorded outputs."""
+"""`gemma-tools bench`: measurements of models, and on recorded outputs."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
+from gemma_tools.cli.bench_model import model, report
 from gemma_tools.cli.files import read_lines, write_json
 from gemma_tools.cli.parse import circumstances
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.validation import validate_tools
 
-bench = typer.Typer(help="Measure parsers on recorded outputs.", no_args_is_help=True)
+bench = typer.Typer(help="Measure models, and parsers on recorded outputs.", no_args_is_help=True)
+for command in (model, report):
+    bench.command()(command)
 
 _TEXT = ("raw", "text", "response_text", "response", "output")
-
-
-@bench.callback()
-def _bench() -> None:
-    """Keep `parse` a command of its own while it is the only one."""
 
 
 @bench.command()

@@ -1,0 +1,275 @@
+"""One question put to a model, in one way, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from gemma_tools.backends.base import BaseModelBackend
+from gemma_tools.backends.gemma import GemmaBackend
+from gemma_tools.bench.cases import Case
+from gemma_tools.bench.checking import MadeCall
+from gemma_tools.engines.base import Cancellation
+from gemma_tools.errors import EngineUnavailable, GemmaToolsError, InvalidRequest, ModelNotFound, UnusableAnswer
+from gemma_tools.formats.base import MOST_CALLS, Recovery
+from gemma_tools.formats.family import GemmaFormat
+from gemma_tools.jsontext import read_json
+from gemma_tools.reply import Problem
+from gemma_tools.validation import parse_request
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from openai.types.chat import ChatCompletion
+
+WayName: TypeAlias = Literal["plain", "force", "strict", "thinking", "recovery"]
+WAYS: Final[tuple[WayName, ...]] = ("plain", "force", "strict", "thinking", "recovery")
+"""As it is; a call required where the answer is one; all tools strict; with a thought; the plain answers read at each level."""
+LEVELS: Final[tuple[Recovery, ...]] = ("strict", "schema", "eager")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What came of one question. Where it could not be asked, `error` says why."""
+
+    content: str | None = None
+    reasoning: str | None = None
+    calls: tuple[tuple[str, str], ...] = ()
+    """Name and arguments, a JSON text, of each call."""
+    finish: str = "stop"
+    problems: tuple[Mapping[str, Any], ...] = ()
+    """`kind`, `message` and `text` of each `Problem`, and `start` and `end` where it lies somewhere in `text`."""
+    text: str | None = None
+    """What the model wrote; None where nobody tells."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+
+    @property
+    def made(self) -> tuple[MadeCall, ...]:
+        """The calls with their arguments as Python values."""
+        return tuple(MadeCall(name, _arguments(arguments)) for name, arguments in self.calls)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The members that are not their defaults."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if getattr(self, one.name) != one.default}
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Said:
+        """What `as_dict` gave."""
+        calls = tuple((name, arguments) for name, arguments in row.get("calls", ()))
+        return cls(**{**row, "calls": calls, "problems": tuple(row.get("problems", ()))})
+
+
+def _arguments(text: str) -> Mapping[str, Any] | None:
+    try:
+        value = read_json(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How answers are drawn; greedily by default. The repeats of a case have the seeds `seed`, `seed + 1`, ..."""
+
+    temperature: float = 0.0
+    seed: int = 0
+    max_tokens: int = 1024
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A chat endpoint of OpenAI's kind. `model` is the first that it lists unless one is named."""
+
+    url: str
+    model: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Host and port, and the path where it is not the usual one."""
+        parts = urlsplit(self.url)
+        return parts.netloc + parts.path.rstrip("/").removesuffix("/v1")
+
+    @cached_property
+    def client(self) -> OpenAI:
+        """The client of the endpoint."""
+        from openai import OpenAI
+
+        base = self.url.rstrip("/")
+        return OpenAI(base_url=base if urlsplit(base).path else f"{base}/v1", api_key=self.api_key or "none")
+
+    @cached_property
+    def served(self) -> str:
+        """The model that is asked for."""
+        return self.model or next(iter(self.client.models.list())).id
+
+    def ask(self, body: Mapping[str, Any]) -> Said:
+        """Put one request to the endpoint.
+
+        Raises:
+            EngineUnavailable: nobody answers there.
+        """
+        import openai
+
+        known = {key: value for key, value in body.items() if key != "enable_thinking"}
+        more = {"chat_template_kwargs": {"enable_thinking": True}} if body.get("enable_thinking") else None
+        try:
+            return _of_completion(self.client.chat.completions.create(**known, model=self.served, extra_body=more))
+        except openai.APIConnectionError as error:
+            raise EngineUnavailable(f"{self.url} does not answer: {error}", engine="openai") from error
+        except openai.OpenAIError as error:
+            return Said(error=str(error))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """One way of asking: the request's fields that differ, or a level at which the plain answers are read again."""
+
+    name: str
+    kind: WayName = "plain"
+    level: Recovery | None = None
+    endpoint: Endpoint | None = None
+
+    def body(self, case: Case, sampling: Sampling, repeat: int) -> dict[str, Any]:
+        """The request for a case."""
+        body: dict[str, Any] = {"messages": case.messages, "max_tokens": sampling.max_tokens}
+        body["temperature"] = sampling.temperature
+        if sampling.temperature:
+            body["seed"] = sampling.seed + repeat
+        if case.tools:
+            body["tools"] = [_strict(tool) for tool in case.tools] if self.kind == "strict" else case.tools
+        if self.kind == "force" and case.calls:
+            body["tool_choice"] = "required"
+        if self.kind == "thinking":
+            body["enable_thinking"] = True
+        return body
+
+
+def _strict(tool: Mapping[str, Any]) -> dict[str, Any]:
+    return {**tool, "function": {**tool["function"], "strict": True}}
+
+
+def chosen_ways(model: BaseModelBackend, names: Sequence[str], endpoint: Endpoint | None) -> tuple[Way, ...]:
+    """The ways of these names, and the same at the endpoint, if there is one.
+
+    Raises:
+        InvalidRequest: there is no such way, or this model does not have it.
+    """
+    for name in names:
+        if name not in WAYS:
+            raise InvalidRequest(f"{name!r} is not one of {', '.join(WAYS)}", param="ways", code="invalid_option")
+    format = model.format if isinstance(model, GemmaBackend) else None
+    if "thinking" in names and format is not None and format.thought is None:
+        raise InvalidRequest(f"{format.name} has no thinking", param="ways", code="unsupported_value")
+    kinds = [name for name in WAYS if name in names or name == "plain"]
+    asked = [Way(name=kind, kind=kind) for kind in kinds if kind != "recovery"]
+    read: list[Way] = []
+    if "recovery" in kinds:
+        if not isinstance(format, GemmaFormat):
+            raise InvalidRequest(f"{model.model_type} has no levels of recovery", param="ways", code="unsupported_value")
+        read = [Way(name=f"recovery {level}", kind="recovery", level=level) for level in LEVELS]
+    theirs = [replace(way, name=f"{way.name} at {endpoint.name}", endpoint=endpoint) for way in asked] if endpoint else []
+    return (*asked, *read, *theirs)
+
+
+def ask(model: BaseModelBackend, body: Mapping[str, Any], cancel: Cancellation) -> Said:
+    """Put one request to the model.
+
+    Raises:
+        EngineUnavailable: nothing answers, so that no other question will be, either.
+        ModelNotFound: the same, because there is no such model.
+    """
+    try:
+        request = parse_request({"model": model.model_type, **body})
+        if not isinstance(model, GemmaBackend):
+            return _of_completion(model.respond(request, cancel=cancel))  # type: ignore[arg-type]
+        [answer] = model.answers(request, cancel=cancel)
+    except (EngineUnavailable, ModelNotFound):
+        raise
+    except UnusableAnswer as unusable:
+        return Said(text=unusable.text, problems=({"kind": "unusable", "message": str(unusable), "text": ""},))
+    except GemmaToolsError as error:
+        return Said(error=str(error))
+    reply = answer.reply
+    return Said(
+        content=reply.content,
+        reasoning=reply.reasoning,
+        calls=tuple((call.name, call.arguments_json) for call in reply.tool_calls),
+        finish=reply.finish_reason,
+        problems=tuple(map(_problem, reply.problems)),
+        text=None if answer.by_chat else answer.text,
+        prompt_tokens=answer.tokens.prompt,
+        completion_tokens=answer.tokens.completion,
+    )
+
+
+def read_again(model: GemmaBackend, body: Mapping[str, Any], said: Said, level: Recovery) -> Said:
+    """What the model wrote, read at another level: nothing is generated."""
+    if said.error is not None:
+        return said
+    if said.text is None:
+        return Said(error="the engine's own reader has read the calls, so that there is no text to be read again")
+    assert isinstance(model.format, GemmaFormat)
+    request = parse_request({"model": model.model_type, **body})
+    prompt, format = model.prompt(request), replace(model.format, recovery=level)  # type: ignore[type-var]
+    tokenizer = model.tokenizer
+    guarded = prompt.guarded.union(prompt.control_ids(tokenizer) if tokenizer else ())
+    reply = format.parse(
+        said.text,
+        request.tools,
+        opens=prompt.opens,
+        finish="length" if said.finish == "length" else "stop",
+        guarded=guarded,
+        max_calls=MOST_CALLS if format.several_calls else 1,
+    )
+    return replace(
+        said,
+        content=reply.content,
+        reasoning=reply.reasoning,
+        calls=tuple((call.name, call.arguments_json) for call in reply.tool_calls),
+        finish=reply.finish_reason,
+        problems=tuple(map(_problem, reply.problems)),
+    )
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    told: dict[str, Any] = {"kind": problem.kind, "message": problem.message, "text": problem.text}
+    return told if problem.start is None else told | {"start": problem.start, "end": problem.end}
+
+
+def _of_completion(completion: ChatCompletion) -> Said:
+    """What a completion holds; the problems, where it is one of ours."""
+    choice = completion.choices[0]
+    message, usage = choice.message, completion.usage
+    more = message.model_extra or {}
+    problems = more.get("problems") or ()
+    return Said(
+        content=message.content,
+        reasoning=more.get("reasoning_content") or more.get("reasoning"),
+        calls=tuple(
+            (call.function.name, call.function.arguments) for call in message.tool_calls or () if call.type == "function"
+        ),
+        finish=choice.finish_reason or "stop",
+        problems=tuple({key: one.get(key, "") for key in ("kind", "message", "text")} for one in problems),
+        prompt_tokens=usage.prompt_tokens if usage else 0,
+        completion_tokens=usage.completion_tokens if usage else 0,
+    )
+
+
+def timed(work: Callable[[], Said]) -> Said:
+    """What `work` gives, with the seconds that it took."""
+    begun = time.perf_counter()
+    said = work()
+    return replace(said, seconds=round(time.perf_counter() - begun, 4))
+
+
+def same(body: Mapping[str, Any]) -> str:
+    """Equal for equal requests."""
+    return json.dumps(body, sort_keys=True)

@@ -1,0 +1,181 @@
+"""How well a model calls tools: questions are asked in several ways, and the answers held against what is expected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from gemma_tools.backends.base import BaseModelBackend
+from gemma_tools.backends.gemma import GemmaBackend
+from gemma_tools.bench.asking import Endpoint, Said, Sampling, Way, WayName, ask, chosen_ways, read_again, same, timed
+from gemma_tools.bench.cases import Case
+from gemma_tools.bench.results import Log, Result
+from gemma_tools.bench.scores import Score, score
+from gemma_tools.engines.base import Cancellation
+from gemma_tools.errors import InvalidRequest
+from gemma_tools.validation import check_integer, check_number
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of all questions. `model` is the model and what ran it, `sampling` how answers were drawn."""
+
+    model: str
+    sampling: Sampling
+    results: tuple[Result, ...]
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The ways in which was asked, in order."""
+        return tuple(dict.fromkeys(result.way for result in self.results))
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The categories of the cases, in order."""
+        return tuple(dict.fromkeys(result.case.category for result in self.results))
+
+    def of(self, way: str, category: str | None = None) -> tuple[Result, ...]:
+        """The results of one way, perhaps of one category only."""
+        return tuple(
+            result for result in self.results if result.way == way and (category is None or result.case.category == category)
+        )
+
+    def score(self, way: str = "plain", category: str | None = None) -> Score:
+        """What the results of a way add up to."""
+        return score(self.of(way, category))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The evaluation in a file of results, as `evaluate` writes it.
+
+        Raises:
+            OSError: it cannot be read.
+            InvalidRequest: it is not such a file.
+        """
+        log = Log.read(Path(path))
+        if log is None:
+            raise InvalidRequest("is empty", param=str(path))
+        return cls(log.model, log.sampling, tuple(log.results.values()))
+
+
+def evaluate(
+    model: BaseModelBackend,
+    cases: Iterable[Case],
+    *,
+    ways: Sequence[WayName] = ("plain",),
+    against: Endpoint | str | None = None,
+    temperature: float = 0.0,
+    repeat: int = 1,
+    seed: int = 0,
+    max_tokens: int = 1024,
+    concurrency: int = 1,
+    results: str | Path | None = None,
+    progress: Callable[[Result], object] | None = None,
+) -> Evaluation:
+    """Ask `model` all `cases`, in each of the ways in turn, and hold the answers against what is expected.
+
+    Args:
+        model: the model.
+        cases: the questions: `gemma_tools.bench.load_suite`, `read_cases`, or your own.
+        ways: besides "plain", which is always there: "force" (a call is required where the answer is one), "strict" (all
+            tools are strict), "thinking", "recovery" (what was written in "plain", read at each level of recovery).
+        against: a chat endpoint of OpenAI's kind that is asked the same, in the same ways.
+        temperature: 0 is greedy.
+        repeat: how often each question is asked; more than once wants a temperature.
+        seed: of the first repeat; each other has the next one.
+        max_tokens: of one answer.
+        concurrency: how many cases are asked at the same time.
+        results: a JSONL file that results are added to as they come. What it holds already is not asked again, unless it
+            could not be asked then.
+        progress: is called with each result, one at a time; first with those that are in `results` already.
+
+    Raises:
+        InvalidRequest: something of this is impossible, or `results` is of another model, sampling or suite.
+        EngineUnavailable: the engine or the endpoint does not answer.
+
+    Example:
+        >>> with create_model("tiny") as model:
+        ...     print(evaluate(model, load_suite("own")).score().right.value)
+    """
+    check_integer(repeat, "repeat", 1)
+    check_integer(concurrency, "concurrency", 1)
+    check_integer(max_tokens, "max_tokens", 1)
+    check_number(temperature, "temperature", 0, 2)
+    if repeat > 1 and not temperature:
+        raise InvalidRequest("greedy answers are always the same: give a temperature, too", param="repeat")
+    endpoint = Endpoint(against) if isinstance(against, str) else against
+    chosen = chosen_ways(model, ways, endpoint)
+    sampling, asked = Sampling(temperature=temperature, seed=seed, max_tokens=max_tokens), tuple(cases)
+    log = Log(model_label(model), sampling, progress)
+    if results is not None:
+        log.keep_in(Path(results), asked)
+    keys = [(case.id, way.name, number) for case in asked for way in chosen for number in range(repeat)]
+    with log:
+        log.tell(keys)
+        _ask_all(model, asked, chosen, sampling, repeat, concurrency, log)
+    return Evaluation(model_label(model), sampling, tuple(log.results[key] for key in keys))
+
+
+def model_label(model: BaseModelBackend) -> str:
+    """The model, and what runs it."""
+    return f"{model.model_type} on {model.engine.name}" if isinstance(model, GemmaBackend) else model.model_type
+
+
+def _ask_all(
+    model: BaseModelBackend,
+    cases: Sequence[Case],
+    ways: Sequence[Way],
+    sampling: Sampling,
+    repeat: int,
+    concurrency: int,
+    log: Log,
+) -> None:
+    cancel = Cancellation()
+
+    def work(case: Case, number: int) -> None:
+        if not cancel.cancelled:
+            _ask_case(model, case, ways, sampling, number, log, cancel)
+
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="gemma_tools-evaluate") as pool:
+        try:
+            running = [pool.submit(work, case, number) for number in range(repeat) for case in cases]
+            for done in wait(running, return_when=FIRST_EXCEPTION).done:
+                done.result()
+        finally:
+            cancel.cancel()
+            pool.shutdown(cancel_futures=True)
+
+
+def _ask_case(
+    model: BaseModelBackend,
+    case: Case,
+    ways: Sequence[Way],
+    sampling: Sampling,
+    number: int,
+    log: Log,
+    cancel: Cancellation,
+) -> None:
+    """Ask one case in all ways that are not there yet. Equal requests are asked once."""
+    answers: dict[tuple[Endpoint | None, str], Said] = {}
+    for way in ways:
+        body = way.body(case, sampling, number)
+        place = way.endpoint, same(body)
+        said = log.said(case, way.name, number)
+        if said is None:
+            if way.level is not None:
+                assert isinstance(model, GemmaBackend)
+                said = read_again(model, body, answers[place], way.level)
+            elif place in answers:
+                said = answers[place]
+            elif way.endpoint is not None:
+                endpoint = way.endpoint
+                said = timed(lambda: endpoint.ask(body))  # noqa: B023
+            else:
+                said = timed(lambda: ask(model, body, cancel))  # noqa: B023
+            if cancel.cancelled:
+                return
+            log.add(Result(case, way.name, number, said))
+        answers.setdefault(place, said)

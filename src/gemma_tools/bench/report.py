@@ -1,0 +1,103 @@
+"""Evaluations as tables: rows of text, JSON and Markdown. Several, of other models or engines, stand side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from gemma_tools.bench.evaluate import Evaluation
+from gemma_tools.bench.scores import Score, Share
+
+HEADS: Final = ("model", "way", "right", "95 %", "name", "valid", "refused", "repaired", "lost", "tokens", "seconds")
+"""The columns of `rows`; the attributes of `Score` say what they are. Tokens are those that were written."""
+
+
+def rows(evaluations: Iterable[Evaluation]) -> list[tuple[str, ...]]:
+    """A row for each model and way: the columns are `HEADS`."""
+    return [(evaluation.model, way, *_cells(evaluation.score(way))) for evaluation in evaluations for way in evaluation.ways]
+
+
+def _cells(score: Score) -> tuple[str, ...]:
+    return (
+        percent(score.right),
+        f"{100 * score.right.low:.0f} to {100 * score.right.high:.0f}",
+        *(percent(share) for share in (score.named, score.valid, score.refused)),
+        *(str(sum(counts.values())) for counts in (score.repaired, score.lost)),
+        f"{score.completion_tokens:,}",
+        f"{score.seconds:.1f}",
+    )
+
+
+def percent(share: Share) -> str:
+    """A share in percent; a dash of nothing."""
+    return "-" if share.value is None else f"{share.value:.0%}"
+
+
+def category_rows(evaluations: Sequence[Evaluation]) -> list[tuple[str, ...]]:
+    """What is right in each category: first the heads (category, cases, and each model's ways), then a row for each."""
+    columns = [(evaluation, way) for evaluation in evaluations for way in evaluation.ways]
+    heads = tuple(way if len(evaluations) == 1 else f"{evaluation.model}, {way}" for evaluation, way in columns)
+    names = dict.fromkeys(name for evaluation in evaluations for name in evaluation.categories)
+    made: list[tuple[str, ...]] = [("category", "cases", *heads)]
+    for name in names:
+        cases = {result.case.id for evaluation in evaluations for result in evaluation.results if result.case.category == name}
+        made.append((name, str(len(cases)), *(percent(evaluation.score(way, name).right) for evaluation, way in columns)))
+    return made
+
+
+def problem_rows(evaluations: Sequence[Evaluation]) -> list[tuple[str, ...]]:
+    """What was repaired or lost, by kind: model, way, what became of it, kind, how often."""
+    return [
+        (evaluation.model, way, what, kind, str(count))
+        for evaluation in evaluations
+        for way in evaluation.ways
+        for what, counts in (("repaired", evaluation.score(way).repaired), ("lost", evaluation.score(way).lost))
+        for kind, count in counts.items()
+    ]
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """The figures, by way and by category, and each answer that is not right."""
+    return {
+        "model": evaluation.model,
+        "sampling": asdict(evaluation.sampling),
+        "ways": {way: _way(evaluation, way) for way in evaluation.ways},
+        "wrong": [
+            {"case": result.case.id, "way": result.way, "repeat": result.repeat, "fault": result.fault}
+            for result in evaluation.results
+            if not result.right
+        ],
+    }
+
+
+def _way(evaluation: Evaluation, way: str) -> Mapping[str, Any]:
+    plain = {(result.case.id, result.repeat): result.right for result in evaluation.of("plain")}
+    own = [(plain.get((result.case.id, result.repeat)), result.right) for result in evaluation.of(way)]
+    return {
+        **evaluation.score(way).as_dict(),
+        "better_than_plain": sum(before is False and now for before, now in own),
+        "worse_than_plain": sum(before is True and not now for before, now in own),
+        "categories": {name: evaluation.score(way, name).as_dict() for name in evaluation.categories},
+    }
+
+
+def tables(evaluations: Sequence[Evaluation]) -> list[list[tuple[str, ...]]]:
+    """All tables, heads first: the ways, the categories, and what was repaired or lost; none that is empty.
+
+    Of one evaluation alone the model is not named.
+    """
+    heads = ("model", "way", "", "kind", "times")
+    named = [[HEADS, *rows(evaluations)], [heads, *problem_rows(evaluations)]]
+    ways, problems = named if len(evaluations) > 1 else ([row[1:] for row in table] for table in named)
+    return [table for table in (ways, category_rows(evaluations), problems) if len(table) > 1]
+
+
+def as_markdown(evaluations: Sequence[Evaluation]) -> str:
+    """The tables in Markdown: all ways, the categories, and what was repaired or lost."""
+    return "\n\n".join(map(_table, tables(evaluations))) + "\n"
+
+
+def _table(table: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table]
+    return "\n".join([lines[0], "|" + " --- |" * len(table[0]), *lines[1:]])

@@ -1,0 +1,168 @@
+"""`gemma-tools bench model` and `bench report`: how well a model calls tools, asked, counted and shown."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gemma_tools.cli.files import write_json
+from gemma_tools.cli.options import EngineName, Url, parse_options
+from gemma_tools.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from gemma_tools.bench import Evaluation, Result
+    from gemma_tools.bench.asking import WayName
+
+Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")]
+Html = Annotated[Path | None, typer.Option(help="Write a page with charts and every wrong answer to this file.")]
+
+
+def model(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="The model to measure.")],
+    suite: Annotated[str, typer.Option(help="bfcl, own, or a JSONL file of cases.")] = "own",
+    limit: Annotated[int | None, typer.Option(help="At most so many cases, evenly over the categories.", min=1)] = None,
+    category: Annotated[list[str] | None, typer.Option(help="Only this category; any number of times.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also with a call required where the answer is one.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Also with all tools strict.")] = False,
+    thinking: Annotated[bool, typer.Option("--thinking", help="Also with a thought.")] = False,
+    recovery: Annotated[bool, typer.Option("--recovery", help="Also the answers read at each level of recovery.")] = False,
+    against: Annotated[str | None, typer.Option(metavar="URL", help="Also a chat endpoint of OpenAI's kind.")] = None,
+    against_model: Annotated[str | None, typer.Option(help="Its model; the first that it lists otherwise.")] = None,
+    engine: EngineName = None,
+    url: Url = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", metavar="NAME=VALUE", help="A setting of the model or its format, any number of times."),
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0, max=2)] = 0.0,
+    repeat: Annotated[int, typer.Option(help="Ask each question so often; wants a temperature.", min=1)] = 1,
+    seed: Annotated[int, typer.Option(help="Of the first repeat; each other has the next one.")] = 0,
+    max_tokens: Annotated[int, typer.Option(help="Of an answer.", min=1)] = 1024,
+    concurrency: Annotated[int, typer.Option(help="Cases that are asked at the same time.", min=1)] = 1,
+    results: Annotated[
+        Path | None, typer.Option(help="A JSONL file that keeps the results: a stopped run goes on with it.")
+    ] = None,
+    html: Html = None,
+    json: Json = False,
+    markdown: Markdown = False,
+) -> None:
+    """Ask a model questions about tools, in several ways, and count the right answers.
+
+    As it is is always asked; each option adds a way beside it. The suite bfcl needs the package bfcl-eval, and only its data:
+    pip install --no-deps bfcl-eval.
+    """
+    from gemma_tools.backends import create_model
+    from gemma_tools.bench import Endpoint, evaluate, load_suite, sample
+
+    cases = load_suite(suite)
+    if category:
+        known = {case.category for case in cases}
+        for wanted in category:
+            if wanted not in known:
+                raise InvalidRequest(f"{wanted!r} is not one of {', '.join(sorted(known))}", param="--category")
+        cases = tuple(case for case in cases if case.category in category)
+    cases = cases if limit is None else sample(cases, limit)
+    given: dict[WayName, bool] = {"force": force, "strict": strict, "thinking": thinking, "recovery": recovery}
+    ways = [way for way, chosen in given.items() if chosen]
+    endpoint = Endpoint(against, against_model) if against else None
+    asked = len(ways) - recovery + 1
+    total = len(cases) * repeat * (asked * (2 if endpoint else 1) + 3 * recovery)
+    with create_model(name, engine=engine, url=url, **parse_options(option)) as backend, _progress(total) as advance:
+        evaluation = evaluate(
+            backend,
+            cases,
+            ways=ways,
+            against=endpoint,
+            temperature=temperature,
+            repeat=repeat,
+            seed=seed,
+            max_tokens=max_tokens,
+            concurrency=concurrency,
+            results=results,
+            progress=advance,
+        )
+    show([evaluation], html=html, json=json, markdown=markdown)
+
+
+def report(
+    files: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Files that `bench model --results` wrote.")],
+    html: Html = None,
+    json: Json = False,
+    markdown: Markdown = False,
+) -> None:
+    """Show results again, those of several models side by side. Nothing is asked."""
+    from gemma_tools.bench import Evaluation
+
+    show([Evaluation.load(file) for file in files], html=html, json=json, markdown=markdown)
+
+
+def show(evaluations: Sequence[Evaluation], *, html: Path | None, json: bool, markdown: bool) -> None:
+    """Print what was found, and write the page."""
+    from gemma_tools.bench import as_html, as_json, as_markdown
+
+    if html is not None:
+        html.write_text(as_html(evaluations), encoding="utf-8", errors="backslashreplace")
+    if json:
+        found = [as_json(evaluation) for evaluation in evaluations]
+        write_json(found[0] if len(found) == 1 else found, indented=True)
+    elif markdown:
+        print(as_markdown(evaluations), end="")
+    else:
+        _print_tables(evaluations)
+    for evaluation in evaluations:
+        failed = [result.said.error for result in evaluation.results if not result.asked]
+        if failed:
+            message = f"{len(failed)} of {len(evaluation.results)} questions could not be asked, first: {failed[0]}"
+            print(f"gemma-tools: {evaluation.model}: {message}", file=sys.stderr)
+
+
+def _print_tables(evaluations: Sequence[Evaluation]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from gemma_tools.bench.report import tables
+
+    # What is not a terminal has no width: there tables are as wide as they are.
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 10_000)
+    for heads, *rows in tables(evaluations):
+        table = Table(box=box.SIMPLE_HEAD)
+        for index, head in enumerate(heads):
+            table.add_column(head, justify="left" if index == 0 else "right")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[Result], object] | None]:
+    """On a terminal, give a function to call with each result: it moves a bar on stderr that shows what is right so far."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("Asking"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[score]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total, score="")
+        right: dict[str, list[bool]] = {}
+
+        def advance(result: Result) -> None:
+            right.setdefault(result.way, []).append(result.right)
+            score = ", ".join(f"{way} {sum(found) / len(found):.0%}" for way, found in right.items())
+            bar.update(task, advance=1, score=score)
+
+        yield advance
