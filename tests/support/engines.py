@@ -15,9 +15,12 @@ from pathlib import Path
 
 from gemma_tools.data import tiny_path
 from gemma_tools.engines import Engine, create_engine
+from gemma_tools.prompt import Prompt
 from support.servers.llama import TINY_CONTROL, llama_server
 from support.servers.ollama import ollama_server
 from support.servers.process import Process, running
+from support.servers.templates import FUNCTIONGEMMA
+from support.tiny import endless, endless_chat
 from support.weights import tiny_litertlm, tiny_mlx, tiny_safetensors
 
 
@@ -31,6 +34,8 @@ class Opened:
     """The real server's process."""
     bounded: bool = True
     """Whether it refuses a prompt that is longer than the context. mlx-lm reads on, for minutes."""
+    endless: Callable[[], Prompt] = endless
+    """A prompt that its model never ends to answer."""
 
 
 @contextmanager
@@ -48,6 +53,13 @@ def _llama_server(control: bool) -> Iterator[Opened]:
 def _openai(control: bool) -> Iterator[Opened]:
     with llama_server(TINY_CONTROL if control else tiny_path()) as url:
         yield Opened(partial(create_engine, "openai", model="tiny", url=f"{url}/v1", server="llama-server"))
+
+
+@contextmanager
+def _openai_chat() -> Iterator[Opened]:
+    with llama_server(tiny_path(), chat_template=FUNCTIONGEMMA) as url:
+        make = partial(create_engine, "openai-chat", model="tiny", url=f"{url}/v1", server="llama-server")
+        yield Opened(make, endless=endless_chat)
 
 
 @contextmanager
@@ -113,6 +125,7 @@ BUILT_IN = {
     "ollama": _ollama,
     "openai": partial(_openai, control=False),
     "openai-control": partial(_openai, control=True),
+    "openai-chat": _openai_chat,
 }
 """The engines that the tests have at hand, all of them on llama.cpp in the end."""
 

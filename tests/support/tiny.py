@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from gemma_tools.engines import Engine, Generation, GenerationRequest, Sampling
+from gemma_tools.formats import get_format
 from gemma_tools.generators import Returning
 from gemma_tools.prompt import Prompt, quote
 
@@ -28,6 +30,7 @@ PARIS = "<start_function_call>call:get_weather{city:<escape>Paris<escape>}<end_f
 WEATHER_TOKENS = 124
 """How many tokens the prompt `weather()` has, its one BOS included."""
 
+_TURNS = get_format("functiongemma").render([{"role": "user", "content": "hi"}]).turns
 _WEATHER = (
     "<bos><start_of_turn>developer\nYou are a model that can do function calling with the following functions"
     "<start_function_declaration>declaration:get_weather{description:<escape>Gets the current weather for a city.<escape>,"
@@ -39,18 +42,24 @@ _WEATHER = (
 
 def weather(text: str = "what is the weather in Paris?") -> Prompt:
     """A FunctionGemma prompt with one tool and `text` from the user."""
-    return Prompt(_WEATHER.replace("%s", quote(text)), CONTROLS, stop=("<start_function_response>", "<end_of_turn>", "<eos>"))
+    stop = ("<start_function_response>", "<end_of_turn>", "<eos>")
+    return Prompt(_WEATHER.replace("%s", quote(text)), CONTROLS, stop=stop, turns=_TURNS)
 
 
 def small_talk(text: str = "how is the weather?") -> Prompt:
     """A prompt without tools."""
     marked = f"<bos><start_of_turn>user\n{quote(text)}<end_of_turn>\n<start_of_turn>model\n"
-    return Prompt(marked, CONTROLS, stop=("<end_of_turn>", "<eos>"))
+    return Prompt(marked, CONTROLS, stop=("<end_of_turn>", "<eos>"), turns=_TURNS)
 
 
 def endless() -> Prompt:
     """A prompt after which the tiny model repeats itself until something stops it."""
     return Prompt("<bos>" + "en" * 60, CONTROLS)
+
+
+def endless_chat() -> Prompt:
+    """The same by a chat endpoint: a call without control tokens around its declaration, and then a result without an end."""
+    return replace(weather(), stop=())
 
 
 P = TypeVar("P")

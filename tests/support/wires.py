@@ -54,6 +54,13 @@ WIRES["openai"] = Wire(
     error=WIRES["llama-server"].error,
     kind=b"text/event-stream",
 )
+WIRES["openai-chat"] = Wire(
+    make=lambda url, **options: create_engine("openai-chat", model="m", url=url, **options),
+    piece=lambda text: b"data: " + line({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}) + b"\n",
+    last=b"data: " + line({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}) + b"\ndata: [DONE]\n\n",
+    error=WIRES["llama-server"].error,
+    kind=b"text/event-stream",
+)
 TOKENIZED = http(200, b'{"tokens": []}')
 
 

@@ -205,10 +205,12 @@ class OpenAIChatEngine(ChatEngine):
                 async for item in _read(source):
                     yield item
         except openai.APIError as error:
-            raise self._meant(error, body, request) from error
+            if refused := self._refusal(error, body, request):
+                raise refused from error
+            raise
 
-    def _meant(self, error: openai.APIError, body: Mapping[str, Any], request: GenerationRequest) -> Exception:
-        """What an error means for what was sent: a feature or a setting that is not taken; else the error itself."""
+    def _refusal(self, error: openai.APIError, body: Mapping[str, Any], request: GenerationRequest) -> Exception | None:
+        """What an error means that refuses a feature or a setting of the request; None for all else."""
         status = error.status_code if isinstance(error, openai.APIStatusError) else None
         feature = refused_feature(status, error_body(error), _features(body))
         if feature is not None:
@@ -217,7 +219,7 @@ class OpenAIChatEngine(ChatEngine):
             logger.info("%s; that is remembered", message)
             return EngineRejected(message, status=status)
         settings = {name: w for name, w in self._provider.settings.items() if getattr(request.sampling, name) is not None}
-        return (refused_setting(error, settings) if status in (400, 422) else None) or error
+        return refused_setting(error, settings) if status in (400, 422) else None
 
 
 async def _read(chunks: AsyncIterable[Any]) -> AsyncGenerator[ChatPiece | Generation, None]:

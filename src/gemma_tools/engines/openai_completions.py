@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -29,6 +29,7 @@ from gemma_tools.engines.base import (
 )
 from gemma_tools.engines.faults import refuse_half_characters
 from gemma_tools.engines.notations import Notations
+from gemma_tools.engines.openai_chat import OpenAIChatEngine
 from gemma_tools.engines.openai_client import ABSENT, OpenAIServer, chat_logprobs, refused_setting, scored, usage_of
 from gemma_tools.engines.probe import Probe
 from gemma_tools.engines.remote import Patience, checked_url
@@ -82,6 +83,8 @@ class Profile:
     """It refuses more stop strings than these; None: any number will do."""
     counts: bool = False
     """It has vLLM's `/tokenize` and `/detokenize`."""
+    media_by_chat: bool = False
+    """It takes images and sounds, by its chat endpoint alone."""
 
 
 _KEEP_MARKERS = {"skip_special_tokens": False, "spaces_between_special_tokens": False}
@@ -111,6 +114,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             adds_bos=False,
             most_stops=4,
             counts=True,
+            media_by_chat=True,
         ),
         "sglang": Profile(
             settings={**_COMMON, "top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"},
@@ -119,6 +123,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
                 "ebnf": lambda grammar: {"ebnf": grammar},
                 "json_schema": lambda schema: {"json_schema": json.dumps(schema)},
             },
+            media_by_chat=True,
         ),
         "lm-studio": Profile(settings={**_COMMON, "top_k": "top_k", "repeat_penalty": "repeat_penalty"}),
         "mlx-lm": Profile(
@@ -183,6 +188,18 @@ class OpenAICompletionsEngine(Engine):
         self._max_tokens = max_tokens
         size = Size(max_line_bytes, max_answer_bytes)
         self._server = OpenAIServer(self.name, checked_url(url), api_key, Patience(timeout, max_retries), size)
+        self._for_media = partial(
+            OpenAIChatEngine,
+            model,
+            url=url,
+            server=server,
+            api_key=api_key,
+            max_tokens=max_tokens,
+            timeout=timeout,
+            max_retries=max_retries,
+            max_line_bytes=max_line_bytes,
+            max_answer_bytes=max_answer_bytes,
+        )
         self._probe = Probe(lambda: logger.warning(_STRIPPED, self._server.url)) if probe else None
         self._notations = Notations(tuple(form for form in self._profile.constraints if form in GRAMMARS))
         self._counts = self._profile.counts
@@ -231,9 +248,16 @@ class OpenAICompletionsEngine(Engine):
         text: str | None = self._tokenizer("detokenize", {"tokens": list(ids)}, "prompt")
         return text
 
+    @cached_property
+    def for_media(self) -> Engine | None:
+        """The server's chat endpoint, where images and sounds go by that alone."""
+        return self._for_media() if self._profile.media_by_chat else None
+
     def close(self) -> None:
         """Stop what this engine runs, and let go of the connections. The server goes on."""
         self._server.close()
+        if (chat := self.__dict__.get("for_media")) is not None:
+            chat.close()
 
     @property
     def _adds_bos(self) -> bool:

@@ -38,10 +38,11 @@ class JsonHandler(BaseHTTPRequestHandler):
         found: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         return found
 
-    def answer(self, status: int, value: Mapping[str, Any]) -> None:
-        """Send one JSON object."""
+    def answer(self, status: int, value: Any) -> None:
+        """Send one JSON value."""
         data = json.dumps(value).encode()
         self.send_response(status)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -54,6 +55,17 @@ class JsonHandler(BaseHTTPRequestHandler):
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for value in values:
                 self.wfile.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
+
+    def answer_events(self, values: Iterator[Mapping[str, Any]], *, comments: bool = False) -> None:
+        """Send JSON objects as server-sent events, until the client leaves, and the mark of their end."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.wfile.write(b": PROCESSING\n\n" * comments)
+            for value in values:
+                self.wfile.write(b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n")
+            self.wfile.write(b"data: [DONE]\n\n")
 
 
 HANG = "hang"

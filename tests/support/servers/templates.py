@@ -1,4 +1,4 @@
-"""Chat templates for the tiny model on a real server: enough of Gemma 4's, with tools, for a server's own chat endpoint."""
+"""Chat templates for the tiny model, for the chat endpoint of a real server."""
 
 from __future__ import annotations
 
@@ -54,3 +54,12 @@ several. It then hands results over as `tool_responses` of the message with the 
 The tiny model was trained on results in the model's own turn, and answers them nowhere else: so a result that is told in a
 user's text, as `call:` and `response:` without control tokens, is put there, too.
 """
+
+FUNCTIONGEMMA = """{{- bos_token -}}
+{%- for message in messages -%}
+{%- set role = {'assistant': 'model', 'system': 'developer'}.get(message['role'], message['role']) -%}
+{{- '<start_of_turn>' + role + '\\n' + message['content'] + '<end_of_turn>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<start_of_turn>model\\n' -}}{%- endif -%}
+"""
+"""FunctionGemma's turns, without tools."""
