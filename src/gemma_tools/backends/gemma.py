@@ -237,6 +237,10 @@ class GemmaBackend(BaseModelBackend):
             EngineError: the engine failed.
         """
 
+        if not self.engine.capabilities.raw_prompt:
+            message = f"the engine {self.engine.name} takes no prompts: it has a chat endpoint alone"
+            raise InvalidRequest(message, param="prompt", code="unsupported_value")
+
         def completed() -> Pieces:
             prompt = Prompt(text, self.format.controls, stop=self.format.stop)
             constraint = Constraint(gbnf=request.grammar) if request.grammar is not None else None

@@ -76,15 +76,19 @@ ENDED_WRONG: Final = frozenset({"error", "malformed_function_call"})
 """Finish reasons of an answer that went wrong: OpenRouter's, and Gemini's for a call that it could not read."""
 
 
+_LONGEST: Final = 10_000
+"""How much of an error is read, in characters."""
+
+
 def words_of(body: Any) -> str:
     """The words in an error, and those of the provider that a gateway passes on."""
     if not isinstance(body, Mapping):
-        return str(body)
+        return str(body)[:_LONGEST]
     said = str(body.get("message") or body.get("error") or body.get("detail") or json.dumps(dict(body), default=str))
     metadata = body.get("metadata")
     if isinstance(metadata, Mapping) and (raw := metadata.get("raw")):
         said = f"{said}: {raw} ({metadata.get('provider_name', 'the provider')})"
-    return said
+    return said[:_LONGEST]
 
 
 def refused_feature(status: int | None, body: Any, sent: frozenset[Feature]) -> Feature | None:
@@ -109,7 +113,7 @@ def refusal(status: int | None, body: Any, where: str, headers: Headers = Mappin
     if status is None and isinstance(body, Mapping):
         code = body.get("code")
         status = code if isinstance(code, int) and 400 <= code < 600 else None
-    whole = json.dumps(body, default=str) if isinstance(body, Mapping) else said
+    whole = json.dumps(body, default=str)[:_LONGEST] if isinstance(body, Mapping) else said
     told = f"{where} answered with status {status}: {said.strip()[:500]}" if status else f"{where}: {said}"
     if status in (400, 403, 451, None) and _BLOCKED.search(whole):
         return AnswerBlocked(told, status=status)

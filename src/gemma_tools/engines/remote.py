@@ -24,6 +24,7 @@ from gemma_tools.errors import (
     EngineTimeout,
     EngineUnavailable,
     InvalidRequest,
+    QuotaExceeded,
 )
 from gemma_tools.observe import Retried, tell
 
@@ -280,4 +281,5 @@ def _pause(error: EngineError, attempt: int) -> float:
 
 def _passing(error: EngineError) -> bool:
     """Whether the same request may well succeed a little later."""
-    return isinstance(error, EngineUnavailable) or (isinstance(error, EngineRejected) and error.status in _TRANSIENT)
+    busy = isinstance(error, EngineRejected) and error.status in _TRANSIENT and not isinstance(error, QuotaExceeded)
+    return busy or isinstance(error, EngineUnavailable)

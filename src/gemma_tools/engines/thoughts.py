@@ -26,6 +26,8 @@ class ThoughtReader:
         """What ends the thought that is open; empty: none is."""
         self._begun = False
         """There was content, so that no thought begins any more."""
+        self._marked = False
+        """There was a thought that was told by its mark."""
         self._after = False
         """A tag has just ended a thought: line breaks that follow belong to it."""
 
@@ -47,36 +49,36 @@ class ThoughtReader:
 
     def _split(self, text: str, marked: bool) -> tuple[str, str]:
         text, self._held = self._held + text, ""
-        inside: list[str] = []
+        inside = ""
         if not self._closing and not self._begun:
             start = text.lstrip()
-            for opening, closing in _TAGS:
-                if start.startswith(opening):
-                    self._closing, text = closing, start[len(opening) :]
-                    break
-                if start.startswith(closing):  # the opening one was in a piece that was marked
-                    text, self._after = start[len(closing) :], True
-                    break
-            else:
-                if len(text) < _MOST_SPACE and any(tag.startswith(start) for tags in _TAGS for tag in tags):
-                    self._held = text
-                    return "", ""
-        if not self._closing and marked:
-            self._closing = _MARK
+            if len(text) < _MOST_SPACE and any(tag.startswith(start) and tag != start for tags in _TAGS for tag in tags):
+                self._held = text
+                return "", ""
+            opening, self._closing = next((tags for tags in _TAGS if start.startswith(tags[0])), ("", ""))
+            text = start[len(opening) :] if opening else text
+        if marked:
+            self._marked, self._closing = True, self._closing or _MARK
         if self._closing == _MARK:
             return "", text
         if self._closing:
-            before, found, after = text.partition(self._closing)
+            inside, found, text = text.partition(self._closing)
             if not found:
-                keep = next((n for n in range(min(_LONGEST, len(text)), 0, -1) if self._closing.startswith(text[-n:])), 0)
-                self._held = text[len(text) - keep :]
-                return "", text[: len(text) - keep]
-            inside.append(before)
-            self._closing, text, self._after = "", after, True
+                keep = next((n for n in range(min(_LONGEST, len(inside)), 0, -1) if self._closing.startswith(inside[-n:])), 0)
+                if self._marked and not marked and keep < len(inside):  # the tag was never closed
+                    self._closing, self._begun = "", True
+                    return inside, ""
+                self._held = inside[len(inside) - keep :]
+                return "", inside[: len(inside) - keep]
+            self._closing, self._begun, self._after = "", True, True
+        elif self._marked and not self._begun:  # the tags may be around what is marked, the last one after it
+            closer = next((closing for _, closing in _TAGS if text.lstrip().startswith(closing)), "")
+            text = text.lstrip().removeprefix(closer) if closer else text
+            self._after = True
         if self._after and (text := text.lstrip("\n")):
             self._after = False
         self._begun = self._begun or bool(text.strip())
-        return text, "".join(inside)
+        return text, inside
 
 
 _MARK: Final = "\x00"
