@@ -53,6 +53,12 @@ def test_the_estimate_grows_with_the_text(name: str) -> None:
     assert counter.count_tokens_from_messages(MESSAGES) < counter.count_tokens_from_messages(MESSAGES, [TOOL])
 
 
+def test_every_character_has_an_estimate() -> None:
+    counter = EstimatedTokenCounter(get_format("gemma3"))
+    for first in range(0, 0x110000, 64):  # that is all which two bytes of a character can be, and what begins it
+        assert counter.count(chr(first) + "a" + chr(first) * 2) > 0
+
+
 @pytest.mark.parametrize(
     ("text", "tokens"),
     [

@@ -70,13 +70,19 @@ def estimate(text: str) -> float:
     return math.fsum(map(mul, pairs.values(), map(_FIGURES.__getitem__, pairs)))
 
 
+_RARE: Final = "D" * 32
+"""The row of a first byte that the fitted texts did not have, as those of combining marks: what is usual in the others."""
+
+
 class _Figures(dict[int, float]):
     """The figure of each pair, looked up once."""
 
     def __missing__(self, pair: int) -> float:
         found = place(pair)
-        self[pair] = 0.0 if found is None else LEAST + STEP * DIGITS.index(_TABLES[found[0]][found[1]][found[2]])
-        return self[pair]
+        if found is None:
+            return self.setdefault(pair, 0.0)
+        table, row, column = found
+        return self.setdefault(pair, LEAST + STEP * DIGITS.index(_TABLES[table].get(row, _RARE)[column]))
 
 
 _TABLES: Final[dict[str, dict[int, str]]] = {
