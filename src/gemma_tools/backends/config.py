@@ -159,3 +159,5 @@ class ModelOptions(Settings, FormatOptions, total=False):
     gpu_layers: int | None
     mmproj: str | Path | None
     lora: Sequence[Adapter]
+    way: Literal["auto", "native", "prompted"] | None
+    server: str | None

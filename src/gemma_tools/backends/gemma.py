@@ -108,6 +108,8 @@ class GemmaBackend(BaseModelBackend):
         gpu_layers: int | None = None,
         mmproj: str | Path | None = None,
         lora: Sequence[Adapter] = (),
+        way: Literal["auto", "native", "prompted"] | None = None,
+        server: str | None = None,
         **format_options: Unpack[FormatOptions],
     ) -> None:
         """Join the family's format to an engine.
@@ -131,11 +133,13 @@ class GemmaBackend(BaseModelBackend):
                 the file itself: prompts go to engines that take them as token ids, and tokens are counted exactly.
             allow_remote_media: fetch images from http(s) addresses, public ones only.
             allow_file_media: read images from local files.
-            context: tokens of the context, for an engine that is made here and has the option; so are the next four.
+            context: tokens of the context, for an engine that is made here and has the option; so are the next six.
             threads: how many threads it uses.
             gpu_layers: how many layers of the model are on the GPU.
             mmproj: the projector with which a model of llama.cpp sees and hears, a GGUF file.
             lora: adapters for a model of llama.cpp, GGUF files or pairs of a file and a scale.
+            way: how a chat endpoint is told of tools: as they are ("native"), in the text ("prompted"), or as it can ("auto").
+            server: what kind of server an endpoint that speaks OpenAI's protocol is: "vllm", "llama-server", ...
             format_options: options of the format; see `get_format`.
 
         Raises:
@@ -153,7 +157,15 @@ class GemmaBackend(BaseModelBackend):
         self._tokenizer = tokenizer if isinstance(tokenizer, GemmaTokenizer | None) else GemmaTokenizer.from_file(tokenizer)
         self._written = WrittenIds()
         self._owns_engine = not isinstance(engine, Engine)
-        given = {"context": context, "threads": threads, "gpu_layers": gpu_layers, "mmproj": mmproj, "lora": lora or None}
+        given = {
+            "context": context,
+            "threads": threads,
+            "gpu_layers": gpu_layers,
+            "mmproj": mmproj,
+            "lora": lora or None,
+            "way": way,
+            "server": server,
+        }
         self.engine: Engine = self._engine(engine, {name: value for name, value in given.items() if value is not None})
 
     def warn(self, sentence: str) -> None:

@@ -51,7 +51,8 @@ class OpenAIChatEngine(ChatEngine):
     """Asks the model called `model` by the chat endpoint whose `/v1` is at `url`, else at the address of the provider.
 
     `server` names a provider or a kind of server; see `gemma_tools.engines.providers`. The key is `api_key`, else the variable
-    of the environment that the provider names for it, which only the provider's own address is told.
+    of the environment that the provider names for it, which only the provider's own address is told; for all other endpoints it
+    is OPENAI_CHAT_API_KEY.
 
     `way` says how it is told of tools: "native", "prompted", or "auto", which is native until the endpoint refuses tools, or
     answers with nothing but a call whose arguments it has broken.
@@ -90,7 +91,7 @@ class OpenAIChatEngine(ChatEngine):
         self._refused: set[Feature] = set()
         self._json_schema = provider.json_schema if json_schema is None else json_schema
         size = Size(max_line_bytes, max_answer_bytes)
-        key = api_key or (None if url else _key(provider, server))
+        key = api_key or (None if url and provider.url else _key(provider, server))
         self._server = OpenAIServer(self.name, _address(provider, url), key, Patience(timeout, max_retries), size)
 
     @property
@@ -119,11 +120,11 @@ class OpenAIChatEngine(ChatEngine):
         """See `ChatEngine.chat`. System text begins the first user's turn where the endpoint takes none of its own."""
         self.refuse_unsupported(request)
         refuse_half_characters(*(turn.text for turn in chat.turns))
+        known = "system" in self._refused
         try:
             return (yield from self._answered(request, chat, cancel))
         except EngineRejected:
-            system = any(turn.role == "system" for turn in chat.turns)
-            if not system or "system" not in self._refused:
+            if known or "system" not in self._refused:
                 raise
         return (yield from self._answered(request, chat, cancel))
 
@@ -329,7 +330,7 @@ def _address(provider: Provider, url: str | None) -> str:
 def _key(provider: Provider, server: str) -> str:
     """The key that the environment has for the provider."""
     found = next((key for name in provider.keys if (key := os.environ.get(name))), None)
-    if found is None and provider.keys:
+    if found is None and provider.url:
         raise InvalidRequest(f"give the key of {server}, or set {provider.keys[0]}", param="api_key", code="missing")
     return found or ""
 

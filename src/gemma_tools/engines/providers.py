@@ -38,8 +38,9 @@ class Provider:
 
     url: str = ""
     """Its address; what stands in braces is a variable of the environment. Empty: the caller gives it."""
-    keys: tuple[str, ...] = ()
-    """The variables of the environment that may hold the key; the first is the provider's own name for it."""
+    keys: tuple[str, ...] = ("OPENAI_CHAT_API_KEY",)
+    """The variables of the environment that may hold the key; the first is the provider's own name for it. A provider with an
+    address of its own needs one."""
     owner: str | None = None
     """What it puts before the published name of a model, as in `google/gemma-3-27b-it`; None: names are left as they are."""
     settings: Mapping[str, str] = field(default_factory=lambda: _OPENAI)

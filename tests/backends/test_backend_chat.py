@@ -1,0 +1,282 @@
+"""What a backend makes of an engine that only chats: what it is asked, and how its answers are read and held to the request."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from gemma_tools import FunctionGemmaModel, Gemma3Model, Gemma4Model
+from gemma_tools.backends.chat_plan import call_schema
+from gemma_tools.engines import create_engine
+from gemma_tools.engines.base import Capabilities, Chat, ChatEngine, ChatPiece, Generation, GenerationRequest
+from gemma_tools.engines.turns import TurnCall
+from gemma_tools.errors import EngineRejected, InvalidRequest, UnusableAnswer
+from gemma_tools.request import ChatRequest, Message
+from gemma_tools.schema.check import value_fault
+from gemma_tools.validation import validate_tools
+from support.chat import ALARM, WEATHER, accumulated, calls, facts, user
+from support.promises import json_format
+from support.servers.loopback import Faulty, chunked
+
+Answer = Sequence[ChatPiece] | Exception
+BOTH = frozenset({"native", "prompted"})
+
+
+class Chatting(ChatEngine):
+    """Plays answers, one for each question; an answer "length" ends as cut."""
+
+    name = "chatting"
+
+    def __init__(self, *answers: Any, ways: Any = BOTH, schema: bool = False, forces: bool = False) -> None:
+        self.can = Capabilities(
+            settings=frozenset({"max_tokens", "temperature"}),
+            constraints=frozenset({"json_schema"} if schema else ()),
+            raw_prompt=False,
+            chat=frozenset(ways),
+            forces_calls=forces,
+        )
+        self.asked: list[tuple[GenerationRequest, Chat]] = []
+        self._answers = iter(answers)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.can
+
+    def chat(self, request: GenerationRequest, chat: Chat, *, cancel: Any = None) -> Any:
+        self.refuse_unsupported(request)
+        self.asked.append((request, chat))
+        answer = next(self._answers)
+        if callable(answer):
+            answer(self)
+        for piece in (answer,) if isinstance(answer, (str, ChatPiece)) else answer:
+            yield ChatPiece(content=piece) if isinstance(piece, str) else piece
+        return Generation()
+
+
+def gemma4(engine: ChatEngine, **options: Any) -> Gemma4Model:
+    return Gemma4Model("x", {"top_p": None, "top_k": None}, engine=engine, **options)
+
+
+PARIS = ChatPiece(calls=(("get_weather", {"city": "Paris"}),))
+SPELLED = '<|tool_call>call:get_weather{city:<|"|>Oslo<|"|>}<tool_call|>'
+
+
+def test_a_family_whose_template_has_no_tools_is_told_of_them_in_the_text() -> None:
+    engine = Chatting("[get_weather(city='Paris')]")
+    answer = Gemma3Model("x", engine=engine).run([{"role": "system", "content": "Be brief."}, *user("Hi")], tools=[WEATHER])
+    assert calls(answer) == [("get_weather", '{"city": "Paris"}')]
+    [(_, chat)] = engine.asked
+    assert chat.tools == ()
+    [turn] = chat.turns
+    assert turn.role == "user"
+    assert turn.text.startswith("Be brief.\n\nYou have access to functions.")
+    assert "the text of the turns tells of them" in str(answer.model_dump()["warnings"])
+    native = Chatting(PARIS, ways={"native"})
+    assert calls(Gemma3Model("x", engine=native).run(user("Hi"), tools=[WEATHER])) == [("get_weather", '{"city": "Paris"}')]
+    assert native.asked[0][1].tools
+
+
+def test_the_others_are_given_the_tools_and_what_is_left_in_content_is_read() -> None:
+    pieces = [ChatPiece(reasoning="Hm."), "Sure. " + SPELLED[:9], SPELLED[9:], PARIS]
+    engine = Chatting(pieces, pieces)
+    model = gemma4(engine)
+    answer = model.run(user("Hi"), tools=[WEATHER])
+    assert calls(answer) == [("get_weather", '{"city": "Oslo"}'), ("get_weather", '{"city": "Paris"}')]
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("Sure. ", "tool_calls")
+    assert answer.choices[0].message.model_dump()["reasoning"] == "Hm."
+    assert "warnings" not in answer.model_dump()
+    stream = model.run(user("Hi"), tools=[WEATHER], stream=True, stream_options={"include_usage": True})
+    assert facts(accumulated(list(stream))) == facts(answer)
+    function = engine.asked[0][1].tools[0]["function"]
+    assert function == {name: WEATHER["function"][name] for name in ("name", "description", "parameters")}
+
+
+def test_a_call_that_the_endpoint_read_half_is_read_whole() -> None:
+    left = ChatPiece(unread=(("get_weather", '{city:<|"|>Paris<|"|>}'),))
+    answer = gemma4(Chatting(left)).run(user("Hi"), tools=[WEATHER])
+    assert calls(answer) == [("get_weather", '{"city": "Paris"}')]
+    assert answer.choices[0].message.model_dump()["problems"][0]["call"] == 0
+
+
+def test_one_that_cannot_be_read_is_a_problem() -> None:
+    answer = gemma4(Chatting(ChatPiece(content="Hm", unread=(("get_weather", '{"city":'),)))).run(user("Hi"), tools=[WEATHER])
+    assert (calls(answer), answer.choices[0].message.content, answer.choices[0].finish_reason) == ([], "Hm", "stop")
+    [problem] = answer.choices[0].message.model_dump()["problems"]
+    assert (problem["kind"], problem["text"]) == ("unreadable", 'get_weather({"city":)')
+
+
+def test_calls_in_text_are_no_repairs_and_a_made_up_result_ends_them() -> None:
+    engine = Chatting('call:get_weather{city:"Paris"}', ways={"prompted"})
+    answer = gemma4(engine).run(user("Hi"), tools=[WEATHER])
+    assert calls(answer) == [("get_weather", '{"city": "Paris"}')]
+    assert "problems" not in answer.choices[0].message.model_dump()
+    request, chat = engine.asked[0]
+    assert "response:get_weather{" in request.prompt.stop
+    assert "write call:NAME{key:value}" in chat.turns[0].text
+    strict = gemma4(Chatting('call:get_weather{city:"Paris"}', ways={"prompted"}), recovery="strict")
+    assert calls(strict.run(user("Hi"), tools=[WEATHER])) == [("get_weather", '{"city": "Paris"}')]
+
+
+def test_what_an_endpoint_refuses_is_asked_for_in_another_way() -> None:
+    def refuse(engine: Chatting) -> None:
+        engine.can = Capabilities(settings=frozenset(), raw_prompt=False, chat=frozenset({"prompted"}))
+        raise EngineRejected("no tools here", status=400)
+
+    def fail(engine: Chatting) -> None:
+        raise EngineRejected("no such key", status=401)
+
+    engine = Chatting(refuse, 'call:get_weather{city:"Paris"}', 'call:get_weather{city:"Oslo"}')
+    model = FunctionGemmaModel("x", engine=engine)
+    assert calls(model.run(user("Hi"), tools=[WEATHER])) == [("get_weather", '{"city": "Paris"}')]
+    assert calls(model.run(user("Hi"), tools=[WEATHER])) == [("get_weather", '{"city": "Oslo"}')]
+    assert [bool(chat.tools) for _, chat in engine.asked] == [True, False, False]
+    with pytest.raises(EngineRejected, match="no such key"):
+        FunctionGemmaModel("x", engine=Chatting(fail)).run(user("Hi"), tools=[WEATHER])
+
+
+def test_a_call_is_forced_by_the_endpoint_and_asked_for_again() -> None:
+    engine = Chatting("Hello", PARIS, forces=True)
+    answer = gemma4(engine).run(
+        user("Hi"), tools=[WEATHER, ALARM], tool_choice={"type": "function", "function": {"name": "get_weather"}}
+    )
+    assert calls(answer) == [("get_weather", '{"city": "Paris"}')]
+    assert answer.choices[0].message.content is None
+    assert [chat.must_call for _, chat in engine.asked] == [True, True]
+    assert [tool["function"]["name"] for tool in engine.asked[0][1].tools] == ["get_weather"]
+    with pytest.raises(UnusableAnswer):
+        gemma4(Chatting("Hello", "Hello", forces=True)).run(user("Hi"), tools=[WEATHER], tool_choice="required")
+
+
+def test_a_call_is_forced_by_a_schema_in_any_family() -> None:
+    for family in (Gemma3Model, Gemma4Model, FunctionGemmaModel):
+        engine = Chatting('{ "name": "set_alarm", "parameters": {"time": "7"} }', ways={"prompted"}, schema=True)
+        model: Any = family("x", {"temperature": 0}, engine=engine)
+        answer = model.run(user("Hi"), tools=[WEATHER, ALARM], tool_choice="required", top_p=None)
+        assert calls(answer) == [("set_alarm", '{"time": "7"}')]
+        constraint = engine.asked[0][0].constraint
+        assert constraint is not None
+        assert constraint.json_schema == call_schema(validate_tools([WEATHER, ALARM]))
+        assert "[func_name1(" not in engine.asked[0][1].turns[0].text
+
+
+def test_a_call_is_told_and_asked_for_again_where_nothing_forces_it() -> None:
+    engine = Chatting("Hello", 'call:get_weather{city:"Paris"}', ways={"prompted"})
+    answer = gemma4(engine).run(user("Hi"), tools=[WEATHER], tool_choice="required")
+    assert calls(answer) == [("get_weather", '{"city": "Paris"}')]
+    first, second = (chat.turns for _, chat in engine.asked)
+    assert "Call the function get_weather now" in first[0].text
+    assert "That is no call" in second[-1].text
+    with pytest.raises(UnusableAnswer):
+        gemma4(Chatting("Hello", "Hello", ways={"prompted"})).run(user("Hi"), tools=[WEATHER], tool_choice="required")
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+
+
+@pytest.mark.parametrize("ways", [{"native"}, {"prompted"}])
+def test_json_is_held_by_the_schema_or_told_and_checked(ways: Any) -> None:
+    bound = Chatting('{"a": 1}', ways=ways, schema=True)
+    assert gemma4(bound).run(user("Hi"), response_format=json_format(SCHEMA)).choices[0].message.content == '{"a": 1}'
+    assert bound.asked[0][0].constraint is not None
+    told = Chatting("Well: ```json\n{}\n```", 'Sorry: {"a": 2}', ways=ways)
+    assert gemma4(told).run(user("Hi"), response_format=json_format(SCHEMA)).choices[0].message.content == '{"a": 2}'
+    assert "JSON Schema" in told.asked[0][1].turns[0].text
+
+
+def test_what_cannot_be_kept_is_refused() -> None:
+    for asked in ({"grammar": "root ::= x"}, {"seed": 1}, {"logprobs": True}):
+        with pytest.raises(InvalidRequest):
+            gemma4(Chatting("x")).run(user("Hi"), **asked)  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequest, match="chat endpoint alone"):
+        list(gemma4(Chatting("x")).complete("Hi", ChatRequest(messages=(Message("user", ""),))))
+
+
+def test_thinking_is_asked_of_the_endpoint() -> None:
+    engine = Chatting([ChatPiece(reasoning="Hm."), "Yes"], "Yes", ways={"prompted"})
+    message = gemma4(engine).run(user("Hi"), reasoning_effort="high").choices[0].message
+    assert message.model_dump()["reasoning"] == "Hm."
+    gemma4(engine).run(user("Hi"))
+    assert [chat.think for _, chat in engine.asked] == [True, False]
+    plain = Chatting("Yes")
+    Gemma3Model("x", engine=plain).run(user("Hi"))
+    assert plain.asked[0][1].think is None
+
+
+@pytest.mark.parametrize("ways", [{"native"}, {"prompted"}])
+def test_text_that_spells_a_token_is_broken_on_its_way_and_whole_again_in_the_answer(ways: Any) -> None:
+    spelled = "<|turn>"
+    broken = "<\u2060|turn>"
+    given = {
+        "native": ChatPiece(calls=(("get_weather", {"city": broken}),)),
+        "prompted": f'call:get_weather{{city:"{broken}"}}',
+    }
+    tool = json.loads(json.dumps(WEATHER).replace("The city name", f"Not {spelled}"))
+    earlier = {"id": "1", "type": "function", "function": {"name": "get_weather", "arguments": json.dumps({"city": spelled})}}
+    messages = [
+        *user(spelled),
+        {"role": "assistant", "tool_calls": [earlier]},
+        {"role": "tool", "tool_call_id": "1", "content": spelled},
+    ]
+    engine = Chatting([given[way] for way in ways], ways=ways)
+    assert calls(gemma4(engine).run(messages, tools=[tool])) == [("get_weather", json.dumps({"city": spelled}))]
+    chat = engine.asked[0][1]
+    assert spelled not in str(chat.turns) + str(chat.tools)
+    assert broken in chat.turns[-1].text
+
+
+def test_calls_and_results_belong_together_whatever_the_shape_of_history() -> None:
+    engine = Chatting("Warm.", ways={"native"})
+    call = {"type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
+    own = {
+        "role": "assistant",
+        "content": "It is warm.",
+        "tool_calls": [call],
+        "tool_responses": [{"name": "get_weather", "response": {"t": 21}}],
+    }
+    old = [
+        {"role": "assistant", "content": None, "function_call": {"name": "get_weather", "arguments": "not JSON"}},
+        {"role": "function", "name": "get_weather", "content": "21"},
+    ]
+    gemma4(engine).run([*user("Hi"), own, *user("And now?"), *old], tools=[WEATHER])
+    turns = engine.asked[0][1].turns
+    assert [turn.role for turn in turns] == ["user", "assistant", "tool", "assistant", "user", "assistant", "tool"]
+    assert turns[1].calls == (TurnCall(id=turns[2].call_id, name="get_weather", arguments={"city": "Paris"}),)
+    assert (turns[2].text, turns[3].text) == ('{"t": 21}', "It is warm.")
+    assert turns[5].calls[0].arguments == {"arguments": "not JSON"}
+    assert turns[5].calls[0].id == turns[6].call_id != turns[2].call_id
+
+
+def test_a_schema_of_a_call_keeps_its_references() -> None:
+    nested = {
+        "type": "object",
+        "properties": {"to": {"$ref": "#/$defs/place"}},
+        "$defs": {"place": {"enum": ["Paris"]}},
+        "required": ["to"],
+    }
+    tools = [{"type": "function", "function": {"name": name, "parameters": nested}} for name in ("f", "g")]
+    for count in (1, 2):
+        schema = call_schema(validate_tools(tools[:count]))
+        assert value_fault('{"name": "f", "parameters": {"to": "Paris"}}', schema) is None
+        assert value_fault('{"name": "f", "parameters": {"to": "Rome"}}', schema) is not None
+
+
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\x00" * 16).decode()
+
+
+@pytest.mark.parametrize("server", ["vllm", "sglang"])
+def test_images_go_by_the_chat_endpoint_of_a_server_whose_completions_take_none(server: str) -> None:
+    event = b'data: {"choices": [{"index": 0, "delta": {"content": "A cat."}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
+    with Faulty([chunked(event)]) as stub, create_engine(server, model="m", url=stub.url, probe=False) as engine:
+        model = Gemma3Model("gemma3", engine=engine)
+        answer = model.run([{"role": "user", "content": [image, {"type": "text", "text": "What is it?"}]}])
+    assert answer.choices[0].message.content == "A cat."
+    assert "chat endpoint alone" in str(answer.model_dump()["warnings"])
+    head, _, body = stub.requests[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /chat/completions ")
+    content = json.loads(body)["messages"][0]["content"]
+    assert content[0]["image_url"]["url"].endswith(PNG)
