@@ -178,8 +178,9 @@ def test_text_that_spells_a_token_stays_text(seeing: Engine, spelled: str) -> No
 
 
 def test_text_that_spells_no_token_is_not_broken(seeing: Engine) -> None:
-    total, _ = counts(seeing, asking(f"Say <{WORD_JOINER}b> now", image()))
-    assert counts(seeing, asking("Say <b> now", image()))[0] < total
+    for others in ("", "<unk>"):
+        total, _ = counts(seeing, asking(f"Say <{WORD_JOINER}b> now{others}", image()))
+        assert counts(seeing, asking(f"Say <b> now{others}", image()))[0] < total
 
 
 def test_text_that_spells_the_server_s_own_marker(seeing: Engine) -> None:
@@ -191,18 +192,21 @@ def test_text_that_spells_the_server_s_own_marker(seeing: Engine) -> None:
 
 MARKER = "<__media_Ab3__>"
 PIECES = st.lists(
-    st.sampled_from(["<", "<__", "media", "__>", MARKER, "<__media__>", "Ab3", "_", "<end_of_turn>", "x", WORD_JOINER])
+    st.sampled_from(
+        ["<", "<__", "media", "__>", MARKER, "<__media__>", "Ab3", "_", "<end_of_turn>", "x", "<unk>", "<x", ">", WORD_JOINER]
+    )
 )
 
 
-@given(st.lists(PIECES.map("".join), min_size=1, max_size=4), st.booleans())
-def test_no_text_becomes_a_picture(texts: list[str], spelled: bool) -> None:
+@given(st.lists(PIECES.map("".join), min_size=1, max_size=4), st.sets(st.sampled_from(["<unk>", "<x>"])))
+def test_no_text_becomes_a_picture(texts: list[str], spelled: set[str]) -> None:
     parts = [part for text in texts for part in (text, image())]
     prompt = asking(*parts)
     body = media_prompt(prompt, {"media_marker": MARKER}, begins={"<bos>"}, spelled=spelled)
     string = body["prompt_string"]
     assert isinstance(string, str)
     assert string.count(MARKER) == len(texts) == len(body["multimodal_data"])
+    assert not any(token in string for token in spelled)
     said = string.replace(f"\n\n{MARKER}\n\n", "<start_of_image>").replace(WORD_JOINER, "")
     whole = "".join(segment.text for segment in prompt.segments).removeprefix("<bos>")
     assert said == whole.replace(WORD_JOINER, "")
@@ -211,13 +215,13 @@ def test_no_text_becomes_a_picture(texts: list[str], spelled: bool) -> None:
 def test_a_marker_that_text_cannot_be_kept_from() -> None:
     prompt = asking("x", image())
     with pytest.raises(EngineProtocolError, match="marker"):
-        media_prompt(prompt, {"media_marker": "x"}, begins=(), spelled=False)
+        media_prompt(prompt, {"media_marker": "x"}, begins=(), spelled=())
 
 
 def test_a_prompt_without_a_place_for_each_picture() -> None:
     prompt = replace(asking("x", image()), media=(image(), image()))
     with pytest.raises(InvalidRequest, match="1 places for 2"):
-        media_prompt(prompt, {}, begins=(), spelled=False)
+        media_prompt(prompt, {}, begins=(), spelled=())
 
 
 def test_a_server_that_was_started_anew_has_another_marker() -> None:

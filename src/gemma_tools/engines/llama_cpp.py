@@ -165,6 +165,7 @@ def _open(
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     if gpu_layers is not None:
         params.n_gpu_layers = gpu_layers
+        params.mmproj_use_gpu = gpu_layers != 0
     if projector:
         params.mmproj.path = str(projector)
     params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), scale) for adapter, scale in adapters]

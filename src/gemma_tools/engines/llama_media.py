@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from gemma_tools.errors import EngineProtocolError, InvalidRequest
@@ -36,26 +36,25 @@ def refuse_unseen(media: Sequence[Mapping[str, Any]], properties: Mapping[str, A
 
 
 def media_prompt(
-    prompt: Prompt, properties: Mapping[str, Any], *, begins: Container[str], spelled: bool
+    prompt: Prompt, properties: Mapping[str, Any], *, begins: Container[str], spelled: Iterable[str]
 ) -> dict[str, str | list[str]]:
     """The prompt with its media for `/completion`, in which no text becomes a token or an image, whatever it spells.
 
-    `begins` holds the control token that the server itself puts before a prompt. `spelled` says that a text spells a token that
-    the format does not know: then each `<` in the texts is broken.
+    `begins` holds the control token that the server itself puts before a prompt, and `spelled` the tokens that the format does
+    not know and a text spells: they are broken as the format's own are.
 
     Raises:
         InvalidRequest: there is not one placeholder for each image and sound.
         EngineProtocolError: the server's marker cannot be kept out of the text.
     """
     marker = str(properties.get("media_marker") or _MARKERS[0])
-    spellings = re.compile("|".join(map(re.escape, (marker, *_MARKERS))))
+    spellings = re.compile("|".join(map(re.escape, (marker, *_MARKERS, *sorted(spelled, key=len, reverse=True)))))
     parts: list[str] = []
     places = 0
     for number, segment in enumerate(prompt.segments):
         text = segment.text
         if not segment.control:
-            text = text.replace("<", f"<{WORD_JOINER}") if spelled else prompt.guard(text)
-            text = spellings.sub(lambda found: found[0][0] + WORD_JOINER + found[0][1:], text)
+            text = spellings.sub(lambda found: found[0][0] + WORD_JOINER + found[0][1:], prompt.guard(text))
         elif text in MEDIA_CONTROLS:
             places += 1
             gap = MEDIA_GAPS.get(text, "")

@@ -237,10 +237,18 @@ class LlamaServerEngine(Engine):
         refuse_unseen(prompt.media, properties, self.name)
         added = self._tokenize("", bounds, parse_special=True, add_special=True)
         begins = {control for control, number in ids.items() if [number] == added[:1]}
+        return media_prompt(prompt, properties, begins=begins, spelled=self._spelled(prompt, bounds))
+
+    def _spelled(self, prompt: Prompt, bounds: Bounds) -> set[str]:
+        """The tokens that a prompt's texts spell and its format does not know: they are only found when they are looked for."""
         texts = [prompt.guard(segment.text) for segment in prompt.segments if not segment.control and "<" in segment.text]
+        if not texts:
+            return set()
         mixed = [part for text in texts for part in (text, 0)]
-        read = [self._tokenize(mixed, bounds, parse_special=special) for special in ((True, False) if mixed else ())]
-        return media_prompt(prompt, properties, begins=begins, spelled=read[:1] != read[1:])
+        plain = set(self._tokenize(mixed, bounds, parse_special=False))
+        found = self._tokenize(mixed, bounds, parse_special=True, with_pieces=True)
+        pieces = (token["piece"] for token in found if token["id"] not in plain)
+        return {piece for piece in pieces if isinstance(piece, str) and piece[:1] + piece[-1:] == "<>"}
 
     def _held(
         self, constraint: Constraint, controls: tuple[str, ...], ids: Mapping[str, int], bounds: Bounds
