@@ -132,6 +132,8 @@ class ChatRequest:
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     repeat_penalty: float | None = None
+    prompt_logprobs: bool = False
+    """For a prompt that is continued as it is: with `logprobs`, those of its own tokens, too."""
     grammar: str | None = None
     """A GBNF grammar that the whole answer must follow."""
     enable_thinking: bool | None = None

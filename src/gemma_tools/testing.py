@@ -21,7 +21,7 @@ from gemma_tools.engines.stopping import until
 from gemma_tools.errors import EngineError
 from gemma_tools.generators import Returning
 
-_ALL_SETTINGS = frozenset(field.name for field in fields(Sampling)) - {"extra"}
+_ALL_SETTINGS = frozenset(field.name for field in fields(Sampling)) - {"extra", "prompt_logprobs"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,3 +122,20 @@ def test_a_setting_that_it_does_not_take_is_named(engine: Engine) -> None:
         with pytest.raises(InvalidRequest) as caught:
             play(engine.generate(GenerationRequest(weather(), replace(Sampling(max_tokens=1), **setting))))
         assert [caught.value.param] == [*setting]
+
+
+@pytest.mark.parametrize("tokenizer", [False, True])
+def test_the_prompt_is_scored_as_its_words_are_when_they_are_written(engine: Engine, tokenizer: bool) -> None:
+    known = GemmaTokenizer.from_file(tiny_path()) if tokenizer else None
+    written = replace(GREEDY, max_tokens=6, logprobs=2)
+    pieces, first = play(engine.generate(GenerationRequest(weather(), written, tokenizer=known)))
+    longer = replace(weather(), text=weather().text + "".join(pieces))
+    asked = replace(GREEDY, max_tokens=1, logprobs=2, prompt_logprobs=True)
+    more, second = play(engine.generate(GenerationRequest(longer, asked, tokenizer=known)))
+    told = second.prompt_logprobs
+    assert "".join(entry["token"] for entry in told) == longer.text
+    assert "".join(entry["token"] for entry in second.logprobs) == "".join(more)
+    assert told[0]["logprob"] is None
+    before = [entry["logprob"] for entry in first.logprobs]
+    assert [entry["logprob"] for entry in told[-len(before) :]] == pytest.approx(before, abs=1e-3)
+    assert len(told) == second.usage.prompt_tokens

@@ -155,3 +155,20 @@ def test_a_stop_sequence_cuts_what_vllm_writes_and_the_counts_are_kept() -> None
 def test_a_vllm_that_tells_no_ids_is_an_error() -> None:
     with pytest.raises(EngineProtocolError, match="tells no token ids"):
         on_vllm(event("hi", None, "stop"), END)
+
+
+def test_vllm_tells_the_probabilities_of_a_prompt() -> None:
+    told = {"tokens": ["a", "b", "c"], "token_logprobs": [None, -1.0, -2.0], "text_offset": [0, 1, 2]}
+    told |= {"top_logprobs": [None, {"b": -1.0}, {"c": -2.0, "d": -3.0}]}
+    choice = {"index": 0, "text": "c", "finish_reason": "length", "logprobs": told, "prompt_token_ids": [1, 2]}
+    chunk = {"id": "1", "object": "text_completion", "created": 1, "model": "m", "choices": [choice]}
+    events = chunked(b"data: %s\n\n" % json.dumps(chunk).encode(), END)
+    with Faulty([events]) as server, create_engine("vllm", model="m", url=f"{server.url}/v1", probe=False) as engine:
+        sampling = Sampling(max_tokens=1, logprobs=1, prompt_logprobs=True)
+        pieces, generation = play(engine.generate(GenerationRequest(weather(), sampling)))
+        body = json.loads(server.requests[0].partition(b"\r\n\r\n")[2])
+    assert (body["echo"], body["return_token_ids"], body["logprobs"]) == (True, True, 1)
+    assert "".join(pieces) == "c"
+    assert [(entry["token"], entry["logprob"]) for entry in generation.prompt_logprobs] == [("a", None), ("b", -1.0)]
+    assert [(entry["token"], entry["logprob"]) for entry in generation.logprobs] == [("c", -2.0)]
+    assert "prompt_logprobs" not in create_engine("sglang", model="m", url=server.url).capabilities.settings

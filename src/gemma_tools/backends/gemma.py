@@ -74,6 +74,7 @@ P = TypeVar("P")
 R = TypeVar("R")
 
 _DRAWING = ("temperature", "top_p", "top_k", "min_p", "seed")
+_NOT_HERE = "unsupported_parameter"
 _PENALTIES = ("presence_penalty", "frequency_penalty")
 
 
@@ -258,6 +259,9 @@ class GemmaBackend(BaseModelBackend):
             constraint = Constraint(gbnf=request.grammar) if request.grammar is not None else None
             stop = request.stop or self.config.stops
             asked = GenerationRequest(prompt, self._sampling(request), stop=stop, constraint=constraint)
+            if request.prompt_logprobs and "prompt_logprobs" not in self.engine.capabilities.settings:
+                message = f"the engine {self.engine.name} does not tell the log probabilities of a prompt, as vLLM does"
+                raise InvalidRequest(f"{message}: ask without echo, or without logprobs", param="logprobs", code=_NOT_HERE)
             self.engine.refuse_unsupported(asked)
             return self._completed(_reseeded(asked, index), cancel or Cancellation())
 
@@ -351,6 +355,8 @@ class GemmaBackend(BaseModelBackend):
                 settings[name] = value
         if request.logprobs:
             settings["logprobs"] = request.top_logprobs or 0
+        if request.prompt_logprobs:
+            settings["prompt_logprobs"] = True
         return Sampling(**settings, extra=config.engine_options)
 
     def _turn(self, request: ChatRequest, plan: Plan, asked: GenerationRequest, cancel: Cancellation) -> Turn:

@@ -36,6 +36,8 @@ class Sampling:
     frequency_penalty: float | None = None
     logit_bias: Mapping[str, float] | None = None
     logprobs: int | None = None
+    prompt_logprobs: bool | None = None
+    """The log probabilities of the prompt's tokens, too, in the manner of `logprobs`."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Settings that only the engine knows, by the engine's own names."""
 
@@ -113,6 +115,8 @@ class Generation:
     usage: Usage = Usage()
     logprobs: tuple[Mapping[str, Any], ...] = ()
     """One entry a token in OpenAI's shape (`token`, `logprob`, `bytes`, `top_logprobs`), when asked for and known."""
+    prompt_logprobs: tuple[Mapping[str, Any], ...] = ()
+    """The same for the prompt, when asked for. The first has the `logprob` None: nothing comes before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -148,7 +148,7 @@ def usage_of(prompt: object, completion: object, cached: object) -> Usage:
     return Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached)  # type: ignore[arg-type]
 
 
-def scored(token: str, logprob: float) -> dict[str, Any]:
+def scored(token: str, logprob: float | None) -> dict[str, Any]:
     """A token and its logarithm in OpenAI's shape."""
     return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
 

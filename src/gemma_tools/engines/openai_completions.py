@@ -81,6 +81,8 @@ class Profile:
     """It finds stop strings wherever they begin; False: only whole tokens, and others spoil its text."""
     most_stops: int | None = None
     """It refuses more stop strings than these; None: any number will do."""
+    prompt_logprobs: bool = False
+    """Asked with `echo` and `return_token_ids`, it tells the log probabilities of the prompt before those of the answer."""
     counts: bool = False
     """It has vLLM's `/tokenize` and `/detokenize`."""
     media_by_chat: bool = False
@@ -113,6 +115,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             token_ids=True,
             adds_bos=False,
             most_stops=4,
+            prompt_logprobs=True,
             counts=True,
             media_by_chat=True,
         ),
@@ -209,7 +212,8 @@ class OpenAICompletionsEngine(Engine):
         """What the server's profile says, and which grammars it takes as far as that is known."""
         profile = self._profile
         constraints = frozenset(f for f in profile.constraints if f not in GRAMMARS or f in self._notations.likely)
-        return Capabilities(settings=frozenset(profile.settings), constraints=constraints, token_ids=profile.token_ids)
+        settings = frozenset(profile.settings) | ({"prompt_logprobs"} if profile.prompt_logprobs else set())
+        return Capabilities(settings=settings, constraints=constraints, token_ids=profile.token_ids)
 
     def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """See `Engine.generate`."""
@@ -271,7 +275,8 @@ class OpenAICompletionsEngine(Engine):
         with Returning(self._server.play(asked, cancel)) as pieces:
             rest = iter(pieces)
             stopped = yield from until(rest, request.stops)
-            if stopped and not (request.tokenizer and self._sends_all(request.stops)):
+            reads_on = request.tokenizer or request.sampling.prompt_logprobs
+            if stopped and not (reads_on and self._sends_all(request.stops)):
                 return Generation()
             for _ in rest:
                 pass  # ids reach beyond the stop sequence that the server has found, too; it tells now how it ended
@@ -319,13 +324,15 @@ class OpenAICompletionsEngine(Engine):
         for name, wire in profile.settings.items():
             if (value := getattr(request.sampling, name)) is not None:
                 body[wire] = value
+        if request.sampling.prompt_logprobs:
+            body |= {"echo": True, "return_token_ids": True}  # with the latter the echo is in the probabilities only
         for form, send in profile.constraints.items():
             if constraint and (wanted := getattr(constraint, form)) is not None:
                 return {**body, **send(wanted)}
         return body
 
     async def _ask(self, request: GenerationRequest, prompt: Mapping[str, Any]) -> AsyncGenerator[str | Generation, None]:
-        finish, usage = None, Usage()
+        finish, usage, before = None, Usage(), 0
         logprobs: list[Mapping[str, Any]] = []
         read = _IdReader(request.prompt, request.tokenizer, request.on_ids) if request.tokenizer else None
         try:
@@ -345,12 +352,21 @@ class OpenAICompletionsEngine(Engine):
                     usage = usage_of(chunk.usage.prompt_tokens, chunk.usage.completion_tokens, cached)
                 for choice in chunk.choices:
                     finish = choice.finish_reason or finish
+                    if request.sampling.prompt_logprobs:
+                        before = before or len(getattr(choice, "prompt_token_ids", None) or ())
                     logprobs += _logprobs(choice.logprobs)
                     yield read.feed(choice) if read else choice.text
         if read:
             yield read.close()
+        if request.sampling.prompt_logprobs and not before:
+            raise EngineProtocolError("the server does not tell the token ids of a prompt; a newer vLLM does")
         if finish:
-            yield Generation(finish="length" if finish == "length" else "stop", usage=usage, logprobs=tuple(logprobs))
+            yield Generation(
+                finish="length" if finish == "length" else "stop",
+                usage=usage,
+                logprobs=tuple(logprobs[before:]),
+                prompt_logprobs=tuple(logprobs[:before]),
+            )
 
 
 class _IdReader:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from secrets import token_hex
 from typing import Any, Final
@@ -36,6 +36,8 @@ class _Asked:
     prompts: tuple[str, ...]
     echo: bool
     request: ChatRequest
+    only_echo: bool
+    """The request wants no token of an answer: one is asked for, as the least that engines write, and not given."""
 
 
 def answer(body: Mapping[str, Any], call: Call) -> ApiResponse[Body]:
@@ -44,10 +46,8 @@ def answer(body: Mapping[str, Any], call: Call) -> ApiResponse[Body]:
     request = call.parse(_as_chat(body))
     model = call.responder(request.model)
     echo = check_flag(body.get("echo"), "echo") or False
-    if echo and request.logprobs:
-        message = "the log probabilities of a prompt are not to be had here: ask without echo, or without logprobs"
-        raise InvalidRequest(message, param="logprobs", code="unsupported_parameter")
-    asked = _Asked(_prompts(body.get("prompt"), model), echo, request)
+    request = replace(request, prompt_logprobs=echo and request.logprobs)
+    asked = _Asked(_prompts(body.get("prompt"), model), echo, request, only_echo=echo and body.get("max_tokens") == 0)
     call.facts.model, call.facts.stream = request.model, request.stream
     pieces = _pieces(asked, model, call)
     if request.stream:
@@ -76,6 +76,8 @@ def _as_chat(body: Mapping[str, Any]) -> Json:
     logprobs = body.get("logprobs")
     if logprobs is not None and logprobs is not False:
         chat |= {"logprobs": True, "top_logprobs": check_integer(0 if logprobs is True else logprobs, "logprobs", 0, 20)}
+    if chat.get("max_tokens") == 0 and body.get("echo") is True:
+        chat["max_tokens"] = 1
     return {"max_tokens": _MOST_TOKENS, **chat, "messages": [{"role": "user", "content": "-"}]}
 
 
@@ -112,13 +114,16 @@ def _pieces(asked: _Asked, model: Responder, call: Call) -> Generator[Json, None
                 yield choice(prompt)
             for text in texts:
                 call.facts.chunks += 1
-                yield choice(text)
+                if not asked.only_echo:
+                    yield choice(text)
         generation = texts.value
         usage = generation.usage
         prompt_tokens += (usage.prompt_tokens or 0) if index % asked.request.n == 0 else 0
-        completion_tokens += usage.completion_tokens or 0
+        entries = generation.prompt_logprobs + (() if asked.only_echo else generation.logprobs)
+        offset = len(prompt) if asked.echo and not generation.prompt_logprobs else 0
+        completion_tokens += 0 if asked.only_echo else usage.completion_tokens or 0
         call.facts.finish_reason = generation.finish
-        yield choice("", generation.finish, _logprobs(generation.logprobs, len(prompt) if asked.echo else 0))
+        yield choice("", generation.finish, _logprobs(entries, offset))
     call.facts.prompt_tokens, call.facts.completion_tokens = prompt_tokens, completion_tokens
     total = prompt_tokens + completion_tokens
     counts = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "total_tokens": total}
@@ -131,7 +136,10 @@ def _logprobs(entries: Sequence[Mapping[str, Any]], offset: int) -> Json | None:
         return None
     tokens = [entry["token"] for entry in entries]
     offsets = list(accumulate(map(len, tokens[:-1]), initial=offset))
-    top = [{one["token"]: one["logprob"] for one in entry.get("top_logprobs", ())} for entry in entries]
+    top = [
+        None if entry["logprob"] is None else {one["token"]: one["logprob"] for one in entry.get("top_logprobs", ())}
+        for entry in entries
+    ]
     probabilities = [entry["logprob"] for entry in entries]
     return {"tokens": tokens, "token_logprobs": probabilities, "top_logprobs": top, "text_offset": offsets}
 
