@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import openai
 import pytest
 
 from gemma_tools import BaseModelBackend, FunctionGemmaModel, async_openai_client, create_model, openai_client
-from gemma_tools.engines.base import Cancellation, Capabilities, GenerationRequest, Pieces
+from gemma_tools.engines.base import Capabilities
 from gemma_tools.errors import ContextExceeded, EngineUnavailable
 from gemma_tools.openai_api.wire import ApiRequest
 from gemma_tools.routes import handle
 from gemma_tools.testing import Script, ScriptedEngine
-from support.serving import CALL, EndlessEngine, scripted, serving
+from support.serving import CALL, EndlessEngine, ProbableEngine, scripted, serving
 
 PROMPT = "<start_of_turn>user\nHello<end_of_turn>\n<start_of_turn>model\n"
 
@@ -104,45 +103,22 @@ def test_log_probabilities(tiny: Any) -> None:
     assert all(len(top) <= 2 for top in told.top_logprobs)
 
 
-class ProbableEngine(ScriptedEngine):
-    """Tells the log probabilities of prompts, one token a word."""
-
-    def __init__(self, *answers: str) -> None:
-        super().__init__(answers, cut=100, capabilities=Capabilities(settings=frozenset(PROBABLE)))
-
-    def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
-        """The script, with made-up probabilities."""
-        generation = yield from super().generate(request, cancel=cancel)
-        words = request.prompt.text.split(" ")
-        told = [entry(word if i == 0 else f" {word}", None if i == 0 else -float(i)) for i, word in enumerate(words)]
-        asked = request.sampling.prompt_logprobs
-        return replace(generation, prompt_logprobs=tuple(told) if asked else (), logprobs=(entry(" four", -9.0),))
-
-
-PROBABLE = ("max_tokens", "logprobs", "prompt_logprobs")
-
-
-def entry(token: str, logprob: float | None) -> dict[str, Any]:
-    top = [] if logprob is None else [{"token": "x", "logprob": -0.5, "bytes": None}]
-    return {"token": token, "logprob": logprob, "bytes": None, "top_logprobs": top}
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_log_probabilities_of_the_prompt(stream: bool) -> None:
-    with openai_client(FunctionGemmaModel("m", engine=ProbableEngine(" four"))) as client:
+    with openai_client(FunctionGemmaModel("m", engine=ProbableEngine(" four", cut=100))) as client:
         create: Any = client.completions.create
         answer = create(model="m", prompt="one two three", max_tokens=1, logprobs=1, echo=True, stream=stream)
         choices = [choice for chunk in answer for choice in chunk.choices] if stream else answer.choices
     assert "".join(choice.text for choice in choices) == "one two three four"
     told = choices[-1].logprobs
     assert told.tokens == ["one", " two", " three", " four"]
-    assert told.token_logprobs == [None, -1.0, -2.0, -9.0]
+    assert told.token_logprobs == [None, -1.0, -2.0, -0.0]
     assert told.top_logprobs == [None, {"x": -0.5}, {"x": -0.5}, {"x": -0.5}]
     assert told.text_offset == [0, 3, 7, 13]
 
 
 def test_a_prompt_alone_can_be_scored() -> None:
-    with openai_client(FunctionGemmaModel("m", engine=ProbableEngine(" four"))) as client:
+    with openai_client(FunctionGemmaModel("m", engine=ProbableEngine(" four", cut=100))) as client:
         answer = client.completions.create(model="m", prompt="one two", max_tokens=0, logprobs=1, echo=True)
     assert answer.choices[0].text == "one two"
     assert answer.choices[0].logprobs is not None
@@ -152,7 +128,7 @@ def test_a_prompt_alone_can_be_scored() -> None:
 
 
 def test_without_an_echo_the_prompt_is_not_scored() -> None:
-    with openai_client(FunctionGemmaModel("m", engine=ProbableEngine(" four"))) as client:
+    with openai_client(FunctionGemmaModel("m", engine=ProbableEngine(" four", cut=100))) as client:
         answer = client.completions.create(model="m", prompt="one two", logprobs=1)
     assert answer.choices[0].logprobs is not None
     assert (answer.choices[0].logprobs.tokens, answer.choices[0].logprobs.text_offset) == ([" four"], [0])

@@ -9,12 +9,14 @@ import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from gemma_tools import Gemma4Model
+from gemma_tools.engines.base import Capabilities
 from gemma_tools.openai_api.responses_input import ACCEPTED, HONOURED, LEFT_OUT, REFUSED, items_of, to_chat
 from gemma_tools.openai_api.responses_store import Memory
 from gemma_tools.openai_api.wire import ApiRequest, ApiSettings
 from gemma_tools.routes import handle
-from gemma_tools.testing import Script
-from support.serving import CALL, WEATHER, scripted, thinker
+from gemma_tools.testing import Script, ScriptedEngine
+from support.serving import CALL, WEATHER, ProbableEngine, scripted, thinker
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 TOOL = {"type": "function", **WEATHER["function"]}
@@ -194,7 +196,7 @@ def test_a_conversation_becomes_chat_messages() -> None:
         ({"background": True}, "background"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
-        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"top_logprobs": 30}, "top_logprobs"),
         ({"input": None}, "input"),
         ({"input": 3}, "input"),
         ({"input": ["Hi"]}, "input[0]"),
@@ -296,6 +298,35 @@ def test_a_thought_goes_along_as_encrypted_content() -> None:
         assert "reasoning_content" not in chat["messages"][1]
 
 
-def test_probabilities_that_are_not_given_are_told() -> None:
-    warnings = (respond(scripted("Hi."), include=["message.output_text.logprobs"]).model_extra or {})["warnings"]
-    assert warnings[0].startswith("include[0] was left out: ")
+THINKS = "<|channel>thought\nIt is sunny.<channel|>It is sunny."
+
+
+@pytest.mark.parametrize("fields", [{"include": ["message.output_text.logprobs"]}, {"top_logprobs": 1}])
+def test_the_probabilities_of_a_text_are_beside_it(fields: dict[str, Any]) -> None:
+    def model() -> Gemma4Model:
+        return Gemma4Model("m", engine=ProbableEngine(THINKS))
+
+    response = respond(model(), reasoning={"effort": "low"}, **fields)
+    part: Any = response.output[-1].content[0]  # type: ignore[union-attr, index]
+    text = "".join(entry.token for entry in part.logprobs)
+    assert part.text in text
+    assert len(text) < len(part.text) + 8  # the tokens at its ends may say more
+    assert part.logprobs[-1].logprob == -(-(-len(THINKS) // 4) - 1)
+    assert part.logprobs[0].top_logprobs[0].token == "x"
+    done = [
+        event for event in events(model(), reasoning={"effort": "low"}, **fields) if event["type"].endswith("output_text.done")
+    ]
+    assert [entry["logprob"] for entry in done[-1]["logprobs"]] == [entry.logprob for entry in part.logprobs]
+
+
+def test_the_probabilities_of_a_text_before_a_call_come_at_the_end_of_a_stream() -> None:
+    engine = ProbableEngine('I look.<|tool_call>call:get_weather{city:<|"|>I look.<|"|>}<tool_call|>')
+    told = events(Gemma4Model("m", engine=engine), tools=[TOOL], top_logprobs=1)
+    assert [entry["token"] for entry in told[-1]["response"]["output"][0]["content"][0]["logprobs"]] == ["I lo", "ok.<"]
+
+
+def test_an_engine_that_tells_no_probabilities_is_named() -> None:
+    engine = ScriptedEngine(["Hi."], capabilities=Capabilities(settings=frozenset()))
+    response = ask(Gemma4Model("m", engine=engine), include=["message.output_text.logprobs"])
+    assert response.status == 400
+    assert json.loads(response.body)["error"]["param"] == "top_logprobs"

@@ -10,12 +10,13 @@ import pytest
 from openai.types.responses import Response, ResponseItemList, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
+from gemma_tools import Gemma4Model
 from gemma_tools.errors import EngineError
 from gemma_tools.openai_api.responses_store import ResponseStore
 from gemma_tools.openai_api.wire import ApiRequest, ApiSettings
 from gemma_tools.routes import handle
 from gemma_tools.testing import Script
-from support.serving import WEATHER, thinker
+from support.serving import WEATHER, ProbableEngine, thinker
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 OURS = {
@@ -63,6 +64,7 @@ CASES: list[Any] = [
     pytest.param(Script(("It is",), finish="length"), {"max_output_tokens": 16}, id="cut"),
     pytest.param('{"a": "x"}', {"text": {"format": {"type": "json_object"}, "verbosity": "low"}}, id="JSON"),
     pytest.param(EngineError("gone"), {}, id="failed"),
+    pytest.param(ProbableEngine("It is sunny.", "It is sunny."), {"top_logprobs": 1}, id="log probabilities"),
     pytest.param(
         "Yes.",
         {
@@ -106,7 +108,8 @@ def strict(validated: Any, given: Any) -> Any:
 def ask(answer: Any, fields: dict[str, Any], **more: Any) -> Any:
     body = {"model": "m", "input": "Hi", **fields, **more}
     settings = ApiSettings(store=ResponseStore())
-    return handle(ApiRequest("POST", "/v1/responses", json.dumps(body).encode()), {"m": thinker(answer)}, settings=settings)
+    model = Gemma4Model("m", engine=answer) if isinstance(answer, ProbableEngine) else thinker(answer)
+    return handle(ApiRequest("POST", "/v1/responses", json.dumps(body).encode()), {"m": model}, settings=settings)
 
 
 def check(given: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from threading import Event, Thread
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from gemma_tools import BaseModelBackend, FunctionGemmaModel, Gemma4Model, register_backend
 from gemma_tools.engines.base import Cancellation, Capabilities, Engine, Generation, GenerationRequest, Pieces
 from gemma_tools.errors import EngineError
+from gemma_tools.generators import Returning
 from gemma_tools.server.run import address_of, make_server
 from gemma_tools.server.settings import Settings
 from gemma_tools.testing import Script, ScriptedEngine
@@ -77,6 +79,33 @@ class GatedEngine(Engine):
         self.gate.wait()
         yield "after"
         return Generation()
+
+
+class ProbableEngine(ScriptedEngine):
+    """A script with log probabilities: one token a piece of the answer and, where they are asked for, a word of the prompt."""
+
+    def __init__(self, *answers: str, cut: int = 4) -> None:
+        settings = frozenset(("max_tokens", "logprobs", "prompt_logprobs"))
+        super().__init__(answers, cut=cut, capabilities=Capabilities(settings=settings))
+
+    def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
+        """The i-th token has the log probability -i."""
+        written = []
+        with Returning(super().generate(request, cancel=cancel)) as pieces:
+            for piece in pieces:
+                written.append(piece)
+                yield piece
+        if request.sampling.logprobs is None:
+            return pieces.value
+        first, *others = request.prompt.text.split(" ") if request.sampling.prompt_logprobs else [""]
+        prompt = [_entry(first, None), *(_entry(f" {word}", -i) for i, word in enumerate(others, 1))] if first else []
+        told = tuple(_entry(piece, -i) for i, piece in enumerate(written))
+        return replace(pieces.value, logprobs=told, prompt_logprobs=tuple(prompt))
+
+
+def _entry(token: str, logprob: float | None) -> dict[str, Any]:
+    top = [] if logprob is None else [{"token": "x", "logprob": -0.5, "bytes": [120]}]
+    return {"token": token, "logprob": logprob, "bytes": list(token.encode()), "top_logprobs": top}
 
 
 class EchoEngine(Engine):

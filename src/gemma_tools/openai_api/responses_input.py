@@ -61,6 +61,7 @@ HONOURED: Final = _SAME | {
     "text",
     "tool_choice",
     "tools",
+    "top_logprobs",
 }
 """Fields that are honoured, where the chat request honours them."""
 
@@ -84,7 +85,7 @@ ACCEPTED: Final = frozenset(
 LEFT_OUT: Final = frozenset(("context_management", "moderation"))
 """Fields that are left out, and told, as those are that are not known."""
 
-REFUSED: Final[Mapping[str, Any]] = {"background": False, "conversation": None, "prompt": None, "top_logprobs": 0}
+REFUSED: Final[Mapping[str, Any]] = {"background": False, "conversation": None, "prompt": None}
 """Fields that are refused unless they have this value, which asks for nothing; null never does."""
 
 _LOGPROBS: Final = "message.output_text.logprobs"
@@ -92,6 +93,7 @@ _PARAMS: Final = (
     (re.compile(r"messages\b.*"), "input"),
     (re.compile(r"max_tokens\b"), "max_output_tokens"),
     (re.compile(r"reasoning_effort\b"), "reasoning.effort"),
+    (re.compile(r"logprobs\b"), "top_logprobs"),
     (re.compile(r"response_format(\.json_schema)?"), "text.format"),
     (re.compile(r"tool_choice\.function\b"), "tool_choice"),
 )
@@ -171,6 +173,8 @@ def to_chat(body: Json, items: Items) -> Translated:
     text = as_object(body.get("text", {}), "text")
     if text.get("format") is not None:
         chat["response_format"] = _response_format(as_object(text["format"], "text.format"))
+    if _LOGPROBS in as_array(body.get("include", ()), "include") or body.get("top_logprobs"):
+        chat |= {"logprobs": True, "top_logprobs": body.get("top_logprobs", 0)}
     effort = as_object(body.get("reasoning", {}), "reasoning").get("effort")
     if effort is not None:
         chat["reasoning_effort"] = effort
@@ -180,10 +184,6 @@ def to_chat(body: Json, items: Items) -> Translated:
 def _left_out_fields(body: Json) -> list[InvalidRequest]:
     """What is not known of the fields, or cannot be honoured and need not be."""
     left_out: list[InvalidRequest] = []
-    for i, wanted in enumerate(as_array(body.get("include", ()), "include")):
-        if wanted == _LOGPROBS:  # the others ask for parts of what is not there at all
-            message = "probabilities are given by chat completions only"
-            left_out.append(InvalidRequest(message, param=f"include[{i}]", code="unsupported_value"))
     for name, value in body.items():
         if name in HONOURED or name in ACCEPTED or (name in REFUSED and value == REFUSED[name]):
             continue

@@ -14,6 +14,7 @@ from openai.types import CompletionUsage
 
 from gemma_tools.jsontext import read_json
 from gemma_tools.openai_api.errors import Failure
+from gemma_tools.openai_api.responses_logprobs import in_event, of_text
 from gemma_tools.openai_api.responses_store import new_id
 from gemma_tools.openai_api.responses_thoughts import WANTED, packed
 from gemma_tools.openai_api.responses_tools import Offer, call_item, free_text
@@ -34,6 +35,7 @@ class ResponseWriter:
         self._keep = keep
         self._packs = WANTED in (body.get("include") or ())
         self._sequence = 0
+        self._probable: list[Json] = []
         self._item: Json | None = None
         self._pieces: list[str] = []
         self._call: int | None = None
@@ -44,6 +46,7 @@ class ResponseWriter:
 
     def feed(self, delta: Mapping[str, Any]) -> Iterator[Json]:
         """The events of one chat delta, or of a whole chat message."""
+        self._probable = delta.get("logprobs") or self._probable
         for key, kind in (("reasoning_content", "reasoning"), ("content", "message")):
             if text := delta.get(key):
                 yield from self._text(kind, text)
@@ -64,6 +67,7 @@ class ResponseWriter:
             # Clients look for a message, also where the model said nothing.
             yield from self._open_part("message")
         yield from self._close(cut)
+        self._add_logprobs()
         self.answer["status"] = "incomplete" if cut else "completed"
         self.answer["incomplete_details"] = {"reason": "max_output_tokens"} if cut else None
         self.answer["completed_at"] = None if cut else int(time.time())
@@ -134,7 +138,11 @@ class ResponseWriter:
         else:
             kind, complete = item["type"], not cut
             part = _PARTS[kind](text)
-            yield self._event(f"response.{_NAMES[kind]}.done", **self._place(text=text, **_LOGPROBS[kind]))
+            logprobs = _LOGPROBS[kind]
+            if kind == "message" and self._probable:
+                part["logprobs"] = self._logprobs(text)
+                logprobs = {"logprobs": in_event(part["logprobs"])}
+            yield self._event(f"response.{_NAMES[kind]}.done", **self._place(text=text, **logprobs))
             yield self._event("response.content_part.done", **self._place(part=part))
             filled = {"content": [part]}
             if kind == "reasoning" and self._packs:
@@ -143,6 +151,16 @@ class ResponseWriter:
         yield self._event("response.output_item.done", output_index=len(self.answer["output"]), item=done)
         self.answer["output"].append(done)
         self._item = self._call = None
+
+    def _logprobs(self, text: str) -> list[Json]:
+        thoughts = [item["content"][0]["text"] for item in self.answer["output"] if item["type"] == "reasoning"]
+        return of_text(self._probable, text, thoughts)
+
+    def _add_logprobs(self) -> None:
+        """Add to texts that were closed earlier what a stream tells at its end."""
+        for item in self.answer["output"]:
+            if item["type"] == "message" and self._probable and not item["content"][0]["logprobs"]:
+                item["content"][0]["logprobs"] = self._logprobs(item["content"][0]["text"])
 
     def _item_place(self, **fields: Any) -> Json:
         assert self._item is not None
@@ -183,7 +201,7 @@ def _begun(body: Mapping[str, Any], offer: Offer, *, stored: bool) -> Json:
         "text": {**text, "format": text.get("format") or {"type": "text"}},
         "tool_choice": body.get("tool_choice") or "auto",
         "tools": offer.echo,
-        "top_logprobs": 0,
+        "top_logprobs": given.get("top_logprobs", 0),
         "top_p": given.get("top_p", 1.0),
         "truncation": "disabled",
         "usage": None,

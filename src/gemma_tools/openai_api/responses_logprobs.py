@@ -1,0 +1,48 @@
+"""The log probabilities of the tokens that make up the text of a response.
+
+A model's tokens are known for all that it wrote; a response tells them beside its text, without those of thoughts and calls.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+Entry = Mapping[str, Any]
+
+
+def of_text(entries: Sequence[Entry], text: str, earlier: Iterable[str]) -> list[dict[str, Any]]:
+    """Those of `entries`, chat's, whose tokens write `text`, which stands after the texts `earlier`.
+
+    Nothing where the tokens do not hold the text: an answer that had to be repaired.
+    """
+    written = [bytes(entry.get("bytes") or entry["token"].encode(errors="replace")) for entry in entries]
+    whole, start = b"".join(written), 0
+    for one in earlier:
+        found = whole.find(one.encode(errors="replace"), start)
+        start = found + len(one.encode(errors="replace")) if found >= 0 else start
+    wanted = text.encode(errors="replace")
+    at = whole.find(wanted, start)
+    if at < 0 or not wanted:
+        return []
+    ends = list(accumulate(map(len, written)))
+    return [_entry(entry) for entry in entries[bisect_right(ends, at) : bisect_left(ends, at + len(wanted)) + 1]]
+
+
+def in_event(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """The same as the events of a stream have them."""
+    return [{**_plain(entry), "top_logprobs": [_plain(other) for other in entry["top_logprobs"]]} for entry in entries]
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    return {**_scored(entry), "top_logprobs": [_scored(other) for other in entry.get("top_logprobs", ())]}
+
+
+def _scored(entry: Entry) -> dict[str, Any]:
+    return {"token": entry["token"], "bytes": list(entry.get("bytes") or ()), "logprob": entry["logprob"]}
+
+
+def _plain(entry: Entry) -> dict[str, Any]:
+    return {"token": entry["token"], "logprob": entry["logprob"]}
