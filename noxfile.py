@@ -82,6 +82,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Twenty minutes of requests, many of them left: every answer right, nothing left; `-- --minutes 2 server` is a part."""
+    install(session, "tests")
+    session.run("python", "tests/soak/soak.py", *session.posargs)
+
+
+@nox.session
 def mutants(session: nox.Session) -> None:
     """How many of the changes that mutmut makes in formats and schemas the quick tests notice, tried for 20 minutes."""
     install(session, "mutants")

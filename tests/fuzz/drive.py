@@ -18,6 +18,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 KEPT = HERE.parents[1] / ".fuzz"
+LAZY = ("gemma_tools.engines.llama_server", "gemma_tools.engines.openai_completions", "gemma_tools.engines.ollama")
+"""Modules that are imported on first use: imported here, so that their branches are seen."""
 LIMITS = ("-timeout=120", "-rss_limit_mb=4096", "-max_len=8192", "-print_final_stats=1")
 
 
@@ -32,7 +34,7 @@ def fuzz(target: str, arguments: list[str]) -> None:
 
     sys.path[:0] = [str(HERE), str(HERE.parent)]
     with atheris.instrument_imports(include=["gemma_tools"]):
-        properties = importlib.import_module("test_fuzz")
+        properties, *_ = [importlib.import_module(name) for name in ("test_fuzz", *LAZY)]
     one_input = getattr(properties, f"test_{target}").hypothesis.fuzz_one_input
     atheris.Setup([sys.argv[0], *arguments], one_input)
     atheris.Fuzz()

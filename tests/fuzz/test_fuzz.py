@@ -20,10 +20,7 @@ from hypothesis import strategies as st
 
 from gemma_tools import FunctionGemmaModel, Gemma3Model, Gemma4Model
 from gemma_tools.data import tiny_path
-from gemma_tools.engines import Engine, GenerationRequest, Sampling
-from gemma_tools.engines.llama_server import LlamaServerEngine
-from gemma_tools.engines.ollama import OllamaEngine
-from gemma_tools.engines.openai_completions import OpenAICompletionsEngine
+from gemma_tools.engines import GenerationRequest
 from gemma_tools.errors import EngineError, InvalidRequest, ModelNotFound
 from gemma_tools.formats import get_format
 from gemma_tools.gguf import read_header
@@ -36,7 +33,9 @@ from support.damage import hurt_bytes, hurt_values
 from support.outputs import FORMATS, TOOLS, damage, output, pieces, words
 from support.outputs import calls as typed_calls
 from support.servers.loopback import Faulty
+from support.tiny import GREEDY, small_talk
 from support.vocabularies import sentencepiece_model, tokenizer_json
+from support.wires import TOKENIZED, WIRES
 
 LEVELS = ("strict", "schema", "eager")
 FAMILIES = {"functiongemma": FunctionGemmaModel, "gemma3": Gemma3Model, "gemma4": Gemma4Model}
@@ -216,44 +215,22 @@ def test_schemas(data: st.DataObject) -> None:
     format.parse(data.draw(outputs(format.name)), tools)
 
 
-def _llama(url: str) -> Engine:
-    return LlamaServerEngine(url, max_retries=0, timeout=60)
-
-
-def _openai(url: str) -> Engine:
-    return OpenAICompletionsEngine("m", url=f"{url}/v1", max_retries=0, timeout=60, probe=False)
-
-
-def _ollama(url: str) -> Engine:
-    return OllamaEngine("m", url=url, max_retries=0, timeout=60)
-
-
-STREAMS = {
-    _llama: b'data: {"content":"a","stop":false}\n\ndata: {"content":"b","stop":true,"stop_type":"eos","tokens_evaluated":3,'
-    b'"tokens_predicted":2,"timings":{"cache_n":1}}\n\n',
-    _openai: b'data: {"id":"1","object":"text_completion","created":1,"model":"m","choices":[{"index":0,"text":"a",'
-    b'"finish_reason":null,"logprobs":null}]}\n\ndata: {"id":"1","object":"text_completion","created":1,"model":"m","choices":'
-    b'[{"index":0,"text":"b","finish_reason":"stop","logprobs":null}],"usage":{"prompt_tokens":3,"completion_tokens":2,'
-    b'"total_tokens":5}}\n\ndata: [DONE]\n\n',
-    _ollama: b'{"model":"m","created_at":"2026-01-01T00:00:00Z","response":"a","done":false}\n{"model":"m","created_at":'
-    b'"2026-01-01T00:00:00Z","response":"b","done":true,"done_reason":"stop","prompt_eval_count":3,"eval_count":2}\n',
-}
 MARKS = (b"data: ", b"\n\n", b"\r\n", b"null", b"{}", b"[]", b'"', b"error: ", b'{"error":"no"}', b"-1", b"1e999", b"[DONE]")
 
 
 @given(st.data())
 def test_answers_of_servers(data: st.DataObject) -> None:
     """Any stream of a server is text and an end, or an error of ours."""
-    make = data.draw(st.sampled_from(sorted(STREAMS, key=str)))
-    body = data.draw(hurt_bytes(st.just(STREAMS[make]), MARKS))
-    kind = b"application/x-ndjson" if make is _ollama else b"text/event-stream"
-    head = b"HTTP/1.1 %s\r\nContent-Type: %s\r\nConnection: close\r\n\r\n"
+    wire = data.draw(st.sampled_from([*WIRES.values()]))
+    good = wire.piece("a") + wire.piece("b") + wire.last
+    body = data.draw(hurt_bytes(st.sampled_from([good, wire.piece("a") + wire.error("no")]), MARKS))
     status = data.draw(st.sampled_from([b"200 OK", b"200 OK", b"200 OK", b"400 Bad", b"500 Bad"]))
-    prompt = get_format("functiongemma").render([{"role": "user", "content": "Hi"}])
+    head = b"HTTP/1.1 %s\r\nContent-Type: %s\r\nConnection: close\r\n\r\n" % (status, wire.kind)
+    first = [[TOKENIZED]] if wire.asks_first else []
     said: list[Any] = []
-    with Faulty([head % (status, kind) + body]) as server, make(server.url) as engine:
+    with Faulty(*first, [head + body]) as server, wire.make(server.url, max_retries=0, timeout=60) as engine:
         try:
-            said += engine.generate(GenerationRequest(prompt, Sampling(max_tokens=4)))
+            said += engine.generate(GenerationRequest(small_talk(), GREEDY))
         except EngineError as error:
             said.append(error.text)
     assert all(isinstance(piece, str) for piece in said)
