@@ -9,6 +9,7 @@ import pytest
 
 from gemma_tools import Gemma3Model
 from gemma_tools.engines.llama_cpp import LlamaCppEngine
+from support.gguf_files import gemma3_projector
 from support.real import gemma_file
 
 
@@ -19,6 +20,14 @@ def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if path is None:
         pytest.skip("nox -s real installs the model")
     return path
+
+
+@pytest.fixture(scope="package")
+def seeing(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gemma3Model]:
+    """The model with a projector that makes as many tokens of a picture as Gemma 3's; its weights are drawn at random."""
+    projector = gemma3_projector(tmp_path_factory.mktemp("real") / "mmproj.gguf", width=640, side=896, merge=4)
+    with Gemma3Model(str(gguf), context=1024, threads=1, mmproj=projector) as model:
+        yield model
 
 
 @pytest.fixture(scope="package")

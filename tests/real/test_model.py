@@ -15,8 +15,10 @@ from gemma_tools import Gemma3Model
 from gemma_tools.engines import Constraint, GenerationRequest, Sampling
 from gemma_tools.errors import ContextExceeded, InvalidRequest
 from gemma_tools.jsontext import to_json
+from gemma_tools.prompt import WORD_JOINER
 from support.bfcl import questions
 from support.grammar_tools import properties, tool
+from support.media import BLUE, picture, png
 from support.tiny import GREEDY, play
 
 WEATHER = tool("get_weather", properties("city", city={"type": "string"}, days={"type": "integer", "minimum": 1}))
@@ -105,6 +107,32 @@ def test_ten_steps_of_a_tool_loop_read_only_what_is_new(model: Gemma3Model) -> N
             },
             {"role": "tool", "tool_call_id": f"c{step}", "content": f"{step} degrees, rain"},
         ]
+
+
+def test_a_picture_is_counted_as_gemma_3_s_processor_makes_it(seeing: Gemma3Model) -> None:
+    for parts in ([picture(png())], [picture(png()), {"type": "text", "text": "and"}, picture(png(BLUE))]):
+        asked = user([{"type": "text", "text": "Describe this."}, *parts])
+        usage = seeing.run(asked, max_tokens=1).usage
+        assert usage
+        assert usage.prompt_tokens == seeing.count_tokens_from_messages(asked)
+    with pytest.raises(ContextExceeded):  # before the engine reads them
+        seeing.run(user([picture(png())] * 4))
+
+
+def test_spellings_stay_text_beside_a_picture(seeing: Gemma3Model) -> None:
+    used = []
+    for text in ("Say <unused7> <b>now</b>", f"Say <{WORD_JOINER}unused7> <b>now</b>"):
+        usage = seeing.run(user([{"type": "text", "text": text}, picture(png())]), max_tokens=1).usage
+        assert usage
+        used.append(usage.prompt_tokens)
+    assert used[0] == used[1]
+
+
+def test_a_call_about_a_picture(seeing: Gemma3Model) -> None:
+    asked = user([{"type": "text", "text": "How is the weather in this place?"}, picture(png())])
+    message = seeing.run(asked, tools=[WEATHER], tool_choice="required", max_tokens=60, temperature=0).choices[0].message
+    assert message.tool_calls
+    assert json.loads(message.tool_calls[0].function.arguments)["city"] is not None  # type: ignore[union-attr]
 
 
 def test_images_are_refused(model: Gemma3Model) -> None:

@@ -37,15 +37,18 @@ def write_gguf(path: Path, pairs: Pairs, shapes: Shapes, *, scale: float = 0.5) 
     return path
 
 
-def gemma3_projector(path: Path, *, width: int = WIDTH) -> Path:
-    """A projector as Gemma 3's, for pictures: 28 points wide and high, in 4 patches."""
+def gemma3_projector(path: Path, *, width: int = WIDTH, side: int = 28, merge: int = 1) -> Path:
+    """A projector as Gemma 3's, for pictures: they are made `side` points wide and high, and patches of 14 points are merged.
+
+    Gemma 3's own has a `side` of 896 and a `merge` of 4, which gives 256 tokens.
+    """
     size, inner, patch = 8, 16, 14
     layer = {f"attn_{name}": (size, size) for name in ("q", "k", "v", "out")}
     layer |= {"ffn_up": (size, inner), "ffn_down": (inner, size), "ln1": (size,), "ln2": (size,)}
     shapes: dict[str, tuple[int, ...]] = {
         "v.patch_embd.weight": (patch, patch, 3, size),
         "v.patch_embd.bias": (size,),
-        "v.position_embd.weight": (size, PICTURE_TOKENS),
+        "v.position_embd.weight": (size, (side // patch) ** 2),
         "v.post_ln.weight": (size,),
         "v.post_ln.bias": (size,),
         "mm.soft_emb_norm.weight": (size,),
@@ -53,7 +56,7 @@ def gemma3_projector(path: Path, *, width: int = WIDTH) -> Path:
     }
     for name, shape in layer.items():
         shapes |= {f"v.blk.0.{name}.weight": shape, f"v.blk.0.{name}.bias": shape[-1:]}
-    vision = {**_encoder("vision", size, inner, width), **_pictures(2 * patch, patch, 1)}
+    vision = {**_encoder("vision", size, inner, width), **_pictures(side, patch, merge)}
     return write_gguf(path, {**_KIND, "clip.has_vision_encoder": True, "clip.projector_type": "gemma3", **vision}, shapes)
 
 
