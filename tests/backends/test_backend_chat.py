@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -201,6 +202,9 @@ def test_thinking_is_asked_of_the_endpoint() -> None:
     assert message.model_dump()["reasoning"] == "Hm."
     gemma4(engine).run(user("Hi"))
     assert [chat.think for _, chat in engine.asked] == [True, False]
+    deaf = Chatting("Yes")
+    deaf.can = replace(deaf.can, thinks=False)
+    assert "no field is known" in str(gemma4(deaf).run(user("Hi"), reasoning_effort="high").model_dump()["warnings"])
     plain = Chatting("Yes")
     Gemma3Model("x", engine=plain).run(user("Hi"))
     assert plain.asked[0][1].think is None

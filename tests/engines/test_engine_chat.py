@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -355,3 +356,35 @@ def test_an_option_that_is_none(option: str, value: Any) -> None:
 )
 def test_a_model_has_the_name_that_the_provider_has_for_it(server: str, given: str, name: str) -> None:
     assert model_name(given, PROVIDERS[server]) == name
+
+
+COLUMNS = {"openai-chat": "other", "with `server=` vllm, sglang, llama-server": "vllm"}
+ROWS = {
+    "max_tokens, temperature, top_p": {"max_tokens", "temperature", "top_p"},
+    "seed, presence and frequency penalty": {"seed", "presence_penalty", "frequency_penalty"},
+    "logit_bias, logprobs": {"logit_bias", "logprobs"},
+    "top_k, repeat_penalty": {"top_k", "repeat_penalty"},
+    "min_p": {"min_p"},
+}
+
+
+def test_the_table_of_the_page_says_what_each_takes() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "hosted.md").read_text(encoding="utf-8")
+    lines = page.partition("## What each takes\n\n")[2].partition("\n\n")[0].splitlines()
+    names, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    taken: dict[str, set[str]] = {name: set() for name in names[1:]}
+    for row, *cells in rows:
+        for name, cell in zip(names[1:], cells, strict=True):
+            provider = PROVIDERS[COLUMNS.get(name, name)]
+            if row in ROWS:
+                taken[name] |= ROWS[row] if cell == "yes" else set()
+            elif row.startswith("JSON schema"):
+                assert (cell == "yes") == provider.json_schema
+            elif row.startswith("stop"):
+                assert int(cell) == provider.most_stops
+            else:
+                assert (cell == "yes") == bool(provider.thinking)
+    assert taken == {name: set(PROVIDERS[COLUMNS.get(name, name)].settings) for name in taken}
+    assert {COLUMNS.get(name, name) for name in taken} | {"sglang", "llama-server"} == set(PROVIDERS)
+    for name, provider in PROVIDERS.items():
+        assert provider.keys[0] in page, name

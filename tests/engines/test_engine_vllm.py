@@ -14,9 +14,11 @@ from gemma_tools.data import tiny_path
 from gemma_tools.engines import Constraint, Engine, GenerationRequest, Sampling
 from gemma_tools.errors import EngineRejected, InvalidRequest
 from gemma_tools.tokens import GemmaTokenizer
-from support.engines import Opened, opened
+from support.engines import Opened, opened, vllm_server
 from support.promises import ANSWERS, Demand, broken_answer, broken_call, broken_json, choices, demands, json_format
+from support.servers.templates import GEMMA4
 from support.tiny import GREEDY, PARIS, WEATHER_TOKENS, play, weather, written
+from support.tool_program import EXPECTED, ran
 
 FAMILIES: dict[str, Callable[..., BaseModelBackend]] = {
     "functiongemma": FunctionGemmaModel,
@@ -139,3 +141,19 @@ def test_the_prompt_is_scored_as_its_words_are_when_they_are_written(engine: Eng
     before = [entry["logprob"] for entry in first.logprobs]
     assert [entry["logprob"] for entry in told[-len(before) :]] == pytest.approx(before, abs=1e-3)
     assert len(told) == second.usage.prompt_tokens
+
+
+@pytest.fixture(scope="module")
+def chat_url(model: Opened, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A vLLM whose chat endpoint has a template with tools, and reads Gemma 4's calls."""
+    template = tmp_path_factory.mktemp("vllm") / "gemma4.jinja"
+    template.write_text(GEMMA4, encoding="utf-8")
+    with vllm_server("--chat-template", str(template), "--enable-auto-tool-choice", "--tool-call-parser", "gemma4") as server:
+        yield f"{server.url}/v1"
+
+
+@pytest.mark.parametrize("way", ["native", "prompted"])
+def test_one_program_by_its_chat_endpoint(chat_url: str, way: Any) -> None:
+    engine = {"engine": "openai-chat", "url": chat_url, "server": "vllm", "way": way}
+    with Gemma4Model("tiny", {"temperature": 0, "max_tokens": 400}, **engine) as backend:
+        assert ran(backend) == EXPECTED

@@ -182,6 +182,9 @@ ERRORS = [
     (e.EngineUnavailable("gone"), 503, "engine_unavailable"),
     (e.EngineTimeout("late"), 504, "engine_timeout"),
     (e.EngineRejected("no", status=500), 502, "engine_rejected"),
+    (e.RateLimited("slow down", status=429, retry_after=6.6), 429, "rate_limit_exceeded"),
+    (e.QuotaExceeded("all used", status=402), 429, "insufficient_quota"),
+    (e.AnswerBlocked("not safe"), 400, "content_filter"),
     (e.EngineProtocolError("what"), 502, "engine_protocol_error"),
     (e.ModelNotFound("no such file"), 404, "model_not_found"),
     (e.ContextExceeded("too long", prompt_tokens=9, context=8), 400, "context_length_exceeded"),
@@ -195,8 +198,10 @@ def test_an_engine_that_fails_at_once_gives_a_status(error: e.EngineError, statu
     response = chat(scripted(error), stream=stream)
     told = json.loads(response.body)["error"]
     assert (response.status, told["code"], told["message"]) == (status, code, str(error))
-    assert told["type"] == ("server_error" if status >= 500 else "invalid_request_error")
+    kinds = {429: "rate_limit_error"}
+    assert told["type"] == kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
     assert response.headers["x-should-retry"] == "false"
+    assert response.headers.get("retry-after") == ("7" if isinstance(error, e.RateLimited) else None)
     assert response.facts.error == code
 
 

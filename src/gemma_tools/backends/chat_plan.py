@@ -29,6 +29,8 @@ from gemma_tools.request import ChatRequest, Message, Tool
 PROMPTED = "the endpoint is not given the tools: the text of the turns tells of them"
 """Said of an answer that tools were told for."""
 
+NO_SWITCH = "enable_thinking: no field is known by which this endpoint could be asked to think"
+
 _AS_JSON = 'Answer with the call that fits, as one JSON object: {"name": its name, "parameters": its arguments}.'
 _MOST_NAMED = 32
 """Of how many tools a made-up result ends the answer: each is looked for in every piece."""
@@ -94,7 +96,11 @@ def chat_plan(
         call_as_json=as_json,
         told_to_call=told_to_call,
         on_invalid=policy_of(on_invalid, tools, bound=False),
-        warnings=(*prompt.warnings, PROMPTED) if prompted and declared else prompt.warnings,
+        warnings=(
+            *prompt.warnings,
+            *((PROMPTED,) if prompted and declared else ()),
+            *((NO_SWITCH,) if thinking and not engine.thinks else ()),
+        ),
     )
 
 

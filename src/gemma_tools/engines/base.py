@@ -96,6 +96,8 @@ class Capabilities:
     is told of them in the text of its turns."""
     forces_calls: bool = False
     """Its chat endpoint takes `Chat.must_call`."""
+    thinks: bool = True
+    """Its chat endpoint takes `Chat.think`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,6 +112,7 @@ class OpenAIChatEngine(ChatEngine):
             audio=True,
             chat=frozenset(ways[self._way]),
             forces_calls="tool_choice" not in refused,
+            thinks=bool(self._provider.thinking),
         )
 
     def chat(
