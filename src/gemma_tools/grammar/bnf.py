@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from gemma_tools.grammar.nodes import EMPTY, Alt, Chars, Lit, Node, Raw, Ref, Repeat, Seq, Token
 from gemma_tools.grammar.regex import regex
 
 _IN_CLASS: Final = '\\[]^-"'
-_IN_TEXT: Final = '"\\'
+_SPECIAL: Final = re.compile(r"[^ !#-\[\]-~]")
+"""What cannot stand for itself in a fixed text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,10 @@ class Dialect:
     """Writes a character that cannot stand for itself."""
     repeat: Callable[[str, int, int | None], str]
     """Writes `low` to `high` times an expression that is one factor."""
+
+    def character(self, character: str) -> str:
+        """One character in a class."""
+        return character if " " <= character <= "~" and character not in _IN_CLASS else self.escape(character)
 
 
 def rule_name(name: str) -> str:
@@ -42,7 +47,7 @@ def expression(node: Node, dialect: Dialect) -> str:
 
 def literal(text: str, dialect: Dialect) -> str:
     """A fixed text in quotes."""
-    return '"' + "".join(_character(_IN_TEXT, dialect, c) for c in text) + '"'
+    return f'"{_SPECIAL.sub(lambda found: dialect.escape(found[0]), text)}"'
 
 
 def _term(node: Node, dialect: Dialect) -> str:
@@ -61,7 +66,7 @@ def factor(node: Node, dialect: Dialect) -> str:
         case Token(spelling):
             return dialect.token(spelling)
         case Chars():
-            return regex(node, partial(_character, _IN_CLASS, dialect))
+            return regex(node, dialect.character)
         case Ref(name):
             return rule_name(name)
         case Raw(text):
@@ -71,7 +76,3 @@ def factor(node: Node, dialect: Dialect) -> str:
             return dialect.repeat(f"({expression(item, dialect)})" if once else factor(item, dialect), low, high)
         case _:
             return f"({expression(node, dialect)})"
-
-
-def _character(special: str, dialect: Dialect, character: str) -> str:
-    return character if " " <= character <= "~" and character not in special else dialect.escape(character)

@@ -34,13 +34,16 @@ def union(*sets: Ranges) -> Ranges:
 def minus(ranges: Ranges, taken: Ranges) -> Ranges:
     """What is in the first set and not in the second."""
     left: list[tuple[int, int]] = []
+    i = 0
     for low, high in ranges:
-        for cut_low, cut_high in taken:
-            if cut_high < low or cut_low > high:
-                continue
+        while i < len(taken) and taken[i][0] <= high:
+            cut_low, cut_high = taken[i]
             if cut_low > low:
                 left.append((low, cut_low - 1))
-            low = cut_high + 1
+            low = max(low, cut_high + 1)
+            if cut_high > high:
+                break  # the next range may begin in it, too
+            i += 1
         if low <= high:
             left.append((low, high))
     return tuple(left)

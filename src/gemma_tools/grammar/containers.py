@@ -38,10 +38,10 @@ def write_array(heads: list[Node], tail: Node | None, low: int, high: int, separ
         else:
             end = seq(tail, repeat(again, max(more - 1, 0), high - 1))
             end = end if low else optional(end)
-    for i in range(len(heads) - 1, -1, -1):
-        end = seq(comma, heads[i], end) if i else seq(heads[i], end)
-        end = end if i < low else optional(end)
-    return seq(Lit("["), end, Lit("]"))
+    for i in range(len(heads) - 1, low - 1, -1):
+        end = optional(seq(comma, heads[i], end) if i else seq(heads[i], end))
+    needed = [part for head in heads[:low] for part in (comma, head)][1:]
+    return seq(Lit("["), *needed, end, Lit("]"))
 
 
 def write_map(more: tuple[Node, Node], low: int, high: int, brackets: Brackets) -> Node:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 from gemma_tools.grammar.charset import ALL, SPACES, Ranges, chars, common, each, minus, union
@@ -86,11 +87,15 @@ def _characters(node: Node) -> Ranges:
             return ()
 
 
+def _single(character: str) -> Ranges:
+    return ((ord(character), ord(character)),)
+
+
 class _Reader:
     def __init__(self, pattern: str, spell: Callable[[Ranges], Node | None], longest: int) -> None:
         self.pattern = pattern
         self.pos = 0
-        self._spell = spell
+        self._spell = cache(spell)
         self._longest = longest
 
     def alternatives(self, depth: int) -> Node:
@@ -136,7 +141,7 @@ class _Reader:
             raise Unsaid(f"{character} in the middle")
         if character in "*+?{":
             raise Unsaid(f"{character} with nothing to repeat")
-        return self._one(each(character))
+        return self._one(_single(character))
 
     def _repeated(self, item: Node) -> Node:
         character = self.pattern[self.pos : self.pos + 1]
@@ -178,7 +183,7 @@ class _Reader:
 
     def _member(self) -> Ranges:
         character = self._next()
-        return self._escape() if character == "\\" else each(character)
+        return self._escape() if character == "\\" else _single(character)
 
     def _escape(self) -> Ranges:
         code = _CODE.match(self.pattern, self.pos)

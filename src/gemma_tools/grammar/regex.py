@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from types import MappingProxyType
 
 from gemma_tools.grammar.charset import ALL, Ranges, minus
-from gemma_tools.grammar.nodes import Alt, Chars, Lit, Node, Repeat, Seq
+from gemma_tools.grammar.nodes import Alt, Chars, Lit, Node, Ref, Repeat, Seq
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
-def regex(node: Node, write: Callable[[str], str], *, apart: str = "") -> str:
+def regex(node: Node, write: Callable[[str], str], rules: Mapping[str, str] = _NONE, *, apart: str = "") -> str:
     """The node as a regular expression; `write` gives one character as it is written there, in a class or not.
 
-    `apart` ends each branch of a choice, for a reader that would take the ends of two branches for one.
+    `rules` are the expressions of the rules that it stands on, each fit to stand beside others. `apart` ends each branch of a
+    choice, for a reader that would take the ends of two branches for one.
 
     Raises:
         TypeError: something in the node is no part of a regular expression.
     """
-    inside = partial(regex, write=write, apart=apart)
+    inside = partial(regex, write=write, rules=rules, apart=apart)
     match node:
         case Lit(text):
             return "".join(map(write, text))
         case Chars(ranges):
             return _class(ranges, write)
         case Seq(items):
-            return "".join(f"({inside(item)})" if isinstance(item, Alt) else inside(item) for item in items)
+            texts = map(inside, items)
+            return "".join(f"({text})" if isinstance(item, Alt) else text for item, text in zip(items, texts, strict=True))
         case Alt(items):
             return "|".join(inside(item) + apart for item in items)
+        case Ref(name) if name in rules:
+            return rules[name]
         case Repeat(item, 0, 1) if apart and not isinstance(item, Chars):
             return f"({inside(item)}{apart}|)"
         case Repeat(item, low, high):
@@ -49,6 +56,7 @@ def times(low: int, high: int | None) -> str:
             return f"{{{low},{'' if high is None else high}}}"
 
 
+@lru_cache(maxsize=1024)
 def _class(ranges: Ranges, write: Callable[[str], str]) -> str:
     if ranges[-1][1] == 0x10FFFF:
         return f"[^{_spans(((0, 0), *minus(ALL, ranges)), write)}]"

@@ -48,6 +48,8 @@ DEEPEST: Final = 48
 """Schemas nested deeper are not read: any value is taken there, and it is reported."""
 LARGEST: Final = 20_000
 """Schemas, counted with repetition, that one grammar reads before it takes any value and reports it."""
+_LIGHT: Final = 8
+"""So many values of an `enum`, or characters of a pattern, count as one schema."""
 
 _UNHELD: Final = frozenset(
     ("multipleOf", "uniqueItems", "contains", "minContains", "maxContains", "unevaluatedItems", "patternProperties",
@@ -91,10 +93,13 @@ class SchemaReader:
         node = self._arguments(self._root, place, brackets)
         if node is None:
             self._warn(place, "no arguments can satisfy it; any are taken")
-            more = self._more(self._any(self._bounds.depth), {}, brackets.keys)
-            return write_map(more, 0, self._bounds.items, brackets)
+            return self._any_map(brackets)
         self._end()
         return node
+
+    def _any_map(self, brackets: Brackets) -> Node:
+        more = self._more(self._any(self._bounds.depth), {}, brackets.keys)
+        return write_map(more, 0, self._bounds.items, brackets)
 
     def value(self, name: str) -> Node:
         """One value of the schema, an object or not."""
@@ -109,6 +114,10 @@ class SchemaReader:
     # Every function below gives None where no value satisfies the schema.
 
     def _arguments(self, schema: object, place: _Place, brackets: Brackets) -> Node | None:
+        self._left -= 1
+        if self._left < 0:
+            self._warn(place, "the schemas are too large; any arguments are taken")
+            return self._any_map(brackets)
         flat = self._flat(schema, place)
         ways = None if flat is None or place.depth > DEEPEST else self._branches(flat, place)
         if ways is not None:
@@ -123,9 +132,9 @@ class SchemaReader:
     def _value(self, schema: object, place: _Place) -> Node | None:
         if schema is False:
             return None
+        self._left -= 1
         if schema is True or not isinstance(schema, Mapping):
             return self._any(self._bounds.depth)
-        self._left -= 1
         if place.depth > DEEPEST or self._left < 0:
             self._warn(place, "it is nested too deep, or the schemas are too large; any value is taken")
             return self._any(self._bounds.depth)
@@ -176,6 +185,7 @@ class SchemaReader:
 
     def _branches(self, schema: Schema, place: _Place) -> list[object] | None:
         """The branches of a union, each with what stands beside it; None where there is no union."""
+        self._left -= len(schema.get("allOf", ()))  # the unions that each branch goes through again
         ways = branches(schema)
         if ways is not None and not schema.get("anyOf") and not self._apart(ways, place):
             self._warn(place, "oneOf is read as anyOf: a value may satisfy more than one")
@@ -223,6 +233,7 @@ class SchemaReader:
                 self._warn(place, f"{key} is not enforced")
 
     def _values(self, values: list[Any], schema: Schema, place: _Place) -> Node | None:
+        self._left -= len(values) // _LIGHT
         named = named_types(schema)
         ways: list[Node] = []
         for value in values:
@@ -282,6 +293,7 @@ class SchemaReader:
         if not isinstance(pattern, str):
             pattern = FORMATS.get(form) if isinstance(form, str) else None
         if pattern is not None:
+            self._left -= len(pattern) // _LIGHT
             try:
                 body = read_pattern(pattern, self._notation.spell, min(high, self._bounds.string))
             except Unsaid as reason:
@@ -334,7 +346,7 @@ class SchemaReader:
         declared: dict[str, Any] = dict(properties) if isinstance(properties, Mapping) else {}
         other = schema.get("additionalProperties", not declared and not closed)
         wanted = schema.get("required")
-        required = [name for name in wanted if isinstance(name, str)] if isinstance(wanted, list | tuple) else []
+        required = dict.fromkeys(name for name in wanted if isinstance(name, str)) if isinstance(wanted, list | tuple) else {}
         undeclared = schema.get("additionalProperties", True)
         declared = {**declared, **{name: undeclared for name in required if name not in declared}}
         pairs: list[Pair] = []

@@ -53,6 +53,9 @@ class _Printer:
     def __init__(self, bodies: Mapping[str, Node]) -> None:
         self._bodies = bodies
         self._used = ["root"]
+        self._known = {"root"}
+        self._keys: dict[str, str] = {}
+        self._longest: dict[str, tuple[int, int]] = {}
         self._added: dict[tuple[str, str], str] = {}
 
     def text(self) -> str:
@@ -77,16 +80,14 @@ class _Printer:
         body = self._bodies[name]
         if isinstance(body, Free):
             return self._free(body)
-        if name.startswith(("KEY", "PATTERN")):
-            word = self._word(rewrite(body, self._inline), exact=name.startswith("PATTERN"))
-            if word is not None:
-                return word
-        if name not in self._used:
+        if name.startswith("KEY"):
+            return self._key(name)
+        if name.startswith("PATTERN") and (word := self._pattern(body)):
+            return word
+        if name not in self._known:
+            self._known.add(name)
             self._used.append(name)
         return Ref(name)
-
-    def _inline(self, node: Node) -> Node | None:
-        return rewrite(self._bodies[node.name], self._inline) if isinstance(node, Ref) else None
 
     def _add(self, kind: str, body: Node, options: str = "") -> Ref:
         """A rule that only this notation needs; equal ones are one."""
@@ -118,21 +119,44 @@ class _Printer:
         short = seq(repeat(unit, free.low - 1, free.low - 1), repeat(Lit("<"), 1, None))
         return alt(seq(_regex(needed), more), _regex(short))
 
-    def _word(self, body: Node, *, exact: bool) -> Node | None:
-        """A terminal as one regular expression. Without `exact` it may take more; None if it cannot be held exactly."""
-        long = [
-            part for part in walk(body) if isinstance(part, Repeat) and part.high is not None and part.high - part.low > _LONG
-        ]
+    def _key(self, name: str) -> Node:
+        """A key as one regular expression, up to the length of the longest: it may take one that should be shorter."""
+        self._read_key(name)
+        body = f"Regex({literal(self._keys[name], _XGRAMMAR)})"
+        return self._add("word", Raw(body), f"[max_chars={self._longest[name][1]}]")
+
+    def _read_key(self, name: str) -> None:
+        """Note the expression and the lengths of the rule `name`, each rule that it stands on being read once."""
+        if name in self._keys:
+            return
+        body = self._bodies[name]
+        for part in walk(body):
+            if isinstance(part, Ref):
+                self._read_key(part.name)
+        text = regex(_endless(body), _in_regex, self._keys, apart="()")
+        self._keys[name] = f"({text})" if isinstance(body, Alt) else text
+        self._longest[name] = _lengths(body, self._longest)
+
+    def _pattern(self, body: Node) -> Node | None:
+        """A pattern as one regular expression; None if its lengths cannot be held by that."""
+        long = [part for part in walk(body) if _is_long(part)]
         if not long:
             return _regex(body)
-        least, most = _lengths(body)
+        least, most = _lengths(body, {})
         # Beside things of one length, the limit of the whole is that of the one repetition.
-        if exact and not (
-            len(long) == 1 and isinstance(long[0].item, Chars) and most - least == (long[0].high or 0) - long[0].low
-        ):
+        [only] = long if len(long) == 1 else [None]
+        if not (isinstance(only, Repeat) and isinstance(only.item, Chars) and most - least == (only.high or 0) - only.low):
             return None
-        endless = rewrite(body, lambda node: replace(node, high=None) if isinstance(node, Repeat) and node in long else None)
-        return self._add("word", _regex(endless), f"[max_chars={most}]")
+        return self._add("word", _regex(_endless(body)), f"[max_chars={most}]")
+
+
+def _is_long(node: Node) -> bool:
+    return isinstance(node, Repeat) and node.high is not None and node.high - node.low > _LONG
+
+
+def _endless(node: Node) -> Node:
+    """The node with no end to its long repetitions."""
+    return rewrite(node, lambda part: replace(part, high=None) if isinstance(part, Repeat) and _is_long(part) else None)
 
 
 def _print(node: Node) -> str:
@@ -149,20 +173,22 @@ def _in_regex(character: str) -> str:
     return character if character in _PLAIN else f"\\u{{{ord(character):X}}}"
 
 
-def _lengths(node: Node) -> tuple[int, int]:
-    """The least and the most characters of a text of `node`."""
+def _lengths(node: Node, rules: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """The least and the most characters of a text of `node`, which stands on `rules`."""
     match node:
         case Lit(text):
             return len(text), len(text)
         case Seq(items):
-            inside = [_lengths(item) for item in items]
+            inside = [_lengths(item, rules) for item in items]
             return sum(least for least, _ in inside), sum(most for _, most in inside)
         case Alt(items):
-            inside = [_lengths(item) for item in items]
+            inside = [_lengths(item, rules) for item in items]
             return min(least for least, _ in inside), max(most for _, most in inside)
         case Repeat(item, low, int(high)):
-            least, most = _lengths(item)
+            least, most = _lengths(item, rules)
             return low * least, high * most
+        case Ref(name):
+            return rules[name]
         case _:
             return 1, 1
 

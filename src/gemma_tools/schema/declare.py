@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 from gemma_tools.jsontext import is_mapping
 from gemma_tools.schema.refs import DATA, MOST_FORMS, Document, flatten, unfold
 from gemma_tools.schema.shape import Shape
-from gemma_tools.schema.types import ONLY, allowed_types, members, named_types, widest
+from gemma_tools.schema.types import ONLY, allowed_types, members, named_types, value_key, widest
 from gemma_tools.schema.types import Schema as Schema
 
 Path: TypeAlias = tuple["Path", str] | None
@@ -246,13 +246,16 @@ def _merged(forms: list[Schema]) -> dict[str, Any]:
         properties = form.get("properties")
         if is_mapping(properties):
             merged["properties"] = {**properties, **(merged.get("properties") or {})}
-        required = [name for name in merged.pop("required", None) or () if name in (form.get("required") or ())]
+        ours, theirs = merged.pop("required", None), form.get("required")
+        both = frozenset(theirs) if isinstance(ours, list) and isinstance(theirs, list) else frozenset()
+        required = [name for name in ours or () if name in both]
         if required:
             merged["required"] = required
-        ours, theirs = ([f["const"]] if "const" in f else f.get("enum") for f in (merged, form))
+        mine, more = ([f["const"]] if "const" in f else f.get("enum") for f in (merged, form))
         merged.pop("const", None)
-        if ours and theirs:
-            merged["enum"] = [*ours, *(member for member in theirs if member not in ours)]
+        if mine and more:
+            known = set(map(value_key, mine))
+            merged["enum"] = [*mine, *(member for member in more if value_key(member) not in known)]
         else:
             merged.pop("enum", None)
     return merged

@@ -8,14 +8,14 @@ Sources: JSON Schema 2020-12, core, sections 8 and 10.2; RFC 6901 (JSON Pointer)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 from gemma_tools.jsontext import is_mapping
-from gemma_tools.schema.types import ANNOTATIONS, Schema, common_types, members, named_types, normal
+from gemma_tools.schema.types import ANNOTATIONS, Schema, common_types, members, named_types, normal, value_key
 
 Lookup: TypeAlias = Callable[[str], object]
 """From a reference to the schema that it names; None where it leads nowhere."""
@@ -100,6 +100,7 @@ def flatten(schema: object, lookup: Lookup, warn: Warn = ignore, above: Form | N
     Unions stay: see `branches`. What stands nearest comes first. `above` is the form that `schema` is a branch of.
     """
     merged: dict[str, Any] = {}
+    closed: set[str] | None = None  # the properties that may be there, once a part allows no others
     seen: set[str] = set()
     unions = _NONE if above is None else above.open
     stack: list[tuple[object, _Path]] = [(schema, None)]
@@ -111,6 +112,8 @@ def flatten(schema: object, lookup: Lookup, warn: Warn = ignore, above: Form | N
             continue
         part = normal(part)
         merge(merged, part, warn)
+        if part.get("additionalProperties") is False:
+            closed = set(_properties(part)) if closed is None else closed.intersection(_properties(part))
         if path and ("anyOf" in part or "oneOf" in part):
             unions = unions.union(_steps(path))
         if isinstance(part.get("allOf"), (list, tuple)):
@@ -121,6 +124,12 @@ def flatten(schema: object, lookup: Lookup, warn: Warn = ignore, above: Form | N
                 return None
             seen.add(reference)
             stack.append((lookup(reference), (path, reference)))
+    if isinstance(merged.get("required"), dict):
+        merged["required"] = list(merged["required"])
+    if closed is not None:
+        merged["additionalProperties"] = False
+        if not closed.issuperset(_properties(merged)):
+            merged["properties"] = {name: name in closed and child for name, child in _properties(merged).items()}
     return Form(merged, (_NONE if above is None else above.references) | seen, unions)
 
 
@@ -152,7 +161,8 @@ def unfold(flat: Form | None, lookup: Lookup, warn: Warn = ignore) -> tuple[list
     found: list[Form] = []
     rest: list[tuple[object, Form]] = []
     nearest = Form({})
-    for _ in range(_MOST_STEPS):
+    left = _MOST_STEPS
+    while True:
         if flat is not None and flat.schema.get("enum") == []:
             nearest = nearest if nearest.schema else flat
         elif flat is not None:
@@ -161,12 +171,15 @@ def unfold(flat: Form | None, lookup: Lookup, warn: Warn = ignore) -> tuple[list
                 found.append(flat)
             else:
                 rest.extend((branch, flat) for branch in reversed(inner))
-        if not rest or len(found) == MOST_FORMS:
+        if not rest or len(found) == MOST_FORMS or left < 0:
             break
         source, above = rest.pop()
+        left -= 1 + len(above.schema.get("allOf", ())) // 8  # the unions that each step goes through again
         flat = flatten(source, lookup, warn, above)
     if not found:
-        found.append(Form({key: value for key, value in nearest.schema.items() if key != "enum"}, nearest.references))
+        nearest = nearest if nearest.schema or flat is None else flat
+        own = {key: value for key, value in nearest.schema.items() if key not in ("enum", "anyOf", "oneOf", "allOf")}
+        found.append(Form(own, nearest.references))
     return found, not rest
 
 
@@ -178,7 +191,6 @@ def merge(result: dict[str, Any], other: Schema, warn: Warn) -> None:
     if not result and not other.keys() >= _VALUES:
         result.update((key, _owned(key, value)) for key, value in other.items() if key not in _JOINTS)
         return
-    _shut(result, other)
     for key, value in other.items():
         mine = result.get(key)
         if key in _JOINTS:
@@ -193,24 +205,25 @@ def merge(result: dict[str, Any], other: Schema, warn: Warn) -> None:
             _merge_types(result, other)
         elif key == "properties" and is_mapping(mine) and is_mapping(value):
             _merge_properties(mine, value)
-        elif key == "required" and isinstance(mine, list) and isinstance(value, (list, tuple)):
-            known = {name for name in mine if isinstance(name, str)}
-            mine.extend(name for name in value if isinstance(name, str) and name not in known)
+        elif key == "required" and isinstance(mine, dict) and isinstance(value, (list, tuple)):
+            mine.update(dict.fromkeys(name for name in value if isinstance(name, str)))
         elif key in _LOWER | _UPPER and isinstance(mine, int | float) and isinstance(value, int | float):
             result[key] = max(mine, value) if key in _LOWER else min(mine, value)
         elif key in _BOTH:
             result[key] = {"allOf": [mine, value]}
         elif key in ("anyOf", "oneOf"):
-            result["allOf"] = [*result.get("allOf", ()), {key: value}]
+            result.setdefault("allOf", []).append({key: value})
         else:
             warn(key)
 
 
 def _owned(key: str, value: object) -> object:
-    """A copy of what later parts are merged into."""
+    """A copy of what later parts are merged into; names that are required as the keys of an object."""
     if key == "properties":
         return dict(value) if is_mapping(value) else value
-    return list(value) if key == "required" and isinstance(value, (list, tuple)) else value
+    if key == "required" and isinstance(value, (list, tuple)):
+        return dict.fromkeys(name for name in value if isinstance(name, str))
+    return value
 
 
 def _merge_properties(mine: Any, theirs: Schema) -> None:
@@ -237,31 +250,8 @@ def _merge_values(result: dict[str, Any], other: Schema) -> None:
     if ours is None or theirs is None:
         result["enum"] = ours if theirs is None else theirs
         return
-    plain = {_key(value) for value in theirs if not isinstance(value, (Mapping, list, tuple))}
-    nested = [value for value in theirs if isinstance(value, (Mapping, list, tuple))]
-    result["enum"] = [
-        value for value in ours if (value in nested if isinstance(value, (Mapping, list, tuple)) else _key(value) in plain)
-    ]
-
-
-def _key(value: object) -> tuple[bool, object]:
-    """Equal where JSON's values are: `1` is `1.0`, and is not `true`."""
-    return isinstance(value, bool), value
-
-
-def _shut(result: dict[str, Any], other: Schema) -> None:
-    """Where one of the two allows no other properties, what only the other declares cannot be there."""
-    closed = result.get("additionalProperties") is False
-    closing = other.get("additionalProperties") is False
-    if not closed and not closing:
-        return
-    mine, theirs = _properties(result), _properties(other)
-    foreign = {key for key in theirs if key not in mine} if closed else set()
-    if closing:
-        foreign |= {key for key in mine if key not in theirs}
-        result["additionalProperties"] = False
-    if foreign:
-        result["properties"] = {**mine, **dict.fromkeys(foreign, False)}
+    both = set(map(value_key, theirs))
+    result["enum"] = [value for value in ours if value_key(value) in both]
 
 
 def _properties(schema: Schema) -> Schema:

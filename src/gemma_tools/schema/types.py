@@ -6,7 +6,7 @@ whose names are in capitals.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Final, TypeAlias
 
 from gemma_tools.jsontext import is_mapping
@@ -139,6 +139,22 @@ def types_of(value: object) -> frozenset[str]:
     if kind == "integer" or (kind == "number" and isinstance(value, float) and value.is_integer()):
         return _WHOLE
     return ONLY[kind]
+
+
+def value_key(value: object) -> Hashable:
+    """Equal where JSON's values are: `1` is `1.0`, and is not `true`. Values that are nested too deep are equal to none."""
+    try:
+        return _key(value)
+    except RecursionError:
+        return "deep", id(value)
+
+
+def _key(value: object) -> Hashable:
+    if isinstance(value, Mapping):
+        return "object", frozenset((name, _key(member)) for name, member in value.items())
+    if isinstance(value, (list, tuple)):
+        return "array", tuple(map(_key, value))
+    return isinstance(value, bool), value
 
 
 _WHOLE: Final = frozenset(("integer", "number"))

@@ -33,7 +33,8 @@ def validate_tools(tools: Sequence[RawTool] | None) -> tuple[Tool, ...]:
         raise within(wrong, f"tools[{len(result)}]") from None
     names = [tool.name for tool in result]
     if len(set(names)) < len(names):
-        place = next(i for i, name in enumerate(names) if name in names[:i])
+        first = {name: i for i, name in reversed(list(enumerate(names)))}
+        place = next(i for i, name in enumerate(names) if first[name] < i)
         message = f"there is another tool {names[place]!r}"
         raise InvalidRequest(message, param=f"tools[{place}].function.name", code="duplicate_name")
     return tuple(result)

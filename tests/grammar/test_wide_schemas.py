@@ -1,0 +1,65 @@
+"""Grammars and declarations cost work in proportion to the schemas, whatever these hold much of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from cProfile import Profile
+from typing import Any
+
+import pytest
+
+from gemma_tools.formats import get_format
+from gemma_tools.formats.base import Format
+from support.wide_schemas import BRANCHED, WIDE
+
+NOTATIONS = ("gbnf", "lark", "ebnf")
+FORMATS = ("functiongemma", "gemma3", "gemma4")
+SIZE = 16
+GROWTH = 2.3
+"""How much more work twice the schema may be, what does not depend on its size taken away."""
+
+
+def make(format: Format, parameters: Mapping[str, Any], *notations: str) -> None:
+    """The declaration that is made of a tool's schema, and its grammar in these notations."""
+    tools = [{"type": "function", "function": {"name": "tool", "parameters": parameters}}]
+    grammar = format.grammar(tools, tool_choice="required")
+    assert all(getattr(grammar, notation) for notation in notations)
+    assert format.render([{"role": "user", "content": "x"}], tools).text
+
+
+def calls(format: Format, parameters: Mapping[str, Any]) -> int:
+    """How many functions are called, Python's and C's."""
+    with Profile() as profile:
+        make(format, parameters, *NOTATIONS)
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+@pytest.mark.parametrize("wide", WIDE.values(), ids=WIDE)
+@pytest.mark.parametrize("name", FORMATS)
+def test_work_grows_with_the_schema(name: str, wide: Callable[[int], dict[str, Any]]) -> None:
+    format = get_format(name)
+    make(format, wide(SIZE), *NOTATIONS)  # what is made when it is first used is not counted
+    first, second, third = (calls(format, wide(SIZE * times)) for times in (1, 2, 4))
+    assert third - second <= GROWTH * (second - first) + 40 * SIZE
+
+
+LARGE = {
+    "required names without properties": 60_000,
+    "required properties": 5_000,
+    "enum": 40_000,
+    "pattern of alternatives": 10_000,
+    "allOf of closed objects": 5_000,
+}
+"""Sizes at which looking through what was seen before, once for each part, would take minutes."""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("wide", "size"), LARGE.items())
+def test_a_large_schema_is_read_in_seconds(wide: str, size: int) -> None:
+    make(get_format("gemma3"), WIDE[wide](size), "gbnf")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("branched", BRANCHED.values(), ids=BRANCHED)
+def test_what_stands_beside_many_branches_is_read_in_seconds(branched: Callable[[int], dict[str, Any]]) -> None:
+    make(get_format("functiongemma"), branched(3_000), "lark")
