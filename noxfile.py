@@ -157,7 +157,7 @@ def install_node(session: nox.Session) -> bool:
 @nox.parametrize(("part", "installer", "packages"), list(client_parts()))
 def clients(session: nox.Session, part: str, installer: str, packages: list[str]) -> None:
     """The lines of docs/clients.md with each client's current release; one is `nox -s "clients(openai-node)"`."""
-    install(session, "tests")
+    session.install("-e", ".[standard]")
     folder = Path(session.create_tmp(), "client").resolve()
     if installer == "pip":  # in an environment of its own: some clients want other releases of what the server needs
         session.run("python", "-m", "venv", str(folder))

@@ -24,7 +24,7 @@ _INSTALL: Final = re.compile(r"(?:pip|npm) install ")
 
 
 class Block(NamedTuple):
-    """A fenced block. `file` is the name in backticks at the end of the line above, if there is one."""
+    """A fenced block. `file` is the name in backticks at the end of the line above, if there is one: there it is written."""
 
     file: str
     language: str
@@ -64,8 +64,16 @@ class Script:
     answer: str = f"It is {RESULT} in Lisbon."
 
 
+_READ: Final = "cat forecast.txt"
+_WEATHER: Final = Call("get_weather", {"city": "Lisbon"})
 SCRIPTS: Final[Mapping[str, Script]] = {
-    "ai-sdk-openai": Script(Call("get_weather", {"city": "Lisbon"})),
+    **dict.fromkeys(("ai-sdk-openai", "ai-sdk-openai-compatible", "ai-sdk-anthropic"), Script(_WEATHER)),
+    "codex": Script(Call("exec_command", {"cmd": _READ})),
+    "opencode": Script(Call("bash", {"command": _READ, "description": "Reads the forecast"})),
+    "cline": Script(Call("run_commands", {"commands": [_READ]})),
+    "continue": Script(Call("Bash", {"command": _READ})),
+    "claude-code": Script(Call("Bash", {"command": _READ, "description": "Reads the forecast"})),
+    "aider": Script(answer=f'weather.py\n```python\nprint("{RESULT}")\n```\n'),
 }
 """By part."""
 
