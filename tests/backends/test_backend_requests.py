@@ -110,6 +110,9 @@ def test_a_configuration_is_a_dictionary_of_what_is_set() -> None:
         "seed": 3,
         "stream": False,
         "stream_arguments": "whole",
+        "max_tools": 1024,
+        "max_schema_size": 500_000,
+        "max_grammar_size": 4_000_000,
     }
     assert Gemma4Model("x", config, engine=ScriptedEngine([])).config == Gemma4Config(seed=3)
 

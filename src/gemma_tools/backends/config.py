@@ -28,6 +28,8 @@ class ModelConfig(BaseModel):
     `num_predict` is Ollama's name for `max_tokens`: give one of them (a negative one means no limit). With
     `fit="drop-oldest"` a conversation that is too long for the context loses its oldest exchanges: `gemma_tools.tokens.fit`.
     `engine_options` are settings that only one engine knows, by its own names, such as Ollama's `num_ctx`.
+    A request is refused that has more than `max_tools` tools, more than `max_schema_size` values and characters in all of
+    them and its answer's schema, or of which a grammar of more than `max_grammar_size` characters would be made.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,6 +49,9 @@ class ModelConfig(BaseModel):
     stream_arguments: Literal["whole", "live"] = "whole"
     fit: Literal["drop-oldest"] | None = None
     engine_options: dict[str, Any] = Field(default_factory=dict)
+    max_tools: int = Field(1024, ge=0)
+    max_schema_size: int = Field(500_000, ge=0)
+    max_grammar_size: int = Field(4_000_000, ge=0)
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
@@ -125,6 +130,9 @@ class Settings(TypedDict, total=False):
     stream_arguments: Literal["whole", "live"]
     fit: Literal["drop-oldest"] | None
     engine_options: dict[str, Any]
+    max_tools: int
+    max_schema_size: int
+    max_grammar_size: int
     enable_thinking: bool | None
 
 

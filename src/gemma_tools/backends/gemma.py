@@ -20,6 +20,7 @@ from gemma_tools.backends.chat_plan import chat_plan
 from gemma_tools.backends.config import FormatOptions, ModelConfig
 from gemma_tools.backends.plan import OnInvalid, Plan, make_plan
 from gemma_tools.backends.room import fitted_plan, least_of_media, refuse_too_long
+from gemma_tools.backends.sizes import refuse_large_grammar, refuse_large_schemas
 from gemma_tools.backends.verdict import Verdict, judge
 from gemma_tools.completion import Answer, Heading, TokenUse, Turn, chunks, completion
 from gemma_tools.engines import create_engine, engine_options
@@ -306,9 +307,12 @@ class GemmaBackend(BaseModelBackend):
         def planned(messages: Sequence[Message]) -> Plan:
             asked = replace(request, messages=tuple(messages))
             can = self.engine.capabilities
-            plan = make_plan if can.raw_prompt or not can.chat else chat_plan
-            return plan(asked, self.format, can, thinking=thinking, on_invalid=self._on_invalid)
+            make = make_plan if can.raw_prompt or not can.chat else chat_plan
+            plan = make(asked, self.format, can, thinking=thinking, on_invalid=self._on_invalid)
+            refuse_large_grammar(plan.constraint, request, self.config)
+            return plan
 
+        refuse_large_schemas(request, self.config)
         return self._fitted(planned, request) if self.config.fit else planned(request.messages)
 
     def _plan(self, request: ChatRequest, *, thinking: bool) -> Plan:
