@@ -6,11 +6,15 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gemma_tools import FunctionGemmaModel, Gemma3Model, Gemma4Model
+from gemma_tools import FunctionGemmaModel, Gemma3Model, Gemma4Model, get_format
+from gemma_tools.backends.chat import ChatReader, text_of
 from gemma_tools.backends.chat_plan import call_schema
 from gemma_tools.engines import create_engine
 from gemma_tools.engines.base import Capabilities, Chat, ChatEngine, ChatPiece, Generation, GenerationRequest
@@ -284,3 +288,37 @@ def test_images_go_by_the_chat_endpoint_of_a_server_whose_completions_take_none(
     assert head.startswith(b"POST /chat/completions ")
     content = json.loads(body)["messages"][0]["content"]
     assert content[0]["image_url"]["url"].endswith(PNG)
+
+
+CONTENT = (
+    "Sure. <|tool_call>call:get_weather{city:Oslo}<tool_call|> and <|tool_call>call:other{}<tool_call|>"
+    '\ncall:get_weather{city:"A'
+)
+
+
+@given(st.lists(st.integers(0, len(CONTENT)), max_size=6), st.integers(0, 3))
+def test_any_way_of_cutting_gives_the_same_reply_and_the_same_places(cuts: list[int], native: int) -> None:
+    format = get_format("gemma4")
+    tools = validate_tools([WEATHER])
+
+    def read(*pieces: ChatPiece) -> Any:
+        reader = ChatReader(format.parser(tools), {"get_weather"})
+        for piece in pieces:
+            reader.feed(piece)
+        reader.close()
+        return reader.reply
+
+    def told(reply: Any) -> Any:
+        return reply.content, [(c.name, c.arguments_json) for c in reply.tool_calls], reply.finish_reason, reply.problems
+
+    before = ChatPiece(reasoning="Hm.", calls=PARIS.calls * native)
+    edges = [0, *sorted(cuts), len(CONTENT)]
+    cut = [ChatPiece(content=CONTENT[a:b]) for a, b in pairwise(edges)]
+    reply = read(before, *cut)
+    assert told(reply) == told(read(before, ChatPiece(content=CONTENT)))
+    whole = text_of(before) + CONTENT
+    assert len(reply.tool_calls) == native + 1
+    assert {problem.kind for problem in reply.problems} >= {"string_bare", "undeclared"}
+    for problem in reply.problems:
+        assert problem.text in ("", whole[problem.start : problem.end])
+        assert problem.index in (None, native)

@@ -196,6 +196,15 @@ def test_system_text_goes_into_the_first_turn_where_none_is_taken() -> None:
     assert sent(server)["messages"] == [{"role": "user", "content": "Be brief.\n\nHi"}]
 
 
+def test_counts_are_not_asked_for_where_that_is_refused() -> None:
+    refused = http(400, b'{"error": {"message": "Unknown parameter: \'stream_options\'."}}')
+    turns = (ChatTurn(role="system", parts=("Be brief.",)), *HI)
+    with Faulty([refused], [REFUSED], [YES]) as server, engine(server.url) as made:
+        assert play(made.chat(ASKED, Chat(turns=turns)))[0] == [ChatPiece(content="Yes")]
+    assert b"stream_options" not in server.requests[-1]
+    assert len(server.requests) == 3
+
+
 def test_tools_that_are_refused_are_remembered() -> None:
     refused = http(404, b'{"error": {"code": 404, "message": "No endpoints found that support tool use."}}')
     with Faulty([refused]) as server:

@@ -86,7 +86,7 @@ def test_how_long_to_wait(headers: dict[str, str], body: Any, seconds: float | N
     assert error.retry_after == seconds
 
 
-ALL = frozenset({"tools", "tool_choice", "json_schema", "system"})
+ALL = frozenset({"tools", "tool_choice", "json_schema", "system", "stream_options"})
 
 
 @pytest.mark.parametrize(
@@ -105,6 +105,9 @@ ALL = frozenset({"tools", "tool_choice", "json_schema", "system"})
         (400, {"message": "x", "param": "response_format"}, "json_schema"),
         (400, google(400, "Developer instruction is not enabled for models/gemma-3-27b-it"), "system"),
         (400, {"message": "System role not supported"}, "system"),
+        (400, google(400, "Unknown name \"const\" at 'tools[0].function.parameters': Cannot find field."), "tools"),
+        (400, google(400, "Invalid value at 'generation_config.response_schema.type'"), "json_schema"),
+        (400, {"message": "Unrecognized request argument supplied: stream_options"}, "stream_options"),
         (None, {"message": "Function calling is not enabled for models/m"}, "tools"),
         (429, google(429, "Function calling is not enabled"), None),
         (400, {"message": "temperature must be at most 2", "param": "temperature"}, None),

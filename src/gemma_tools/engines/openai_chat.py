@@ -44,6 +44,8 @@ Way = Literal["auto", "native", "prompted"]
 
 _ANY_OBJECT: Final = {"type": "object"}
 _NOTHING: Final = ChatPiece()
+_MENDED: Final[frozenset[Feature]] = frozenset({"system", "stream_options"})
+"""What may be refused and is then left out here; the rest changes what can be asked for, and is left to the caller."""
 _BRACES: Final = re.compile(r"\{(\w+)\}")
 
 
@@ -121,13 +123,13 @@ class OpenAIChatEngine(ChatEngine):
         """See `ChatEngine.chat`. System text begins the first user's turn where the endpoint takes none of its own."""
         self.refuse_unsupported(request)
         refuse_half_characters(*(turn.text for turn in chat.turns))
-        known = "system" in self._refused
-        try:
-            return (yield from self._answered(request, chat, cancel))
-        except EngineRejected:
-            if known or "system" not in self._refused:
-                raise
-        return (yield from self._answered(request, chat, cancel))
+        while True:
+            known = self._refused & _MENDED
+            try:
+                return (yield from self._answered(request, chat, cancel))
+            except EngineRejected:
+                if self._refused & _MENDED == known:
+                    raise
 
     @property
     def context_length(self) -> int | None:
@@ -162,7 +164,7 @@ class OpenAIChatEngine(ChatEngine):
         if unread != _NOTHING:
             if self._way == "auto" and not begun and pieces.value.finish == "stop":
                 self._refused.add("tools")
-                message = f"the server at {self._server.url} breaks the calls that it reads: {unread.unread}"
+                message = f"the server at {self._server.url} breaks the calls that it reads"
                 logger.info("%s; from now on the tools are told in the text", message)
                 raise EngineRejected(message, engine=self.name)
             yield unread
@@ -195,7 +197,7 @@ class OpenAIChatEngine(ChatEngine):
             "model": self._model,
             "messages": _messages(turns, self._provider),
             "stream": True,
-            "stream_options": {"include_usage": True},
+            **({} if "stream_options" in self._refused else {"stream_options": {"include_usage": True}}),
             **self._body(request, chat),
         }
         try:
@@ -272,6 +274,7 @@ def _features(body: Mapping[str, Any]) -> frozenset[Feature]:
         "tools": "tools" in body,
         "tool_choice": "tool_choice" in body,
         "json_schema": "response_format" in body,
+        "stream_options": "stream_options" in body,
         "system": any(message["role"] == "system" for message in body["messages"]),
     }
     return frozenset(feature for feature, is_sent in sent.items() if is_sent)

@@ -16,7 +16,7 @@ from gemma_tools.engines.answers import Headers, retry_after
 from gemma_tools.engines.faults import status_fault
 from gemma_tools.errors import AnswerBlocked, EngineError, EngineRejected, ModelNotFound, QuotaExceeded, RateLimited
 
-Feature: TypeAlias = Literal["tools", "tool_choice", "json_schema", "system"]
+Feature: TypeAlias = Literal["tools", "tool_choice", "json_schema", "system", "stream_options"]
 """What an endpoint may refuse for good."""
 
 
@@ -33,10 +33,11 @@ _FEATURES: Final[Mapping[Feature, re.Pattern[str]]] = {
         r"tools param requires",
         r"unsupported param: tools",
         r"\btools\b.{0,40}not (enabled|supported|permitted)",
+        r"at 'tools\[",  # Gemini, of a schema that it cannot read
     ),
     "json_schema": _any(
         r"json (mode|schema) is not (enabled|supported)",  # Gemini
-        r"response_?format",
+        r"response_?(format|(json_)?schema)",
         r"structured[ _]outputs?",
         r"handle the requested parameters",  # OpenRouter, with `require_parameters`
     ),
@@ -44,6 +45,7 @@ _FEATURES: Final[Mapping[Feature, re.Pattern[str]]] = {
         r"developer instruction is not enabled",  # Gemini
         r"system (role|message|prompt|instruction)s?\b.{0,40}not (enabled|supported|allowed)",
     ),
+    "stream_options": _any(r"stream_options"),
 }
 """In the order in which they are looked for."""
 _PARAMS: Final[Mapping[Feature, str]] = {"tool_choice": "tool_choice", "tools": "tools", "json_schema": "response_format"}
