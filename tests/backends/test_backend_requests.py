@@ -223,7 +223,7 @@ def test_a_family_that_cannot_think_says_so() -> None:
 
 def test_what_a_backend_is_given_goes_to_its_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
-    with FunctionGemmaModel("functiongemma", timeout=1, max_retries=0) as model:
+    with FunctionGemmaModel("functiongemma", timeout=60, max_retries=0) as model:
         assert model.engine.name == "ollama"
         with pytest.raises(EngineUnavailable, match=r"127\.0\.0\.1:9"):
             model.run(user("hi"))

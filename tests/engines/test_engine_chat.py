@@ -314,6 +314,8 @@ def test_the_context_is_what_the_list_of_models_says() -> None:
             assert made.context_length == 8192
     with Faulty([http(404, b"{}")]) as server, engine(server.url) as made:
         assert made.context_length is None
+    with engine("http://127.0.0.1:9", context=4096) as made:
+        assert made.context_length == 4096
 
 
 @pytest.mark.parametrize("name", [name for name, provider in PROVIDERS.items() if provider.url])

@@ -14,6 +14,9 @@ from typing import Any
 from gemma_tools.engines.base import (
     Cancellation,
     Capabilities,
+    Chat,
+    ChatEngine,
+    ChatPiece,
     Constraint,
     Engine,
     Generation,
@@ -28,6 +31,9 @@ from gemma_tools.registry import Registry, load
 __all__ = [
     "Cancellation",
     "Capabilities",
+    "Chat",
+    "ChatEngine",
+    "ChatPiece",
     "Constraint",
     "Engine",
     "Generation",

@@ -59,8 +59,8 @@ class OpenAIChatEngine(ChatEngine):
     `way` says how it is told of tools: "native", "prompted", or "auto", which is native until the endpoint refuses tools, or
     answers with nothing but a call whose arguments it has broken.
     `json_schema` says whether answers are held to a schema by `response_format`; None leaves it to what is known of the server.
-    `max_tokens` is the limit of a request that sets none. `timeout`, `max_retries`, `max_line_bytes` and `max_answer_bytes` are
-    as for the engine `openai`.
+    `max_tokens` is the limit of a request that sets none; `context` is the context in tokens, where it does not tell.
+    `timeout`, `max_retries`, `max_line_bytes` and `max_answer_bytes` are as for the engine `openai`.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class OpenAIChatEngine(ChatEngine):
         way: Way = "auto",
         json_schema: bool | None = None,
         max_tokens: int | None = None,
+        context: int | None = None,
         timeout: float | None = None,
         max_retries: int = 3,
         max_line_bytes: int = MAX_LINE_BYTES,
@@ -90,6 +91,7 @@ class OpenAIChatEngine(ChatEngine):
         self._model = model_name(model, provider)
         self._way = way
         self._max_tokens = max_tokens
+        self._context = context
         self._refused: set[Feature] = set()
         self._json_schema = provider.json_schema if json_schema is None else json_schema
         size = Size(max_line_bytes, max_answer_bytes)
@@ -133,12 +135,12 @@ class OpenAIChatEngine(ChatEngine):
 
     @property
     def context_length(self) -> int | None:
-        """The context in tokens, where the endpoint's list of models tells it.
+        """The context in tokens: as it was given, else where the endpoint's list of models tells it.
 
         Raises:
             EngineError: the endpoint cannot be asked.
         """
-        return self._server.context_length(self._model)
+        return self._server.context_length(self._model) if self._context is None else self._context
 
     def close(self) -> None:
         """Stop what this engine runs, and let go of the connections. The endpoint goes on."""
