@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from gemma_tools.server.log import access
-from support.clients import ADDRESS, Block, blocks, parts, scripted_gemma
+from support.clients import ADDRESS, Block, blocks, gemma_names, parts, scripted_gemma
 from support.serving import named, serving
 
 LANGUAGES = {"js": ("node", "mjs"), "python": ("python", "py"), "sh": ("bash -e", "sh")}
@@ -93,7 +93,8 @@ def end_what_is_left(home: str) -> None:
 
 def run(part: str, folder: Path) -> None:
     """Run `part`. Raises `AssertionError` if it does not do what it says."""
-    models = {"tiny": {"model": "tiny"}, "gemma4:e2b": {"model": named(scripted_gemma(part))}}
+    text, gemma = parts()[part], named(scripted_gemma(part))
+    models = {"tiny": {"model": "tiny"}, **{name: {"model": gemma} for name in gemma_names(text)}}
     log = Requests()
     access.addHandler(log)
     access.setLevel(logging.INFO)
@@ -106,7 +107,7 @@ def run(part: str, folder: Path) -> None:
         undo.callback(end_what_is_left, home)
         env = environment(folder, Path(home))
         Path(home, "work").mkdir()
-        for number, block in enumerate(blocks(parts()[part].replace(ADDRESS, url.removesuffix("/v1")))):
+        for number, block in enumerate(blocks(text.replace(ADDRESS, url.removesuffix("/v1")))):
             if block.language == "text":
                 assert agree(printed, block.text), f"the page shows\n{block.text}\nprinted was\n{printed}"
             else:

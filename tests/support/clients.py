@@ -21,6 +21,8 @@ RESULT: Final = "sunny"
 _PARTS: Final = re.compile(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 _BLOCKS: Final = re.compile(r"^(?:[^\n]*`([^`\n]+)`:\n\n)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INSTALL: Final = re.compile(r"(?:pip|npm) install ")
+_SERVE: Final = "gemma-tools serve "
+_RENAMED: Final = re.compile(r"--model (\S+)=gemma4:e2b")
 
 
 class Block(NamedTuple):
@@ -38,9 +40,14 @@ def parts() -> dict[str, str]:
 
 
 def blocks(part: str) -> Iterator[Block]:
-    """The blocks of a part, without the one that installs."""
+    """The blocks of a part, without those that install it and start a server."""
     found = (Block(*match) for match in _BLOCKS.findall(part))
-    return (block for block in found if not _INSTALL.match(block.text))
+    return (block for block in found if not _INSTALL.match(block.text) and not block.text.startswith(_SERVE))
+
+
+def gemma_names(part: str) -> list[str]:
+    """The names that `gemma4:e2b` has in a part."""
+    return ["gemma4:e2b", *_RENAMED.findall(part)]
 
 
 @dataclass(frozen=True)
@@ -58,21 +65,22 @@ class Call:
 
 @dataclass(frozen=True)
 class Script:
-    """What `gemma4:e2b` does in a part: it calls a tool, and with its result, or with no call to make, it answers."""
+    """What `gemma4:e2b` does in a part: it calls the first tool that is declared, and with its result it answers."""
 
-    call: Call | None = None
+    calls: tuple[Call, ...] = ()
     answer: str = f"It is {RESULT} in Lisbon."
 
 
 _READ: Final = "cat forecast.txt"
 _WEATHER: Final = Call("get_weather", {"city": "Lisbon"})
 SCRIPTS: Final[Mapping[str, Script]] = {
-    **dict.fromkeys(("ai-sdk-openai", "ai-sdk-openai-compatible", "ai-sdk-anthropic"), Script(_WEATHER)),
-    "codex": Script(Call("exec_command", {"cmd": _READ})),
-    "opencode": Script(Call("bash", {"command": _READ, "description": "Reads the forecast"})),
-    "cline": Script(Call("run_commands", {"commands": [_READ]})),
-    "continue": Script(Call("Bash", {"command": _READ})),
-    "claude-code": Script(Call("Bash", {"command": _READ, "description": "Reads the forecast"})),
+    **dict.fromkeys(("ai-sdk-openai", "ai-sdk-openai-compatible", "ai-sdk-anthropic"), Script((_WEATHER,))),
+    "codex": Script((Call("exec_command", {"cmd": _READ}),)),
+    "opencode": Script((Call("bash", {"command": _READ, "description": "Reads the forecast"}),)),
+    "cline": Script((Call("run_commands", {"commands": [_READ]}),)),
+    "continue": Script((Call("Bash", {"command": _READ}),)),
+    "claude-code": Script((Call("Bash", {"command": _READ, "description": "Reads the forecast"}),)),
+    "bfcl": Script((Call("calculate_triangle_area", {"base": 10, "height": 5}), Call("math_factorial", {"number": 5}))),
     "aider": Script(answer=f'weather.py\n```python\nprint("{RESULT}")\n```\n'),
 }
 """By part."""
@@ -106,12 +114,9 @@ class ScriptEngine(Engine):
         return -(-len(text) // 4)
 
     def _reply(self, prompt: str) -> str:
-        call, answer = self._script.call, self._script.answer
-        if call is None or RESULT in prompt:
-            return answer
-        if f"declaration:{call.tool}{{" not in prompt:
-            return _TITLE
-        return call.text
+        if not self._script.calls or RESULT in prompt:
+            return self._script.answer
+        return next((call.text for call in self._script.calls if f"declaration:{call.tool}{{" in prompt), _TITLE)
 
 
 def scripted_gemma(part: str) -> Gemma4Model:
