@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from gemma_tools import Gemma4Model, create_model
+from gemma_tools import FunctionGemmaModel, Gemma4Model, create_model
 from gemma_tools.data import tiny_path
 from gemma_tools.engines import create_engine
+from gemma_tools.errors import EngineRejected
 from support.chat import WEATHER, calls, user
 from support.servers.hosted import KEY, MANNERS, hosted
 from support.servers.llama import TINY_CONTROL, llama_server
-from support.servers.templates import GEMMA4
+from support.servers.templates import FUNCTIONGEMMA, GEMMA4
 from support.tool_program import EXPECTED, QUESTION, ran
 
 pytest.importorskip("xllamacpp")
@@ -50,6 +51,17 @@ def test_where_the_server_breaks_the_calls_that_it_reads() -> None:
             assert message.model_dump()["problems"][0]["kind"] == "unreadable"
         with create_engine("openai-chat", **make, json_schema=False) as engine:
             assert ran(Gemma4Model("tiny", SETTINGS, engine=engine), structured=False) == EXPECTED
+
+
+def test_where_the_server_would_leave_the_tools_out() -> None:
+    """A template without tools is no error for llama-server, not even where a call is required."""
+    with llama_server(tiny_path(), chat_template=FUNCTIONGEMMA) as url:
+        make = {"model": "tiny", "url": f"{url}/v1", "server": "llama-server"}
+        with create_engine("openai-chat", **make) as engine:
+            answer = FunctionGemmaModel("tiny", SETTINGS, engine=engine).run(user(QUESTION), tools=[WEATHER])
+            assert calls(answer) == [("get_weather", '{"city": "Paris"}')]
+        with create_engine("openai-chat", **make, way="native") as engine, pytest.raises(EngineRejected, match="left out"):
+            FunctionGemmaModel("tiny", SETTINGS, engine=engine).run(user(QUESTION), tools=[WEATHER])
 
 
 @pytest.mark.parametrize("name", MANNERS)

@@ -68,11 +68,9 @@ def chat_of(plan: Plan, *, think: bool | None) -> Chat:
     """What the chat endpoint is asked for `plan`."""
     if plan.way == "prompted":
         return Chat(turns=turns_of(plan.prompt), think=think)
-    guard = plan.prompt.guard if plan.prompt.guarded else _as_it_is
-    tools = [_mapped(_function(tool), guard) for tool in (plan.tools if plan.must_call else plan.declared)]
-    return Chat(
-        turns=tuple(_turns(plan.messages, plan.prompt.media, guard)), tools=tools, must_call=plan.must_call, think=think
-    )
+    tools = [_guarded(_function(tool), plan.prompt.guard) for tool in (plan.tools if plan.must_call else plan.declared)]
+    turns = tuple(_turns(plan.messages, plan.prompt.media, plan.prompt.guard))
+    return Chat(turns=turns, tools=tools, must_call=plan.must_call, think=think)
 
 
 def reader_of(plan: Plan, format: Format) -> ChatReader:
@@ -265,7 +263,7 @@ def _turns(messages: Sequence[Message], media: Sequence[Mapping[str, Any]], guar
         for call in message.tool_calls:
             call_id, count = call.id or f"call_{count}", count + 1
             waiting[call_id] = call.name
-            calls.append(TurnCall(id=call_id, name=call.name, arguments=_mapped(call.arguments, guard)))
+            calls.append(TurnCall(id=call_id, name=call.name, arguments=_guarded(call.arguments, guard)))
         parts = tuple(_parts(message.content, loaded, guard))
         if message.role == "tool":
             yield _result(message.tool_call_id, message.called or message.name, parts, waiting)
@@ -293,6 +291,11 @@ def _parts(content: Content, media: Iterator[Mapping[str, Any]], guard: Callable
         yield from (next(media) if part["type"] in MEDIA_PARTS else guard(part["text"]) for part in content)
     elif content is not None:
         yield guard(content if isinstance(content, str) else to_json(content))
+
+
+def _guarded(value: Mapping[str, Any], guard: Callable[[str], str]) -> Any:
+    """A JSON value with the control spellings in it broken. Most values have none, which is seen at once."""
+    return _mapped(value, guard) if "<" in to_json(value) else value
 
 
 def _as_it_is(text: str) -> str:

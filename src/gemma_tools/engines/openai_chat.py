@@ -36,7 +36,7 @@ from gemma_tools.engines.refusals import ENDED_BLOCKED, ENDED_WRONG, Feature, re
 from gemma_tools.engines.remote import Patience, checked_url
 from gemma_tools.engines.stopping import Watch
 from gemma_tools.engines.turns import ChatTurn, TurnCall, TurnPart, folded
-from gemma_tools.errors import AnswerBlocked, EngineRejected, InvalidRequest
+from gemma_tools.errors import AnswerBlocked, EngineError, EngineRejected, InvalidRequest
 from gemma_tools.generators import Returning
 from gemma_tools.log import logger
 
@@ -46,6 +46,7 @@ _ANY_OBJECT: Final = {"type": "object"}
 _NOTHING: Final = ChatPiece()
 _MENDED: Final[frozenset[Feature]] = frozenset({"system", "stream_options"})
 """What may be refused and is then left out here; the rest changes what can be asked for, and is left to the caller."""
+_TEMPLATE: Final[Mapping[Feature, str]] = {"tools": "supports_tools", "system": "supports_system_role"}
 _BRACES: Final = re.compile(r"\{(\w+)\}")
 
 
@@ -93,6 +94,8 @@ class OpenAIChatEngine(ChatEngine):
         self._max_tokens = max_tokens
         self._context = context
         self._refused: set[Feature] = set()
+        self._left_out: set[Feature] | None = None
+        """What the server's chat template leaves out of a prompt, unsaid; None where that is not known."""
         self._json_schema = provider.json_schema if json_schema is None else json_schema
         size = Size(max_line_bytes, max_answer_bytes)
         key = api_key or (None if url and provider.url else _key(provider, server))
@@ -125,6 +128,12 @@ class OpenAIChatEngine(ChatEngine):
         """See `ChatEngine.chat`. System text begins the first user's turn where the endpoint takes none of its own."""
         self.refuse_unsupported(request)
         refuse_half_characters(*(turn.text for turn in chat.turns))
+        if self._provider.tells_template and self._left_out is None:
+            self._left_out = self._find_left_out()
+            self._refused |= self._left_out or set()
+        if chat.tools and "tools" in (self._left_out or ()):
+            message = f"the chat template at {self._server.url} has no tools: they would be left out of the prompt"
+            raise EngineRejected(message, engine=self.name)
         while True:
             known = self._refused & _MENDED
             try:
@@ -145,6 +154,15 @@ class OpenAIChatEngine(ChatEngine):
     def close(self) -> None:
         """Stop what this engine runs, and let go of the connections. The endpoint goes on."""
         self._server.close()
+
+    def _find_left_out(self) -> set[Feature] | None:
+        """What the chat template leaves out. A failure is left for the question itself to meet."""
+        try:
+            props = self._server.small(lambda: self._server.client.get(f"{self._server.root}/props", cast_to=object))
+            can = props["chat_template_caps"]
+            return {feature for feature, told in _TEMPLATE.items() if can.get(told) is False}
+        except (EngineError, LookupError, TypeError, AttributeError):
+            return None
 
     def _answered(
         self, request: GenerationRequest, chat: Chat, cancel: Cancellation | None

@@ -70,6 +70,11 @@ class OpenAIServer:
         [answer] = self._remote.call(lambda bounds: list(self._tasks.stream(source, bounds)))
         return answer
 
+    @property
+    def root(self) -> str:
+        """The address without its `/v1`."""
+        return self.url.removesuffix("/v1")
+
     def context_length(self, model: str) -> int | None:
         """The context of `model` in tokens, where `/v1/models` tells it: vLLM, SGLang, Ray Serve, OpenRouter, Together do.
 

@@ -289,7 +289,7 @@ class OpenAICompletionsEngine(Engine):
         """What vLLM's tokenizer answers, which is not under `/v1`; None where there is none, as behind some gateways."""
         if not self._counts:
             return None
-        address, body = f"{self._server.url.removesuffix('/v1')}/{path}", {"model": self._model, **body}
+        address, body = f"{self._server.root}/{path}", {"model": self._model, **body}
         try:
             answer: Any = self._server.small(lambda: self._server.client.post(address, cast_to=object, body=body))
             return answer[field]

@@ -55,6 +55,8 @@ class Provider:
     """The field of a message that takes an earlier thought; empty: there is none."""
     json_schema: bool = True
     """It holds an answer to a schema, by `response_format`."""
+    tells_template: bool = False
+    """It tells by `/props` what its chat template can do; what that cannot do it leaves out of the prompt, unsaid."""
     most_stops: int = 4
     """How many stop sequences it takes."""
 
@@ -66,6 +68,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
             settings={**_OPENAI, "top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repeat_penalty"},
             thinking=_TEMPLATE,
             thought="reasoning_content",
+            tells_template=True,
         ),
         "vllm": Provider(settings={**_OPENAI, **_SAMPLERS}, thinking=_TEMPLATE, thought="reasoning_content"),
         "sglang": Provider(settings={**_OPENAI, **_SAMPLERS}, thinking=_TEMPLATE, thought="reasoning_content"),
@@ -90,7 +93,9 @@ PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
             thinking={True: {"reasoning": {"enabled": True}}, False: {"reasoning": {"enabled": False}}},
             thought="reasoning",
         ),
-        "huggingface": Provider(url="https://router.huggingface.co/v1", keys=("HF_TOKEN",), owner="google/"),
+        "huggingface": Provider(
+            url="https://router.huggingface.co/v1", keys=("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"), owner="google/"
+        ),
         "together": Provider(
             url="https://api.together.xyz/v1",
             keys=("TOGETHER_API_KEY",),
