@@ -80,6 +80,17 @@ def test_by_endpoints_with_the_manners_of_hosted_ones(llama: str, name: str) -> 
         assert sum(message["role"] == "system" for body in seen for message in body["messages"]) == 1
 
 
+@pytest.mark.parametrize("name", [name for name, manner in MANNERS.items() if manner.thought])
+def test_thoughts_come_where_they_are_asked_for(llama: str, name: str) -> None:
+    options: Any = {"engine": name, "api_key": KEY, **SETTINGS}
+    with hosted(llama, MANNERS[name]) as url, create_model("gemma-4-e2b-it", url=url, **options) as model:
+        for effort, thought in (("high", "Well, hm."), ("none", None)):
+            answer = model.run(user(QUESTION), tools=[WEATHER], reasoning_effort=effort)
+            assert answer.choices[0].message.model_dump().get("reasoning") == thought
+            assert answer.choices[0].message.content is None
+            assert calls(answer) == [("get_weather", '{"city": "Paris"}')]
+
+
 async def check(model: Any) -> None:
     answer = await model.arun(user(QUESTION), tools=[WEATHER])
     assert calls(answer) == [("get_weather", '{"city": "Paris"}')]

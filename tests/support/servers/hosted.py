@@ -36,6 +36,8 @@ class Manner:
     """Calls come in one piece each, without an index."""
     comments: bool = False
     """Comments keep the connection alive until the first piece."""
+    thought: tuple[Mapping[str, Any], ...] = ()
+    """The deltas with which it tells a thought, where one is asked for."""
     streams: bool = True
     """It streams; False: it answers with one JSON object whatever was asked."""
 
@@ -51,7 +53,13 @@ MANNERS = {
         },
     ),
     "gemini": Manner(
-        fields=frozenset(_ALWAYS | {"tools", "tool_choice", "response_format", "reasoning_effort"}), whole_calls=True
+        fields=frozenset(_ALWAYS | {"tools", "tool_choice", "response_format", "reasoning_effort", "extra_body"}),
+        whole_calls=True,
+        thought=(
+            {"content": "<thought>Well", "extra_content": {"google": {"thought": True}}},
+            {"content": ", hm.", "extra_content": {"google": {"thought": True}}},
+            {"content": "</thought>"},
+        ),
     ),
     "openrouter, a model without tools": Manner(
         fields=frozenset(_ALWAYS | {"tools", "tool_choice", "response_format", "provider", "reasoning", "top_k"}),
@@ -59,7 +67,12 @@ MANNERS = {
         comments=True,
     ),
     "openrouter": Manner(
-        fields=frozenset(_ALWAYS | {"tools", "tool_choice", "response_format", "provider", "reasoning", "top_k"}), comments=True
+        fields=frozenset(_ALWAYS | {"tools", "tool_choice", "response_format", "provider", "reasoning", "top_k"}),
+        comments=True,
+        thought=tuple(
+            {"content": "", "reasoning": text, "reasoning_details": [{"type": "reasoning.text", "text": text}]}
+            for text in ("Well", ", hm.")
+        ),
     ),
     "a gateway that does not stream": Manner(
         fields=frozenset(_ALWAYS | {"tools", "tool_choice", "response_format"}), streams=False
@@ -84,7 +97,9 @@ def hosted(llama: str, manner: Manner, *, seen: list[dict[str, Any]] | None = No
             if not manner.streams:
                 choice = {"index": 0, "message": message, "finish_reason": finish}
                 return self.answer(200, {"object": "chat.completion", "choices": [choice], "usage": usage})
-            self.answer_events(_chunks(message, finish, usage, manner), comments=manner.comments)
+            asked = body.get("reasoning", {}).get("enabled") or "extra_body" in body
+            events = _chunks(message, finish, usage, manner, manner.thought if asked else ())
+            self.answer_events(events, comments=manner.comments)
 
     return serving(Handler)
 
@@ -110,12 +125,19 @@ def _answer(llama: str, body: Mapping[str, Any]) -> tuple[dict[str, Any], str, d
     return choice["message"], choice["finish_reason"], usage
 
 
-def _chunks(message: Mapping[str, Any], finish: str, usage: Mapping[str, Any], manner: Manner) -> Iterator[dict[str, Any]]:
+def _chunks(
+    message: Mapping[str, Any],
+    finish: str,
+    usage: Mapping[str, Any],
+    manner: Manner,
+    thought: tuple[Mapping[str, Any], ...],
+) -> Iterator[dict[str, Any]]:
     def chunk(delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
         return {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "tiny", "choices": [choice]}
 
     yield chunk({"role": "assistant", "content": ""})
+    yield from map(chunk, thought)
     text = message.get("content") or ""
     for start in range(0, len(text), 3):
         yield chunk({"content": text[start : start + 3]})
