@@ -13,7 +13,7 @@ from gemma_tools.formats import get_format
 SOURCE = Path(__file__).parents[1] / "src" / "gemma_tools"
 
 LAYERS = [
-    {"errors", "log", "data", "generators", "protobuf"},
+    {"errors", "log", "data", "display", "generators", "protobuf"},
     {"gguf", "jsontext", "litertlm", "media", "policy", "registry"},
     {"models", "prompt", "reply"},
     {"request", "schema"},
@@ -24,6 +24,7 @@ LAYERS = [
     {"engines"},
     {"completion", "tokens", "testing"},
     {"backends"},
+    {"inspection"},
     {"openai_api"},
     {"anthropic_api"},
     {"routes"},

@@ -160,6 +160,16 @@ def _is_base(part: str) -> bool:
     )
 
 
+def family_of_model(name: str) -> Family:
+    """The family of a model: of a file on this machine what its metadata says, else what the name says.
+
+    Raises:
+        UnknownName: no family is named, or the file holds a model of another kind.
+        ModelNotFound: there is no such file, or it is broken.
+    """
+    return family_of_path(name) or family_of(name)
+
+
 def model_file(name: str) -> str | None:
     """The model to load in this process, as the engine llama.cpp takes it; None for a model that a server has."""
     if name in _TINY:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, overload
 
 from gemma_tools.engines.base import Cancellation, Pieces
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
     from pydantic import BaseModel
 
+    from gemma_tools.backends.exchange import Exchange
     from gemma_tools.prompt import Prompt
     from gemma_tools.tokens import BaseTokenCounter
 
@@ -38,6 +39,9 @@ class BaseModelBackend(ABC):
 
     A backend may be used from several threads at once, and as a context manager that closes it.
     """
+
+    on_exchange: Callable[[Exchange], object] | None = None
+    """Is told of each question to the model and what it wrote, by the thread that answers; for `gemma_tools.inspection`."""
 
     def __init__(
         self,

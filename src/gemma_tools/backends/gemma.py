@@ -6,6 +6,7 @@ all drive that generator, so they cannot differ.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -18,6 +19,7 @@ from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.backends.chat import HIDDEN_TOKENS, MEDIA_BY_CHAT, ChatReader, chat_of, needs_chat, reader_of, text_of
 from gemma_tools.backends.chat_plan import chat_plan
 from gemma_tools.backends.config import FormatOptions, ModelConfig
+from gemma_tools.backends.exchange import Exchange
 from gemma_tools.backends.plan import OnInvalid, Plan, make_plan
 from gemma_tools.backends.room import fitted_plan, least_of_media, refuse_too_long
 from gemma_tools.backends.sizes import refuse_large_grammar, refuse_large_schemas
@@ -38,7 +40,7 @@ from gemma_tools.engines.base import (
 )
 from gemma_tools.engines.drive import acall, adrive
 from gemma_tools.engines.stopping import until
-from gemma_tools.errors import EngineRejected, InvalidRequest, UnusableAnswer
+from gemma_tools.errors import EngineError, EngineRejected, InvalidRequest, UnusableAnswer
 from gemma_tools.formats import get_format
 from gemma_tools.formats.base import Format, Recovery, ReplyParser
 from gemma_tools.formats.options import check_option
@@ -411,10 +413,48 @@ class GemmaBackend(BaseModelBackend):
         self, plan: Plan, asked: GenerationRequest, cancel: Cancellation
     ) -> Generator[Event, None, tuple[Answer, Verdict]]:
         """Ask the model once, and hold its answer against the plan."""
-        answer = yield from self._attempt(plan, asked, cancel)
+        try:
+            answer = yield from self._attempt(plan, asked, cancel)
+        except EngineError as error:
+            self._show(plan, asked, text=error.text or None, error=str(error))
+            raise
         verdict = judge(plan, answer.reply)
+        self._show(plan, asked, answer=answer, reply=verdict.reply, text=answer.text, error=verdict.fault or "")
         tell(_generated(verdict.reply, answer.tokens, verdict.cause if verdict.fault else None))
         return answer, verdict
+
+    def _show(
+        self,
+        plan: Plan,
+        asked: GenerationRequest,
+        *,
+        text: str | None,
+        error: str,
+        answer: Answer | None = None,
+        reply: Reply | None = None,
+    ) -> None:
+        """Tell `on_exchange`, if it is there. `reply` is the answer's with the problems that were found after it was read."""
+        if self.on_exchange is None:
+            return
+        tokenizer = self._tokenizer_for(asked)
+        prompt = self._written.recall(plan.prompt, tokenizer) if tokenizer else plan.prompt
+        exchange = Exchange(
+            model=self.model_type,
+            format=self.format,
+            prompt=replace(prompt, media=(), known=(prompt.known[0], array("i", prompt.known[1]))),
+            declared=plan.declared,
+            tools=plan.tools,
+            max_calls=plan.max_calls,
+            guarded=_guarded(prompt, tokenizer),
+            text=text,
+            finish="length" if answer and answer.reply.finish_reason == "length" else "stop",
+            reply=replace(answer.reply, problems=reply.problems) if answer and reply else None,
+            tokens=answer.tokens if answer else None,
+            warnings=answer.warnings if answer else plan.warnings,
+            error=error,
+            tokenizer=self.tokenizer,
+        )
+        self.on_exchange(exchange)
 
     def _attempt(self, plan: Plan, asked: GenerationRequest, cancel: Cancellation) -> Turn:
         """Ask the model once and read what it writes."""
@@ -424,7 +464,7 @@ class GemmaBackend(BaseModelBackend):
         log_content("prompt", prompt.text)
         # As ids, the prompt itself is not guarded; it is the engine that guards what the model writes.
         tokenizer = self._tokenizer_for(asked if plan.thought_end is None else replace(asked, constraint=None))
-        guarded = prompt.guarded.union(prompt.control_ids(tokenizer) if tokenizer else ())
+        guarded = _guarded(prompt, tokenizer)
         ids: list[int] = []
         if tokenizer:
             prompt = self._written.recall(prompt, tokenizer)
@@ -586,6 +626,11 @@ def _read(
             generation = pieces.value
     yield from reader.close(generation.finish)
     return generation
+
+
+def _guarded(prompt: Prompt, tokenizer: GemmaTokenizer | None) -> frozenset[str]:
+    """The spellings that are text where they are broken: those of the prompt, and with ids all that the engine guards."""
+    return prompt.guarded.union(prompt.control_ids(tokenizer) if tokenizer else ())
 
 
 def _holding(

@@ -14,6 +14,7 @@ from gemma_tools.cli.bench import bench
 from gemma_tools.cli.chat import chat
 from gemma_tools.cli.complete import complete
 from gemma_tools.cli.export_training import export_training
+from gemma_tools.cli.inspect import inspect
 from gemma_tools.cli.parse import parse
 from gemma_tools.cli.render import render
 from gemma_tools.cli.serve import serve
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (complete, render, parse, tokens, chat, serve, batch, export_training):
+for command in (complete, render, parse, inspect, tokens, chat, serve, batch, export_training):
     app.command()(command)
 app.add_typer(bench, name="bench")
 

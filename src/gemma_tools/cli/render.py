@@ -10,6 +10,7 @@ import typer
 
 from gemma_tools.cli.files import map_lines, read_request
 from gemma_tools.cli.options import FormatName, Options, format_and_options, parse_options
+from gemma_tools.display import visible
 
 if TYPE_CHECKING:
     from gemma_tools.prompt import Prompt
@@ -55,5 +56,5 @@ def _show(prompt: Prompt) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    pieces = ((segment.text, "bold magenta" if segment.control else "") for segment in prompt.segments)
+    pieces = ((visible(segment.text), "bold magenta" if segment.control else "") for segment in prompt.segments)
     Console().print(Text.assemble(*pieces), soft_wrap=True)

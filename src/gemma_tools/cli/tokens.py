@@ -11,17 +11,15 @@ import typer
 
 from gemma_tools.cli.files import read_json, read_text, write_json
 from gemma_tools.cli.options import FormatName, Options, format_and_options, parse_options
+from gemma_tools.display import visible
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.jsontext import read_json as read_json_text
 
 if TYPE_CHECKING:
-    from gemma_tools.models import Family
     from gemma_tools.prompt import Prompt
-    from gemma_tools.tokens import BaseTokenCounter, GemmaTokenizer, PartCount, TokenView
+    from gemma_tools.tokens import BaseTokenCounter, PartCount, TokenView
 
 _BACKGROUNDS = ("on grey15", "on grey30")
-_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | dict.fromkeys(range(127, 160), 0x2421)
-"""Control characters, which a terminal would obey, as the pictures of them that Unicode has."""
 
 
 def tokens(
@@ -40,12 +38,14 @@ def tokens(
 
     Without a model's file the counts are estimates, and say so.
     """
-    from gemma_tools.tokens import EstimatedTokenCounter, PartCount, TokenizerCounter, TokenView, count_parts
+    from gemma_tools.models import family_of_model
+    from gemma_tools.tokens import EstimatedTokenCounter, GemmaTokenizer, PartCount, TokenizerCounter, TokenView, count_parts
 
     item: dict[str, Any] = {"text": text} if text is not None else _read(file)
     name = model or item.get("model")
-    own = _tokenizer(tokenizer, name)
-    family = _family(name)
+    name = name if isinstance(name, str) else None
+    own = GemmaTokenizer.from_file(tokenizer) if tokenizer else GemmaTokenizer.of_model(name) if name else None
+    family = family_of_model(name) if name else None
     named = item.get("format") or format or (family.name if family else None if "messages" in item else "gemma4")
     of_family = family.options if family and family.name == named else {}
     made, options = format_and_options({**item, "format": named}, None, {**of_family, **parse_options(option)})
@@ -82,27 +82,6 @@ def _read(path: str) -> dict[str, Any]:
     return value if isinstance(value, dict) and "messages" in value else {"text": text}
 
 
-def _tokenizer(path: str | None, model: str | None) -> GemmaTokenizer | None:
-    """The tokenizer in a file that is named, or in the model's own."""
-    from gemma_tools.data import tiny_path
-    from gemma_tools.models import model_file
-    from gemma_tools.tokens import GemmaTokenizer
-
-    if path is None and isinstance(model, str):
-        own = model_file(model)
-        path = str(tiny_path()) if own == "tiny" else None if own is None or own.startswith("hf:") else own
-    return None if path is None else GemmaTokenizer.from_file(path)
-
-
-def _family(model: str | None) -> Family | None:
-    """The family that a model's name or file belongs to; None without a model."""
-    from gemma_tools.models import family_of, family_of_path
-
-    if not isinstance(model, str):
-        return None
-    return family_of_path(model) or family_of(model)
-
-
 def _as_json(parts: tuple[PartCount, ...], counter: BaseTokenCounter, view: TokenView | None) -> Mapping[str, Any]:
     counts = {"total": sum(part.tokens for part in parts), "exact": counter.exact, "parts": [asdict(part) for part in parts]}
     return counts if view is None else {**counts, "tokens": [asdict(token) for token in view.tokens]}
@@ -124,7 +103,7 @@ def _show(parts: tuple[PartCount, ...], counter: BaseTokenCounter, view: TokenVi
     console.print(table)
     if view is not None and sys.stdout.isatty():
         pieces = (
-            (token.text.translate(_PICTURES), f"{'bold magenta ' if token.special else ''}{_BACKGROUNDS[number % 2]}")
+            (visible(token.text), f"{'bold magenta ' if token.special else ''}{_BACKGROUNDS[number % 2]}")
             for number, token in enumerate(view.tokens)
         )
         console.print(Text.assemble(*pieces), soft_wrap=True)

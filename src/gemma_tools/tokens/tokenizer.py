@@ -14,8 +14,10 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
+from gemma_tools.data import tiny_path
 from gemma_tools.errors import InvalidRequest, ModelNotFound, UnknownName
 from gemma_tools.log import logger
+from gemma_tools.models import model_file
 from gemma_tools.tokens.decoding import TokenDecoder
 from gemma_tools.tokens.spellings import longest_of
 from gemma_tools.tokens.vocabulary import SPACE, Kind, Vocabulary, read_vocabulary
@@ -79,6 +81,19 @@ class GemmaTokenizer:
         except (InvalidRequest, ModelNotFound) as error:
             logger.debug("the tokenizer of %s cannot be used: %s", engine.name, error)
             return None
+
+    @classmethod
+    def of_model(cls, name: str) -> Self | None:
+        """The tokenizer in the file that a model's name stands for; None where that is no file, or one that is not here.
+
+        Raises:
+            ModelNotFound: there is no such file, or it is broken.
+            InvalidRequest: see `from_file`.
+        """
+        file = model_file(name)
+        if file is None or file.startswith("hf:"):
+            return None
+        return cls.from_file(tiny_path() if file == "tiny" else file)
 
     def encode(self, text: str, *, control: Collection[str] = ()) -> list[int]:
         """The ids of `text`, in which only the spellings in `control` are special tokens.

@@ -1,0 +1,76 @@
+"""What people look at, in notebooks, on pages and in terminals: text that cannot become markup or move the cursor.
+
+Everything that is shown goes through `visible`, and on pages through `escape`. `card` puts a fragment of HTML on a background
+of its own, so that it is readable in any notebook, light or dark; `display.css` holds the one style of all of them.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from gemma_tools.prompt import Segment
+
+_CONTROLS: Final = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"} | {127: "\u2421"}
+_INVISIBLE: Final = (
+    *(0xAD, 0x61C, 0x200B, 0x200E, 0x200F, 0xFEFF),
+    *range(0x80, 0xA0),
+    *range(0x2028, 0x202F),
+    *range(0x2060, 0x2070),
+)
+"""C1 controls, and characters that are not seen or that turn the direction of text. Joiners are parts of words and of emoji."""
+_SHOWN: Final = _CONTROLS | {code: f"⟨U+{code:04X}⟩" for code in _INVISIBLE}
+_PLAIN: Final = re.compile("[\ud800-\udfff" + "".join(map(re.escape, map(chr, _SHOWN))) + "]")
+
+
+def visible(text: str) -> str:
+    """`text` with every character that a terminal or a browser would obey, or not show, as a picture or a number of it.
+
+    A lone surrogate, which no file can hold, is shown as its number, too.
+    """
+    return _PLAIN.sub(lambda m: _SHOWN.get(ord(m[0])) or f"⟨U+{ord(m[0]):04X}⟩", text)
+
+
+def escape(text: str) -> str:
+    """`text` as HTML in which nothing of it is markup, within an attribute's quotation marks either."""
+    return html.escape(visible(text))
+
+
+@cache
+def style() -> str:
+    """The style sheet."""
+    return Path(__file__).with_name("display.css").read_text(encoding="utf-8")
+
+
+def card(body: str) -> str:
+    """A fragment for a notebook's output: `body`, which is HTML, with its style."""
+    return f'<style>{style()}</style><div class="gemma-tools">{body}</div>'
+
+
+def pre(body: str) -> str:
+    """Monospaced lines; `body` is HTML. HTML leaves out a line break that comes first, so that one more is written."""
+    return f"<pre>\n{body}</pre>"
+
+
+def segments(shown: Iterable[Segment]) -> str:
+    """Segments as HTML: control tokens in bold, and never broken across lines."""
+    return "".join(f"<b>{escape(s.text)}</b>" if s.control else escape(s.text) for s in shown)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; the cells are HTML, the head is text, and without any there is none."""
+    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
+    lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table>{f'<thead><tr>{cells}</tr></thead>' if cells else ''}<tbody>{lines}</tbody></table>"
+
+
+def facts(pairs: Mapping[str, Any]) -> str:
+    """Names and values in one line, each of them text; what is None or empty is left out."""
+    told = ((name, str(value)) for name, value in pairs.items() if value not in (None, ""))
+    shown = (f"<span><i>{escape(name)}</i> {escape(value)}</span>" for name, value in told)
+    return f'<p class="facts">{" ".join(shown)}</p>'

@@ -1,0 +1,29 @@
+"""A way to see: a request, its prompt and what a model wrote, taken apart; as data, as a page, and in a terminal."""
+
+from gemma_tools.backends.exchange import Exchange
+from gemma_tools.inspection.make import examine, inspect, watch
+from gemma_tools.inspection.model import (
+    Inspection,
+    LevelView,
+    Output,
+    OutputPart,
+    OutputPiece,
+    ProblemView,
+    PromptPart,
+    ToolView,
+)
+
+__all__ = [
+    "Exchange",
+    "Inspection",
+    "LevelView",
+    "Output",
+    "OutputPart",
+    "OutputPiece",
+    "ProblemView",
+    "PromptPart",
+    "ToolView",
+    "examine",
+    "inspect",
+    "watch",
+]

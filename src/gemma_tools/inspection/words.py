@@ -1,0 +1,57 @@
+"""The words that the page and the terminal share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from gemma_tools.inspection.model import Inspection, LevelView, OutputPart, PromptPart
+from gemma_tools.inspection.spans import Kind
+
+KINDS: Final[Mapping[Kind, str]] = {
+    "content": "content",
+    "thought": "thought",
+    "call": "call",
+    "refused": "refused",
+    "passed": "left out",
+    "unplaced": "read by the engine",
+}
+"""What became of a part of the output."""
+
+
+def tokens(count: int, *, exact: bool) -> str:
+    """A number of tokens, and whether it is an estimate."""
+    return f"{count:,} token{'' if count == 1 else 's'}" if exact else f"about {count:,} tokens"
+
+
+def of_part(part: PromptPart, *, exact: bool) -> str:
+    """What a part of the prompt costs."""
+    told = tokens(part.count, exact=exact)
+    return f"{told}, {part.cached:,} cached" if part.cached else told
+
+
+def of_output(part: OutputPart) -> str:
+    """What became of a part of the output."""
+    return " ".join((KINDS[part.kind], ", ".join(part.calls))).strip()
+
+
+def of_level(level: LevelView) -> str:
+    """What a level of recovery reads."""
+    return ", ".join(level.calls) or "no call"
+
+
+def facts(shown: Inspection) -> dict[str, str]:
+    """What is told of the whole, by its name."""
+    told = {"model": shown.model, "format": shown.format, "prompt": tokens(shown.count, exact=shown.exact)}
+    if not shown.exact:
+        told["prompt"] += " (an estimate: no tokenizer)"
+    if shown.cached is not None:
+        told["cached"] = tokens(shown.cached, exact=True)
+    if shown.output is not None:
+        told["output"] = tokens(shown.output.count, exact=shown.exact)
+        told["finish"] = shown.output.reply.finish_reason
+        told["problems"] = str(len(shown.output.problems))
+    if shown.time:
+        told["at"] = datetime.fromtimestamp(shown.time).strftime("%Y-%m-%d %H:%M:%S")
+    return told
