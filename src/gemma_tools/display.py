@@ -11,10 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from gemma_tools.prompt import Segment
+from typing import Any, Final, Protocol
 
 _CONTROLS: Final = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"} | {127: "\u2421"}
 _INVISIBLE: Final = (
@@ -26,6 +23,15 @@ _INVISIBLE: Final = (
 """C1 controls, and characters that are not seen or that turn the direction of text. Joiners are parts of words and of emoji."""
 _SHOWN: Final = _CONTROLS | {code: f"⟨U+{code:04X}⟩" for code in _INVISIBLE}
 _PLAIN: Final = re.compile("[\ud800-\udfff" + "".join(map(re.escape, map(chr, _SHOWN))) + "]")
+
+
+class Shown(Protocol):
+    """A piece of text to show; `gemma_tools.prompt.Segment` is one."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def control(self) -> bool: ...
 
 
 def visible(text: str) -> str:
@@ -57,7 +63,7 @@ def pre(body: str) -> str:
     return f"<pre>\n{body}</pre>"
 
 
-def segments(shown: Iterable[Segment]) -> str:
+def segments(shown: Iterable[Shown]) -> str:
     """Segments as HTML: control tokens in bold, and never broken across lines."""
     return "".join(f"<b>{escape(s.text)}</b>" if s.control else escape(s.text) for s in shown)
 
