@@ -9,7 +9,7 @@ import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from gemma_tools import Gemma4Model
+from gemma_tools import Gemma4Model, openai_client
 from gemma_tools.engines.base import Capabilities
 from gemma_tools.openai_api.responses_input import ACCEPTED, HONOURED, LEFT_OUT, REFUSED, items_of, to_chat
 from gemma_tools.openai_api.responses_store import Memory
@@ -296,6 +296,20 @@ def test_a_thought_goes_along_as_encrypted_content() -> None:
         sent[1]["encrypted_content"] = foreign
         chat = in_chat({"model": "m", "input": sent})
         assert "reasoning_content" not in chat["messages"][1]
+
+
+def test_who_asks_for_a_summary_gets_the_thought_there() -> None:
+    fields: dict[str, Any] = {"reasoning": {"effort": "high", "summary": "auto"}, "tools": [TOOL]}
+    thought, call = respond(thinker(THOUGHT + CALL4), **fields).output
+    assert thought.type == "reasoning"
+    assert [part.text for part in thought.summary] == ["Hm."]
+    assert thought.content is None
+    with openai_client(thinker(THOUGHT + CALL4)) as client:
+        told = list(client.responses.create(model="m", input="Hi", stream=True, **fields))
+    assert "".join(event.delta for event in told if event.type == "response.reasoning_summary_text.delta") == "Hm."
+    assert not any(event.type.startswith(("response.reasoning_text", "response.content_part")) for event in told)
+    sent = [thought.model_dump(exclude_unset=True), call.model_dump(exclude_unset=True)]
+    assert in_chat({"model": "m", "input": sent})["messages"][0]["reasoning_content"] == "Hm."
 
 
 THINKS = "<|channel>thought\nIt is sunny.<channel|>It is sunny."

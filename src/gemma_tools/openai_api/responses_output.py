@@ -34,6 +34,8 @@ class ResponseWriter:
         self._offer = offer
         self._keep = keep
         self._packs = WANTED in (body.get("include") or ())
+        # Clients that ask for a summary show nothing else of a thought. Here it is no secret, and stands in its place.
+        self._thought = "summary" if self.answer["reasoning"]["summary"] else "reasoning"
         self._sequence = 0
         self._probable: list[Json] = []
         self._item: Json | None = None
@@ -47,7 +49,7 @@ class ResponseWriter:
     def feed(self, delta: Mapping[str, Any]) -> Iterator[Json]:
         """The events of one chat delta, or of a whole chat message."""
         self._probable = delta.get("logprobs") or self._probable
-        for key, kind in (("reasoning_content", "reasoning"), ("content", "message")):
+        for key, kind in (("reasoning_content", self._thought), ("content", "message")):
             if text := delta.get(key):
                 yield from self._text(kind, text)
         for position, call in enumerate(delta.get("tool_calls") or ()):
@@ -92,14 +94,14 @@ class ResponseWriter:
         return {**self.answer, "output": list(self.answer["output"])}
 
     def _text(self, kind: str, text: str) -> Iterator[Json]:
-        if self._item is None or self._item["type"] != kind:
+        if self._item is None or self._item["type"] != _EMPTY[kind]["type"]:
             yield from self._open_part(kind)
         self._pieces.append(text)
-        yield self._event(f"response.{_NAMES[kind]}.delta", **self._place(delta=text, **_LOGPROBS[kind]))
+        yield self._event(f"response.{_NAMES[kind]}.delta", **self._place(kind, delta=text, **_LOGPROBS[kind]))
 
     def _open_part(self, kind: str) -> Iterator[Json]:
-        yield from self._open({"id": new_id(kind), **_EMPTY[kind]}, None)
-        yield self._event("response.content_part.added", **self._place(part=_PARTS[kind]("")))
+        yield from self._open({"id": new_id(_EMPTY[kind]["type"]), **_EMPTY[kind]}, None)
+        yield self._event(f"response.{_PART_NAMES[kind]}.added", **self._place(kind, part=_PARTS[kind]("")))
 
     def _call_delta(self, index: int, call: Mapping[str, Any]) -> Iterator[Json]:
         function = call.get("function") or {}
@@ -136,16 +138,16 @@ class ResponseWriter:
                 yield self._event("response.custom_tool_call_input.done", **self._item_place(input=text))
             filled = {"input": text}
         else:
-            kind, complete = item["type"], not cut
+            kind, complete = "message" if item["type"] == "message" else self._thought, not cut
             part = _PARTS[kind](text)
             logprobs = _LOGPROBS[kind]
             if kind == "message" and self._probable:
                 part["logprobs"] = self._logprobs(text)
                 logprobs = {"logprobs": in_event(part["logprobs"])}
-            yield self._event(f"response.{_NAMES[kind]}.done", **self._place(text=text, **logprobs))
-            yield self._event("response.content_part.done", **self._place(part=part))
-            filled = {"content": [part]}
-            if kind == "reasoning" and self._packs:
+            yield self._event(f"response.{_NAMES[kind]}.done", **self._place(kind, text=text, **logprobs))
+            yield self._event(f"response.{_PART_NAMES[kind]}.done", **self._place(kind, part=part))
+            filled = {_FIELDS[kind]: [part]}
+            if kind == self._thought and self._packs:
                 filled["encrypted_content"] = packed(text)
         done = {**item, **filled, "status": "completed" if complete else "incomplete"}
         yield self._event("response.output_item.done", output_index=len(self.answer["output"]), item=done)
@@ -153,7 +155,7 @@ class ResponseWriter:
         self._item = self._call = None
 
     def _logprobs(self, text: str) -> list[Json]:
-        thoughts = [item["content"][0]["text"] for item in self.answer["output"] if item["type"] == "reasoning"]
+        thoughts = [item[_FIELDS[self._thought]][0]["text"] for item in self.answer["output"] if item["type"] == "reasoning"]
         return of_text(self._probable, text, thoughts)
 
     def _add_logprobs(self) -> None:
@@ -166,8 +168,8 @@ class ResponseWriter:
         assert self._item is not None
         return {"item_id": self._item["id"], "output_index": len(self.answer["output"]), **fields}
 
-    def _place(self, **fields: Any) -> Json:
-        return self._item_place(content_index=0, **fields)
+    def _place(self, kind: str, **fields: Any) -> Json:
+        return self._item_place(**{f"{_FIELDS[kind]}_index": 0}, **fields)
 
 
 def _begun(body: Mapping[str, Any], offer: Offer, *, stored: bool) -> Json:
@@ -210,15 +212,20 @@ def _begun(body: Mapping[str, Any], offer: Offer, *, stored: bool) -> Json:
     }
 
 
-_NAMES = {"message": "output_text", "reasoning": "reasoning_text"}
-_LOGPROBS: Mapping[str, Json] = {"message": {"logprobs": []}, "reasoning": {}}
+_NAMES = {"message": "output_text", "reasoning": "reasoning_text", "summary": "reasoning_summary_text"}
+"""What events call the texts of an item. There are two kinds of text for a thought, of which an answer has one."""
+_PART_NAMES = {"message": "content_part", "reasoning": "content_part", "summary": "reasoning_summary_part"}
+_FIELDS = {"message": "content", "reasoning": "content", "summary": "summary"}
+_LOGPROBS: Mapping[str, Json] = {"message": {"logprobs": []}, "reasoning": {}, "summary": {}}
 _PARTS = {
     "message": lambda text: {"type": "output_text", "text": text, "annotations": [], "logprobs": []},
     "reasoning": lambda text: {"type": "reasoning_text", "text": text},
+    "summary": lambda text: {"type": "summary_text", "text": text},
 }
 _EMPTY: Mapping[str, Json] = {
     "message": {"type": "message", "status": "in_progress", "role": "assistant", "content": []},
     "reasoning": {"type": "reasoning", "status": "in_progress", "summary": [], "content": []},
+    "summary": {"type": "reasoning", "status": "in_progress", "summary": []},
 }
 
 
