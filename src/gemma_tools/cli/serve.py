@@ -53,6 +53,7 @@ def serve(
     stored_seconds: Annotated[float | None, typer.Option(help="How long each is kept.")] = None,
     metrics: Annotated[bool | None, typer.Option(help="Whether /metrics gives counts for Prometheus.")] = None,
     otel: Annotated[bool | None, typer.Option(help="Whether to tell OpenTelemetry what is done.")] = None,
+    inspect: Annotated[bool | None, typer.Option(help="Whether /inspect shows what was last asked and answered.")] = None,
     log_content: Annotated[bool | None, typer.Option(help="Whether to log what is asked and answered.")] = None,
     run_tools: Annotated[
         str | None, typer.Option(help="Tools that the server runs itself: execute_python, get_system_info.")
@@ -76,5 +77,11 @@ def serve(
     server, listener = make_server(settings)
     log_to_stderr()
     print(f"gemma-tools: serving {', '.join(settings.models)} at {address_of(listener)}", file=sys.stderr, flush=True)
+    if settings.inspect:
+        print(
+            f"gemma-tools: requests are shown at {address_of(listener).removesuffix('/v1')}/inspect",
+            file=sys.stderr,
+            flush=True,
+        )
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listener])

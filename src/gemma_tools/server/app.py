@@ -19,6 +19,7 @@ from gemma_tools.server.guard import Guard, Headers
 from gemma_tools.server.limits import Gate, RateLimiter
 from gemma_tools.server.log import Entry
 from gemma_tools.server.pool import ModelPool
+from gemma_tools.server.recent import PATH, Recent
 from gemma_tools.server.settings import Settings, check
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ def create_app(settings: Settings) -> App:
         InvalidRequest: there is no model, or the settings are not safe together, or name what there is not.
     """
     check(settings)
-    pool = ModelPool(settings)
-    api = Api(settings, pool, pool.cards)
+    recent = Recent() if settings.inspect else None
+    pool = ModelPool(settings, recent.add if recent else None)
+    api = Api(settings, pool, pool.cards, recent)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -68,8 +70,9 @@ class _Gone(Exception):
 class Api:
     """Answers HTTP requests with `models`, within the limits of `settings`. An ASGI application without a lifespan."""
 
-    def __init__(self, settings: Settings, models: Models, cards: Cards) -> None:
+    def __init__(self, settings: Settings, models: Models, cards: Cards, recent: Recent | None = None) -> None:
         self._settings = settings
+        self._recent = recent
         self._models = models
         self._guard = Guard(settings)
         self._limiter = RateLimiter(settings.requests_per_minute, settings.tokens_per_minute)
@@ -103,6 +106,8 @@ class Api:
             if entry.method == "OPTIONS" and allowed:  # a browser asks first
                 self._guard.check_caller(headers)
                 return await outlet.send(ApiResponse(204, b""))
+            if self._recent and (entry.path == PATH or entry.path.startswith(f"{PATH}/")):
+                return await self._show(self._recent, headers, entry, outlet)
             body = await self._let_in(headers, receive, entry)
             query = scope.get("query_string", b"").decode("latin-1")
             asked = ApiRequest(entry.method, entry.path, body, query, entry.caller)
@@ -115,6 +120,16 @@ class Api:
         finally:
             self._limiter.charge(entry.caller, entry.facts.cost)
             entry.write()
+
+    async def _show(self, recent: Recent, headers: Headers, entry: Entry, outlet: Outlet) -> None:
+        """Answer with a page of `/inspect`, to a browser on this machine."""
+        self._guard.check_caller(headers)
+        self._guard.check_local(headers, entry.caller)
+        try:
+            entry.caller = self._guard.check_key(headers, browser=True) or entry.caller
+        finally:
+            self._limiter.admit(entry.caller)
+        await outlet.send(await asyncio.to_thread(recent.answer, entry.method, entry.path))
 
     async def _let_in(self, headers: Headers, receive: Receive, entry: Entry) -> bytes:
         """Check the head, then read the body. Refused before anything of the body is read, where the head is enough."""

@@ -7,13 +7,14 @@ JSON, which a page cannot send elsewhere without asking first.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from gemma_tools.openai_api.errors import refuse
-from gemma_tools.server.settings import Settings
+from gemma_tools.server.settings import Settings, is_loopback
 
 Headers = Mapping[str, str]
 """By lower-case name."""
@@ -57,20 +58,29 @@ class Guard:
     def _allows(self, origin: str) -> bool:
         return origin in self._origins or "*" in self._origins
 
-    def check_key(self, headers: Headers) -> str | None:
-        """A short name of the key that was given, for limits and logs; None where none is needed."""
+    def check_local(self, headers: Headers, address: str) -> None:
+        """Refuse a request that did not come from this machine, or came by a name that others may know, as of a proxy."""
+        if not is_loopback(_hostname(headers.get("host", ""))) or not (address == "local" or is_loopback(address)):
+            raise refuse(403, "only browsers on this machine see this page", code="host_not_allowed")
+
+    def check_key(self, headers: Headers, *, browser: bool = False) -> str | None:
+        """A short name of the key that was given, for limits and logs; None where none is needed.
+
+        A `browser` may give it as the password that it asks for, under any name.
+        """
         if not self._keys:
             return None
         scheme, _, key = headers.get("authorization", "").partition(" ")
         if "x-api-key" in headers:  # as Anthropic's clients send it
             scheme, key = "bearer", headers["x-api-key"]
+        elif browser and scheme.lower() == "basic":
+            scheme, key = "bearer", _password(key)
         given = _digest(key.strip().encode("latin-1"))  # which is how the bytes of a header became text
         # All keys are compared, each in constant time, so that time tells neither which one came near nor how near.
         known = sum([hmac.compare_digest(given, key) for key in self._keys])
         if scheme.lower() != "bearer" or not known:
-            raise refuse(
-                401, "send one of this server's keys as `Authorization: Bearer KEY`", code="invalid_api_key", headers=_CHALLENGE
-            )
+            message = "send one of this server's keys as `Authorization: Bearer KEY`"
+            raise refuse(401, message, code="invalid_api_key", headers=_ASKING if browser else _CHALLENGE)
         return f"key-{given.hex()[:8]}"
 
     def check_type(self, headers: Headers) -> None:
@@ -81,6 +91,15 @@ class Guard:
 
 
 _CHALLENGE = {"www-authenticate": "Bearer", "x-should-retry": "false"}
+_ASKING = {"www-authenticate": 'Basic realm="a key of this server, as the password", charset="UTF-8"'}
+
+
+def _password(credentials: str) -> str:
+    """The password of `Authorization: Basic`, as the bytes of a header become text; empty where there is none."""
+    try:
+        return base64.b64decode(credentials, validate=True).decode("latin-1").partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _digest(key: bytes) -> bytes:

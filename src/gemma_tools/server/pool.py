@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -13,6 +13,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gemma_tools.backends import check_name, create_model
 from gemma_tools.backends.base import BaseModelBackend
+from gemma_tools.backends.exchange import Exchange
 from gemma_tools.engines.adapters import engine_options, scaled
 from gemma_tools.engines.base import Cancellation, Pieces
 from gemma_tools.errors import InvalidRequest
@@ -28,8 +29,8 @@ from gemma_tools.tools import ToolBox
 class ModelPool(Mapping[str, Responder]):
     """The served models by name. Two requests that want the same new model load it once; others are not held up."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Load nothing yet.
+    def __init__(self, settings: Settings, on_exchange: Callable[[Exchange], object] | None = None) -> None:
+        """Load nothing yet. `on_exchange` is told what the models are asked and answer.
 
         Raises:
             InvalidRequest: a system prompt that cannot be read, or tools that cannot be run.
@@ -38,6 +39,7 @@ class ModelPool(Mapping[str, Responder]):
         for model in settings.models.values():
             check_name(model.model)
         self._settings = settings
+        self._on_exchange = on_exchange
         self._system = _text(settings.system_prompt) if settings.system_prompt else ""
         self._box = own_tools(settings)
         self._locks = {name: Lock() for name in settings.models}
@@ -73,7 +75,10 @@ class ModelPool(Mapping[str, Responder]):
 
     def _load(self, model: ModelSettings) -> BaseModelBackend:
         engine, url = model.engine or self._settings.engine, model.url or self._settings.url
-        return create_model(model.model, engine=engine, url=url, **self._options(model))
+        made = create_model(model.model, engine=engine, url=url, **self._options(model))
+        if self._on_exchange is not None:
+            made.on_exchange = self._on_exchange
+        return made
 
     def _model(self, name: str) -> str:
         return name if name in self._locks else self._aliases.get(name) or self._aliases["*"]

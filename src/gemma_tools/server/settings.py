@@ -94,6 +94,8 @@ class Settings(_Strict):
     """Whether `/metrics` gives counts for Prometheus."""
     otel: bool = False
     """Whether OpenTelemetry is told of requests, generations, tool calls and retries."""
+    inspect: bool = False
+    """Whether `/inspect` shows this machine what was last asked and answered."""
     log_content: bool = False
     """Whether the log holds what was asked and answered."""
     run_tools: tuple[str, ...] = ()
@@ -176,6 +178,8 @@ def check(settings: Settings) -> None:
             raise InvalidRequest(f"there are several models: give each its own, options.{name} in the TOML file", param=name)
     if "*" in settings.allowed_origins and not settings.api_keys:
         raise InvalidRequest("every page in a browser could call: set api_keys, or name the origins", param="api_keys")
+    if settings.inspect and not settings.on_loopback:
+        raise InvalidRequest(f"others can reach {settings.host}: /inspect is for 127.0.0.1 only", param="inspect")
     if not settings.on_loopback and not settings.api_keys:
         raise InvalidRequest(f"others can reach {settings.host}: set api_keys, or stay on 127.0.0.1", param="api_keys")
 
