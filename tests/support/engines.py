@@ -100,6 +100,8 @@ def vllm_server(*more: str) -> AbstractContextManager[Process]:
     }
     command = [str(Path(sys.executable).with_name("vllm")), "serve", str(tiny_safetensors())]
     command += [*sum(options.items(), ()), "--enforce-eager", "--enable-prompt-tokens-details", *more]
+    # Its CPU part dies of a seed in a request whose prompt it reads in several parts ("CPU Generator does not use offset").
+    command += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", options["--max-model-len"]]
     return running(command, ready="/health", env=_VLLM_ENVIRONMENT)
 
 
