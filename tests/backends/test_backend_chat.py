@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -27,12 +26,11 @@ from support.chat import ALARM, WEATHER, accumulated, calls, facts, user
 from support.promises import json_format
 from support.servers.loopback import Faulty, chunked
 
-Answer = Sequence[ChatPiece] | Exception
 BOTH = frozenset({"native", "prompted"})
 
 
 class Chatting(ChatEngine):
-    """Plays answers, one for each question; an answer "length" ends as cut."""
+    """Plays answers, one for each question: a piece or text, several of them with how it ends, or a function to call."""
 
     name = "chatting"
 
@@ -58,6 +56,8 @@ class Chatting(ChatEngine):
         if callable(answer):
             answer(self)
         for piece in (answer,) if isinstance(answer, (str, ChatPiece)) else answer:
+            if isinstance(piece, Generation):
+                return piece
             yield ChatPiece(content=piece) if isinstance(piece, str) else piece
         return Generation()
 
@@ -112,6 +112,19 @@ def test_one_that_cannot_be_read_is_a_problem() -> None:
     assert (calls(answer), answer.choices[0].message.content, answer.choices[0].finish_reason) == ([], "Hm", "stop")
     [problem] = answer.choices[0].message.model_dump()["problems"]
     assert (problem["kind"], problem["text"]) == ("unreadable", 'get_weather({"city":)')
+
+
+def test_one_that_was_cut_is_cut() -> None:
+    pieces = [ChatPiece(unread=(("get_weather", '{"city":'),)), Generation(finish="length")]
+    answer = gemma4(Chatting(pieces)).run(user("Hi"), tools=[WEATHER])
+    assert (calls(answer), answer.choices[0].finish_reason) == ([], "length")
+    assert answer.choices[0].message.model_dump()["problems"][0]["kind"] == "cut"
+
+
+def test_a_thought_that_is_left_in_content_is_one() -> None:
+    answer = gemma4(Chatting(["<|channel>thought\nHm.", "<channel|>Yes."])).run(user("Hi"))
+    message = answer.choices[0].message.model_dump()
+    assert (message["reasoning"], message["content"]) == ("Hm.", "Yes.")
 
 
 def test_calls_in_text_are_no_repairs_and_a_made_up_result_ends_them() -> None:

@@ -25,6 +25,7 @@ from gemma_tools.tokens import GemmaTokenizer
 from support.cli import Ran, lines
 from support.gguf_files import gemma4_projector, lora_adapter
 from support.media import picture, png
+from support.servers.loopback import Faulty, chunked
 
 ROOT = Path(__file__).parents[2]
 WEATHER = ROOT / "examples" / "weather.json"
@@ -62,6 +63,16 @@ def test_complete_with_a_projector_and_an_adapter(run: Callable[..., Ran], tmp_p
     assert answers[0]["usage"]["prompt_tokens"] > 80
     plain, changed, unchanged = (answer["choices"][0]["message"] for answer in answers)
     assert plain == unchanged != changed
+
+
+def test_complete_by_a_chat_endpoint(run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
+    said = b'data: {"choices": [{"index": 0, "delta": {"content": "Hello!"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+    monkeypatch.setenv("OPENAI_CHAT_API_KEY", "k1")
+    with Faulty([chunked(said)]) as server:
+        request = json.dumps({"messages": REQUEST["messages"], "model": "gemma-3-27b-it"})
+        ran = run("complete", "--engine", "openai-chat", "--url", server.url, stdin=request)
+    assert json.loads(ran.out)["choices"][0]["message"]["content"] == "Hello!"
+    assert b"authorization: bearer k1" in server.requests[0].lower()
 
 
 @pytest.mark.parametrize("by", ["option", "request"])

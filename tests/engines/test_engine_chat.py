@@ -153,6 +153,17 @@ def test_the_prompt_s_own_stops_end_the_answer_here() -> None:
     assert "stop" not in sent(server)
 
 
+def test_what_only_looks_like_a_stop_is_text() -> None:
+    with Faulty([events({"content": "Yes<end_"})]) as server, engine(server.url) as made:
+        assert "".join(piece.content for piece in play(made.chat(ASKED, Chat(turns=HI)))[0]) == "Yes<end_"
+
+
+def test_an_answer_that_the_provider_gave_up_is_none() -> None:
+    answer = events({"content": "Y"}, finish="MALFORMED_FUNCTION_CALL")
+    with Faulty([answer]) as server, engine(server.url) as made, pytest.raises(EngineRejected, match="MALFORMED"):
+        play(made.chat(ASKED, Chat(turns=HI)))
+
+
 def test_an_answer_that_is_not_streamed() -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     message = {"role": "assistant", "content": "Wait.", "reasoning": "Hm.", "tool_calls": [call]}
