@@ -131,7 +131,7 @@ def test_the_prompt_is_scored_as_its_words_are_when_they_are_written(engine: Eng
     known = GemmaTokenizer.from_file(tiny_path()) if tokenizer else None
     written = replace(GREEDY, max_tokens=6, logprobs=2)
     pieces, first = play(engine.generate(GenerationRequest(weather(), written, tokenizer=known)))
-    longer = replace(weather(), text=weather().text + "".join(pieces))
+    longer = weather().begun("".join(pieces))
     asked = replace(GREEDY, max_tokens=1, logprobs=2, prompt_logprobs=True)
     more, second = play(engine.generate(GenerationRequest(longer, asked, tokenizer=known)))
     told = second.prompt_logprobs

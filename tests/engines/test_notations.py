@@ -101,3 +101,15 @@ def test_sglang_is_sent_ebnf_in_its_own_field() -> None:
 def test_a_grammar_that_no_server_of_the_kind_takes_is_refused() -> None:
     with Faulty() as server, vllm(server) as engine, pytest.raises(InvalidRequest):
         ask(engine, Constraint(gbnf='root ::= "yes"'))
+
+
+def test_lark_alone_does_not_choose_the_library_of_a_server() -> None:
+    lark = Constraint(lark=BOTH.lark)
+    with Faulty(answer()) as server, vllm(server) as engine:
+        with pytest.raises(EngineRejected, match="no grammar in lark"):
+            ask(engine, lark)
+        assert engine.capabilities.constraints == {"ebnf", "json_schema"}
+        assert sent(server) == ["ebnf"]
+    with Faulty(REFUSED, answer(), answer()) as server, vllm(server) as engine:
+        assert ask(engine, lark) == "yes"
+        assert sent(server) == ["ebnf", "lark", "lark"]

@@ -13,7 +13,7 @@ import pytest
 
 from gemma_tools.data import tiny_path
 from gemma_tools.engines import Constraint, Engine, GenerationRequest, create_engine
-from gemma_tools.errors import InvalidRequest
+from gemma_tools.errors import EngineRejected, InvalidRequest
 from gemma_tools.prompt import Prompt
 from support.servers.llama import llama_server
 from support.servers.loopback import JsonHandler, serving
@@ -31,6 +31,16 @@ def test_a_server_with_llguidance_is_sent_lark() -> None:
     with llama_server(tiny_path()) as url, create_engine("llama-server", url=url) as engine:
         assert [written(engine), written(engine)] == ["lark"] * 2
         assert written(engine, Constraint(gbnf='root ::= "gbnf"')) == "gbnf"
+
+
+def test_a_grammar_that_llama_cpp_cannot_read_is_refused() -> None:
+    """It would hold nothing, without an error."""
+    nested = "%llguidance {{}}\nstart: inner\ninner: %lark {{\nstart: {}\n}}\n"
+    with llama_server(tiny_path()) as url, create_engine("llama-server", url=url) as engine:
+        assert written(engine, Constraint(lark=nested.format('"zebra"'))) == "zebra"
+        for _ in range(2):
+            with pytest.raises(InvalidRequest, match="cannot read the grammar"):
+                written(engine, Constraint(lark=nested.format("nothing")))
 
 
 def server(refusal: dict[str, Any], status: int = 400) -> tuple[type[JsonHandler], list[dict[str, Any]]]:
@@ -85,8 +95,10 @@ def test_lark_with_a_token_that_the_vocabulary_lacks_is_not_sent() -> None:
     unknown = '%llguidance {}\nstart: <escape> "<end_function_call>" <start_function_call>'
     known = '%llguidance {}\nstart: <escape> "<end_function_call>"'
     with serving(handler) as url, create_engine("llama-server", url=url, max_retries=0) as engine:
-        with pytest.raises(InvalidRequest, match="vocabulary"):
+        assert "lark" in engine.capabilities.constraints
+        with pytest.raises(EngineRejected, match="vocabulary"):
             written(engine, Constraint(lark=unknown))
+        assert "lark" not in engine.capabilities.constraints
         for constraint in (
             Constraint(lark=unknown, gbnf="root ::= <escape>"),
             Constraint(lark=known, gbnf="root ::= <escape>"),

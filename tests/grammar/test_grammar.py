@@ -390,3 +390,31 @@ def test_the_length_of_strings_is_a_number(longest: object) -> None:
     with pytest.raises(InvalidRequest, match="1 to 4096") as caught:
         get_format("gemma4", longest_string=longest)
     assert caught.value.param == "longest_string"
+
+
+SUM = 'start: NUMBER ("+" NUMBER)*\nNUMBER: /[0-9]{1,3}/\n%ignore " "'
+
+
+@pytest.mark.parametrize("family", ["functiongemma", "gemma4"])
+def test_a_grammar_of_the_callers_own_is_nested_in_lark(family: str) -> None:
+    schema = {"type": "string", "x-lark": SUM}
+    tools = [tool("put", properties("v", "w", v=schema, w={"type": "string"})), tool("get", properties("v", v=schema))]
+    grammar = get_format(family).grammar(tools, tool_choice="required")
+    assert grammar.needs_lark
+    assert not grammar.warnings
+
+    def text(value: str) -> str:
+        return write(family, "put", {"v": value, "w": "free text"})
+
+    assert [value for value in ("1", "12 + 5", "12+", "x", "1+1234", "") if takes(grammar, text(value))] == ["1", "12 + 5"]
+    assert takes(grammar, write(family, "get", {"v": "3+4"}))
+    assert Gbnf(grammar.gbnf).takes(text("anything"))  # which cannot nest it
+    assert Gbnf(grammar.ebnf).takes(text("anything"))
+
+
+@pytest.mark.parametrize("style", ["pythonic", "json"])
+def test_a_grammar_of_the_callers_own_is_told_where_strings_have_escapes(style: str) -> None:
+    schema = {"type": "string", "x-lark": SUM}
+    grammar = get_format("gemma3", tool_style=style).grammar([tool("put", properties("v", v=schema))], tool_choice="required")
+    assert not grammar.needs_lark
+    assert "put.v: a Lark grammar is not enforced where strings have escapes" in grammar.warnings

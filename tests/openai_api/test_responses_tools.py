@@ -11,6 +11,8 @@ import pytest
 from openai import BadRequestError, OpenAI
 
 from gemma_tools import Gemma4Model, openai_client
+from gemma_tools.engines.base import Cancellation, GenerationRequest, Pieces
+from gemma_tools.errors import EngineRejected
 from gemma_tools.testing import Script, ScriptedEngine
 from support.serving import WEATHER, serving, thinker
 
@@ -125,13 +127,55 @@ def test_a_regular_expression_is_checked_where_no_engine_holds_it() -> None:
     assert item.input == "ab"
 
 
+LARK: Any = {"type": "custom", "name": "pick", "format": {"type": "grammar", "syntax": "lark", "definition": 'start: "a"+'}}
+
+
+@pytest.mark.parametrize("takes", [("gbnf", "lark"), ("lark",)])
+def test_a_lark_grammar_is_held_by_an_engine_that_takes_lark(takes: tuple[Any, ...]) -> None:
+    can = replace(ScriptedEngine([]).capabilities, constraints=frozenset(takes))
+    engine = ScriptedEngine([call("pick", input="aa")], capabilities=can)
+    with openai_client(Gemma4Model("m", engine=engine)) as client:
+        response = client.responses.create(model="m", input="Hi", tools=[LARK])
+    assert not (response.model_extra or {}).get("warnings")
+    constraint = engine.asked[-1].constraint
+    assert constraint is not None
+    assert constraint.gbnf is None
+    assert '%lark {\nstart: "a"+\n}' in str(constraint.lark)
+    assert "x-lark" not in engine.asked[-1].prompt.text
+
+
+def test_an_engine_may_find_out_that_it_takes_no_lark() -> None:
+    class Learning(ScriptedEngine):
+        def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
+            if request.constraint is not None and request.constraint.lark is not None:
+                self._capabilities = replace(self._capabilities, constraints=frozenset({"gbnf"}))
+                raise EngineRejected("no")
+            return (yield from super().generate(request, cancel=cancel))
+
+    can = replace(ScriptedEngine([]).capabilities, constraints=frozenset({"gbnf", "lark"}))
+    engine = Learning([call("pick", input="b")], capabilities=can)
+    with openai_client(Gemma4Model("m", engine=engine)) as client:
+        response = client.responses.create(model="m", input="Hi", tools=[LARK])
+    assert response.output[0].type == "custom_tool_call"
+    assert (response.model_extra or {})["warnings"] == [NOT_HELD]
+
+
+def test_a_lark_grammar_that_cannot_be_read_is_refused() -> None:
+    tool = {**LARK, "format": {**LARK["format"], "definition": "start: nothing"}}
+    with openai_client(thinker("Hi")) as client, pytest.raises(BadRequestError) as refused:
+        client.responses.create(model="m", input="Hi", tools=[tool])
+    assert refused.value.param == "tools[0].format.definition"
+
+
+NOT_HELD = "pick: the Lark grammar of its input is asked of the model, and not enforced"
+
+
 def test_a_lark_grammar_is_asked_for_and_told(create: Callable[..., Any], stream: bool) -> None:
-    grammar = {"type": "grammar", "syntax": "lark", "definition": 'start: "a"+'}
     model = thinker(call("pick", input="aa"))
-    response = create(model, stream=stream, tools=[{"type": "custom", "name": "pick", "format": grammar}])
+    response = create(model, stream=stream, tools=[LARK])
     assert response.output[0].input == "aa"
     assert 'start: "a"+' in prompt(model)
-    assert [warning for warning in response.warnings if warning.startswith("tools[0].format was left out: ")]
+    assert response.warnings == [NOT_HELD]
 
 
 def test_the_tools_of_a_namespace_answer_to_their_own_names(create: Callable[..., Any], stream: bool) -> None:

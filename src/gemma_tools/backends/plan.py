@@ -157,8 +157,14 @@ def make_plan(
     if (constraint or (grammar and not by_grammar)) and thinking and format.thought:
         opening, thought_end = format.thought
         prompt = prompt if prompt.opens == "reasoning" else prompt.begun(opening)
+    forms = engine.constraints & GRAMMARS
     if grammar is not None:
-        constraint = Constraint(**{form: getattr(grammar, form) for form in engine.constraints & GRAMMARS})
+        if grammar.needs_lark and "lark" in forms and engine.nests_lark:
+            forms = frozenset({"lark"})  # no other holds it
+        constraint = Constraint(**{form: getattr(grammar, form) for form in forms})
+    unheld = grammar.warnings if grammar else ()
+    if grammar is None or (grammar.needs_lark and forms != {"lark"}):
+        unheld += unheld_grammars(tools)
     return Plan(
         prompt=prompt,
         messages=messages,
@@ -171,9 +177,20 @@ def make_plan(
         forced=forced,
         answer=answer,
         told=told,
-        on_invalid=policy_of(on_invalid, tools, bound=grammar is not None and not grammar.warnings),
-        warnings=prompt.warnings + (grammar.warnings if grammar else ()),
+        on_invalid=policy_of(on_invalid, tools, bound=grammar is not None and not unheld),
+        warnings=prompt.warnings + unheld,
     )
+
+
+def unheld_grammars(tools: tuple[Tool, ...]) -> tuple[str, ...]:
+    """A sentence about each tool with a Lark grammar, where nothing holds it: no check of a call knows it either."""
+    sentence = "the Lark grammar of its input is asked of the model, and not enforced"
+    return tuple(f"{tool.name}: {sentence}" for tool in tools if _has_lark(tool))
+
+
+def _has_lark(tool: Tool) -> bool:
+    properties = (tool.parameters or {}).get("properties")
+    return isinstance(properties, Mapping) and any(isinstance(one, Mapping) and "x-lark" in one for one in properties.values())
 
 
 def check_grammar(request: ChatRequest, engine: Capabilities) -> None:

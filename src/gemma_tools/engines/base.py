@@ -82,6 +82,8 @@ class Capabilities:
     settings: frozenset[str]
     constraints: frozenset[Literal["gbnf", "lark", "ebnf", "json_schema"]] = frozenset()
     """The forms of `Constraint` that it takes: GBNF is llama.cpp's, Lark llguidance's, EBNF xgrammar's."""
+    nests_lark: bool = True
+    """Lark, if it takes that, may be sent alone, for it holds a grammar of the caller's that nothing else can say."""
     raw_prompt: bool = True
     """Takes the prompt as text or ids; False where there is a chat endpoint alone, which cannot continue a begun turn."""
     token_ids: bool = False

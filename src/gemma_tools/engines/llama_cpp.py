@@ -88,7 +88,7 @@ class LlamaCppEngine(LlamaServerEngine):
     @property
     def capabilities(self) -> Capabilities:
         """What this engine can do; images and audio, if its projector can."""
-        return self._can
+        return replace(self._as_found(self._can), nests_lark=_LARK.open_to(self))
 
     @property
     def vocabulary(self) -> Path:
@@ -100,8 +100,12 @@ class LlamaCppEngine(LlamaServerEngine):
         super().close()
         _LARK.leave(self)
 
+    def _prefers_lark(self, bounds: Bounds) -> bool:
+        return _LARK.take(self) and self._takes_lark(bounds)
+
     def _takes_lark(self, bounds: Bounds) -> bool:
-        return _LARK.take(self) and super()._takes_lark(bounds)
+        _LARK.take(self)
+        return super()._takes_lark(bounds)
 
 
 class _LarkSeat:
@@ -124,6 +128,12 @@ class _LarkSeat:
             if holder is None and self._file in (None, engine.vocabulary):
                 self._file, self._engine, holder = engine.vocabulary, weakref.ref(engine), engine
             return holder is engine
+
+    def open_to(self, engine: LlamaCppEngine) -> bool:
+        """Whether `engine` could take the seat now."""
+        with self._lock:
+            holder = self._engine and self._engine()
+            return holder is engine or (holder is None and self._file in (None, engine.vocabulary))
 
     def leave(self, engine: LlamaCppEngine) -> None:
         """Free the seat, if it is that of `engine`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,7 @@ from gemma_tools.engines.faults import http_fault, refuse_half_characters, statu
 from gemma_tools.engines.http import HttpServer, Response
 from gemma_tools.engines.llama_media import media_prompt, refuse_unseen
 from gemma_tools.engines.remote import Answer, Bounds, Patience, Remote, checked_url
-from gemma_tools.errors import ContextExceeded, EngineError, EngineProtocolError, InvalidRequest
+from gemma_tools.errors import ContextExceeded, EngineError, EngineProtocolError, EngineRejected, InvalidRequest
 from gemma_tools.prompt import Prompt, Segment, TextGuard
 
 _FIELDS = {
@@ -82,6 +83,10 @@ _CAPABILITIES = Capabilities(
 )
 
 
+_START = re.compile(r"^start: (.*)$", re.MULTILINE)
+_MARK = "zqzq"
+"""What no model writes by itself after the prompt "a"."""
+_MOST_READ = 256
 _LARK_QUESTION = {
     "prompt": "",
     "n_predict": 0,
@@ -129,11 +134,18 @@ class LlamaServerEngine(Engine):
         self._remote = Remote(self.name, Patience(timeout, max_retries), fault)
         self._ids: dict[tuple[str, ...], dict[str, int]] = {}
         self._lark: bool | None = None
+        self._read: dict[str, bool] = {}
+        self._nests_lark = True
+        """Whether a grammar may come in Lark alone, as far as it is known."""
 
     @property
     def capabilities(self) -> Capabilities:
         """What this engine can do; images and audio, if the server has a projector."""
-        return _CAPABILITIES
+        return self._as_found(_CAPABILITIES)
+
+    def _as_found(self, can: Capabilities) -> Capabilities:
+        """`can` without what the server turned out not to take."""
+        return can if self._nests_lark else replace(can, constraints=can.constraints - {"lark"})
 
     def refuse_unsupported(self, request: GenerationRequest) -> None:
         """See `Engine.refuse_unsupported`. The server is asked whether it takes the request's images and sounds."""
@@ -259,12 +271,18 @@ class LlamaServerEngine(Engine):
         of its training does.
         """
         lark = None if constraint.lark is None else _with_ids(constraint.lark, controls, ids)
-        if lark is not None and (constraint.gbnf is None or self._takes_lark(bounds)):
+        alone = constraint.gbnf is None
+        if lark is not None and (self._takes_lark(bounds) if alone else self._prefers_lark(bounds)):
+            if alone and not self._reads(lark, bounds):
+                raise InvalidRequest("llama.cpp cannot read the grammar in Lark", param="constraint", code="invalid_grammar")
             return {"grammar": lark}
         if constraint.gbnf is not None:
             return {"grammar": constraint.gbnf}
         if constraint.lark is not None:
-            raise InvalidRequest("the model's vocabulary lacks control tokens that the grammar names", param="constraint")
+            self._nests_lark = False
+            raise EngineRejected(
+                "it takes no grammar in Lark: llguidance is not there, or the vocabulary lacks a control token"
+            )
         return {"json_schema": constraint.json_schema}
 
     def _takes_lark(self, bounds: Bounds) -> bool:
@@ -276,6 +294,20 @@ class LlamaServerEngine(Engine):
                 answer = response.read()
             self._lark = b"grammar_triggers" in answer or b"%llguidance" in answer
         return self._lark
+
+    def _prefers_lark(self, bounds: Bounds) -> bool:
+        """Whether Lark is sent where GBNF would do, too."""
+        return self._takes_lark(bounds)
+
+    def _reads(self, lark: str, bounds: Bounds) -> bool:
+        """Whether llama.cpp can read a grammar of a caller's. One that it cannot read it leaves out, and does not say so."""
+        if lark not in self._read:
+            asked = _START.sub(lambda start: f'start: "{_MARK}" ({start[1]})?', lark, count=1)
+            written = self._json("/completion", bounds, {"prompt": "a", "n_predict": 8, "temperature": 0, "grammar": asked})
+            if len(self._read) >= _MOST_READ:
+                self._read.clear()
+            self._read[lark] = str(written.get("content")).startswith(_MARK)
+        return self._read[lark]
 
     def _control_ids(self, controls: tuple[str, ...], bounds: Bounds) -> dict[str, int]:
         """The ids of the control tokens that the model's vocabulary has."""

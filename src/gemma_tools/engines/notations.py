@@ -44,6 +44,9 @@ class Notations:
         notation = next((n for n in self.likely if _text(request, n) is not None), None)
         if notation is None:
             return (yield from ask(request))
+        # Where one that the request does not have comes first, it has to be tried first.
+        if notation != self.likely[0] and self._find(request, ask) != notation:
+            raise EngineRejected(f"the server takes no grammar in {notation}")
         try:
             generation = yield from ask(_with(request, notation))
         except EngineRejected as error:

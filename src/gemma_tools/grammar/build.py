@@ -15,7 +15,7 @@ from gemma_tools.grammar.charset import ALL, Ranges, each, minus
 from gemma_tools.grammar.containers import Brackets
 from gemma_tools.grammar.gbnf import print_gbnf
 from gemma_tools.grammar.lark import print_lark
-from gemma_tools.grammar.nodes import Chars, Free, Lit, Node, Rules, alt, optional, seq
+from gemma_tools.grammar.nodes import Chars, Free, Lark, Lit, Node, Rules, alt, optional, seq, walk, without_lark
 from gemma_tools.grammar.notation import Json, Notation
 from gemma_tools.grammar.values import Bounds, SchemaReader
 from gemma_tools.grammar.xgrammar import print_xgrammar
@@ -38,10 +38,15 @@ class Grammar:
     stop: tuple[str, ...] = field(default=(), repr=False)
     """The tokens that may end a reply, for engines that know only those that the model's files name: not in `gbnf`."""
 
+    @property
+    def needs_lark(self) -> bool:
+        """Whether a tool has a grammar of its own in Lark, which `lark` alone holds."""
+        return any(isinstance(node, Lark) for body in self.rules.values() for node in walk(body))
+
     @cached_property
     def gbnf(self) -> str:
         """The grammar for llama.cpp. Its start rule is `root`."""
-        return print_gbnf(self.rules, self.controls)
+        return print_gbnf(without_lark(self.rules), self.controls)
 
     @cached_property
     def lark(self) -> str:
@@ -51,7 +56,7 @@ class Grammar:
     @cached_property
     def ebnf(self) -> str:
         """The grammar for xgrammar, which vLLM and SGLang use. Its start rule is `root`."""
-        return print_xgrammar(self.rules, self.stop)
+        return print_xgrammar(without_lark(self.rules), self.stop)
 
 
 ANSWER_BOUNDS: Final = Bounds(string=4096, items=256)

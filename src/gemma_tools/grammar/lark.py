@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gemma_tools.grammar.free import without_free
-from gemma_tools.grammar.nodes import Alt, Chars, Lit, Node, Ref, Repeat, Seq, Token, stopping, walk
+from gemma_tools.grammar.nodes import Alt, Chars, Lark, Lit, Node, Ref, Repeat, Seq, Token, stopping, walk
 from gemma_tools.grammar.regex import regex, times
 
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_ ,:;=!@%<>'\"")
@@ -52,6 +52,8 @@ def _factor(node: Node) -> str:
             return f"/{regex(node, _character)}/"
         case Ref(name):
             return _name(name)
+        case Lark(text):
+            return f"%lark {{\n{text}\n}}"
         case Repeat(item, low, high):
             return _factor(item) + times(low, high)
         case _:

@@ -88,7 +88,15 @@ class Raw:
     text: str
 
 
-Node: TypeAlias = Lit | Token | Chars | Ref | Seq | Alt | Repeat | Free | Raw
+@dataclass(frozen=True, slots=True)
+class Lark:
+    """A whole grammar in Lark, which llguidance alone can nest; `other` stands in its place in other notations."""
+
+    text: str
+    other: Node
+
+
+Node: TypeAlias = Lit | Token | Chars | Ref | Seq | Alt | Repeat | Free | Raw | Lark
 
 EMPTY = Seq(())
 
@@ -135,6 +143,8 @@ def parts(node: Node) -> tuple[Node, ...]:
             return (item,)
         case Free():
             return node.escapes
+        case Lark():
+            return (node.other,)
         case _:
             return ()
 
@@ -162,6 +172,15 @@ def rewrite(node: Node, change: Callable[[Node], Node | None]) -> Node:
             return repeat(rewrite(item, change), low, high)
         case _:
             return node
+
+
+def without_lark(bodies: Mapping[str, Node]) -> dict[str, Node]:
+    """The rules for notations that cannot nest Lark."""
+
+    def lower(node: Node) -> Node | None:
+        return rewrite(node.other, lower) if isinstance(node, Lark) else None
+
+    return {name: rewrite(body, lower) for name, body in bodies.items()}
 
 
 def stopping(bodies: Mapping[str, Node], stop: tuple[str, ...]) -> Mapping[str, Node]:

@@ -14,6 +14,7 @@ from gemma_tools.grammar.nodes import (
     EMPTY,
     Chars,
     Free,
+    Lark,
     Lit,
     Node,
     Rules,
@@ -89,6 +90,10 @@ class Notation(ABC):
     @abstractmethod
     def literal(self, text: str) -> Node | None:
         """One string value; None if the notation cannot write it."""
+
+    def lark(self, grammar: str) -> Node | None:
+        """A string whose inside follows a Lark grammar of the caller's; None if strings are not written as they are."""
+        return None
 
     def order(self, names: Collection[str]) -> list[str]:
         """The order in which the format writes the properties of an object."""
@@ -171,6 +176,10 @@ class Brace(Notation):
 
     def string(self, body: Node) -> Node:
         return seq(Token(self.delimiter), body, Token(self.delimiter))
+
+    def lark(self, grammar: str) -> Node | None:
+        other = self.rules.add("TEXT", Free(ALL, (), 1, None, self.forbidden))
+        return self.string(self.rules.add("lark", Lark(grammar, optional(other))))
 
     def spell(self, ranges: Ranges) -> Node | None:
         return _chars(minus(ranges, each("<")))

@@ -284,6 +284,10 @@ class SchemaReader:
         return bound, strict is True or (not isinstance(strict, bool) and bound == strict)
 
     def _string(self, schema: Schema, place: _Place) -> Node | None:
+        if isinstance(grammar := schema.get("x-lark"), str):
+            if (node := self._notation.lark(grammar)) is not None:
+                return node
+            self._warn(place, "a Lark grammar is not enforced where strings have escapes")
         low, high = self._counts(schema, place, "minLength", "maxLength", self._bounds.string)
         if low > high:
             return None

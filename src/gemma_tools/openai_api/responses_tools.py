@@ -100,7 +100,7 @@ def _add(offer: Offer, tool: Json, place: str, namespace: str | None) -> bool:
     own = Own(tool.get("name"), namespace, kind == "custom")
     name = offered_name({"name": own.name, "namespace": namespace})
     if own.custom:
-        function = _free_text(offer, tool, place)
+        function = _free_text(tool, place)
     else:
         function = {key: tool[key] for key in ("description", "parameters", "strict") if tool.get(key) is not None}
     if isinstance(name, str) and (namespace or own.custom):
@@ -110,8 +110,8 @@ def _add(offer: Offer, tool: Json, place: str, namespace: str | None) -> bool:
     return True
 
 
-def _free_text(offer: Offer, tool: Json, place: str) -> dict[str, Any]:
-    """A custom tool as a function. A regular expression becomes a pattern of its string; Lark can only be asked for."""
+def _free_text(tool: Json, place: str) -> dict[str, Any]:
+    """A custom tool as a function. A regular expression becomes a pattern of its string, a grammar the string's `x-lark`."""
     text: dict[str, Any] = {"type": "string", "description": "The whole input, as plain text."}
     said = [check_text(tool.get("description"), f"{place}.description")]
     wanted = check_object(tool.get("format"), f"{place}.format") or {}
@@ -123,16 +123,26 @@ def _free_text(offer: Offer, tool: Json, place: str) -> dict[str, Any]:
             raise InvalidRequest(message, param=f"{place}.format", code="unsupported_value")
         if not isinstance(definition, str):
             raise wrong_type("a string", definition, f"{place}.format.definition")
-        held = syntax == "regex"
-        if held:
+        held = True
+        if syntax == "regex":
             text["pattern"] = f"^(?:{_unanchored(definition)})$"
             said.append(f"The input must match this regular expression: {definition}")
         else:
+            text["x-lark"] = definition
+            _check_lark(definition, f"{place}.format.definition")
             said.append(f"The input must follow this Lark grammar:\n{definition}")
-            message = "a Lark grammar is asked of the model, and not enforced"
-            offer.left_out.append(InvalidRequest(message, param=f"{place}.format", code="unsupported_value"))
     parameters = {"type": "object", "properties": {INPUT: text}, "required": [INPUT], "additionalProperties": False}
     return {"description": "\n\n".join(filter(None, said)), "parameters": parameters, **({"strict": True} if held else {})}
+
+
+def _check_lark(definition: str, param: str) -> None:
+    """Refuse a grammar that llguidance, where it is there, cannot read: some engines would hold nothing, and not say so."""
+    try:
+        from llguidance import LLMatcher
+    except ImportError:
+        return
+    if fault := LLMatcher.validate_grammar(LLMatcher.grammar_from_lark(definition)):
+        raise InvalidRequest(f"llguidance cannot read it: {fault.strip()}", param=param)
 
 
 def _unanchored(pattern: str) -> str:

@@ -155,6 +155,7 @@ _ANNOTATIONS: Final = frozenset(
         "example",
         "examples",
         "title",
+        "x-lark",
     )
 )
 """Keywords that constrain nothing, and those that `simplify` has already written out."""
