@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import InvalidRequest
+from gemma_tools.jsontext import to_json_lines
 from gemma_tools.openai_api.wire import ApiRequest, ApiSettings, dump
 from gemma_tools.policy import Unknown
 from gemma_tools.routes import Models, handle
@@ -37,6 +38,11 @@ class BatchAnswer:
     def ok(self) -> bool:
         """Whether the request was answered."""
         return self.status == 200
+
+    def _repr_html_(self) -> str:
+        from gemma_tools.display import card, escape, facts, pre
+
+        return card(facts({"request": self.custom_id, "status": self.status}) + pre(escape(to_json_lines(self.body))))
 
     def line(self) -> dict[str, Any]:
         """The answer as a line of OpenAI's output file."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -16,6 +16,7 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
 
+from gemma_tools.display import card, escape, facts, pre, rows, table
 from gemma_tools.generators import Returning, drain
 from gemma_tools.reply import ContentDelta, Event, Problem, ReasoningDelta, Reply, ToolCallDelta, ToolCallEnded, ToolCallStarted
 
@@ -68,6 +69,46 @@ class Heading:
     created: int = field(default_factory=lambda: int(time.time()))
 
 
+class Completion(ChatCompletion):
+    """A `ChatCompletion` that notebooks show. It is equal to one with the same values."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ChatCompletion):
+            return NotImplemented
+        return (self.__dict__, self.model_extra) == (other.__dict__, other.model_extra)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr_name__(self) -> str:
+        return "ChatCompletion"
+
+    def _repr_html_(self) -> str:
+        return card("".join(_shown(self)))
+
+
+def _shown(whole: ChatCompletion) -> Iterator[str]:
+    """A completion as HTML: what each choice says and calls, its problems, and what it cost."""
+    for choice in whole.choices:
+        message = choice.message
+        extra = message.model_extra or {}
+        called = [call.function for call in message.tool_calls or () if call.type == "function"]
+        functions: list[Any] = [*called, *([message.function_call] if message.function_call else [])]
+        said = [("thought", "thought", extra.get("reasoning_content")), ("content", "content", message.content)]
+        said += [(f"call {function.name}", "call", function.arguments) for function in functions]
+        yield rows((label, "", kind, pre(escape(text))) for label, kind, text in said if text is not None)
+        yield facts({"choice": choice.index or None, "finish": choice.finish_reason})
+        problems = extra.get("problems") or ()
+        if problems:
+            found = ((escape(p["kind"]), escape(p["message"]), pre(escape(p["text"]))) for p in problems)
+            yield table(("problem", "what was found", "its text"), found)
+    for warning in (whole.model_extra or {}).get("warnings") or ():
+        yield f'<p class="warning"><strong>Left out</strong> {escape(warning)}</p>'
+    used = whole.usage
+    cached = used and used.prompt_tokens_details and used.prompt_tokens_details.cached_tokens
+    tokens = {"prompt": used.prompt_tokens, "cached": cached, "output": used.completion_tokens} if used else {}
+    yield facts({"model": whole.model, **{name: count and f"{count:,} tokens" for name, count in tokens.items()}})
+
+
 def completion(heading: Heading, turns: Iterable[Turn]) -> ChatCompletion:
     """Run every turn to its end and join the answers, one choice each.
 
@@ -76,7 +117,7 @@ def completion(heading: Heading, turns: Iterable[Turn]) -> ChatCompletion:
     concerns, if any); the completion has `warnings` in the same way.
     """
     answers = [drain(turn) for turn in turns]
-    return ChatCompletion.model_validate(
+    return Completion.model_validate(
         {
             "id": heading.id,
             "object": "chat.completion",

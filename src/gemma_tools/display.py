@@ -68,7 +68,7 @@ def segments(shown: Iterable[Shown]) -> str:
     return "".join(f"<b>{escape(s.text)}</b>" if s.control else escape(s.text) for s in shown)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
     """A table; the cells are HTML, the head is text, and without any there is none."""
     cells = "".join(f"<th>{escape(name)}</th>" for name in head)
     lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
@@ -80,3 +80,21 @@ def facts(pairs: Mapping[str, Any]) -> str:
     told = ((name, str(value)) for name, value in pairs.items() if value not in (None, ""))
     shown = (f"<span><i>{escape(name)}</i> {escape(value)}</span>" for name, value in told)
     return f'<p class="facts">{" ".join(shown)}</p>'
+
+
+def rows(labelled: Iterable[tuple[str, str, str, str]]) -> str:
+    """A list of labels, small words under them, classes, and what is labelled, which is HTML."""
+    lines = (
+        f'<dt>{escape(label)}<small>{escape(small)}</small></dt><dd class="{kind}">{body}</dd>'
+        for label, small, kind, body in labelled
+    )
+    return f'<dl class="rows">{"".join(lines)}</dl>'
+
+
+def tokens(shown: Iterable[tuple[int, str, str]]) -> str:
+    """Tokens on backgrounds that take turns: their ids, texts and classes (`special`, `cached`)."""
+    spans = (
+        f'<span title="{number}"{kinds and f" class={chr(34)}{kinds}{chr(34)}"}>{escape(text)}</span>'
+        for number, text, kinds in shown
+    )
+    return f'<div class="tokens">{pre("".join(spans))}</div>'

@@ -7,7 +7,6 @@ how they were written, not by what they look like.
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -292,9 +291,6 @@ class Prompt:
         return _guard(text, self.controls)
 
     def _repr_html_(self) -> str:
-        spans = (
-            f'<span style="color:{"#b5179e" if s.control else "inherit"};'
-            f'{"font-weight:600" if s.control else "background:rgba(76,201,240,.15)"}">{html.escape(s.text)}</span>'
-            for s in self.segments
-        )
-        return f'<pre style="white-space:pre-wrap">{"".join(spans)}</pre>'
+        from gemma_tools.display import card, pre, segments
+
+        return card(pre(segments(self.segments)))

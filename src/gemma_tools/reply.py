@@ -6,6 +6,7 @@ Events come from `ReplyParser.feed` and `.close` in the order of the text. A too
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from random import getrandbits
@@ -139,6 +140,11 @@ class Problem:
     start: int | None = None
     end: int | None = None
 
+    def _repr_html_(self) -> str:
+        from gemma_tools.display import card
+
+        return card(_problem_table((self,)))
+
 
 Event: TypeAlias = ContentDelta | ReasoningDelta | ToolCallStarted | ToolCallDelta | ToolCallEnded | Problem
 
@@ -171,3 +177,27 @@ class Reply:
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: FinishReason = "stop"
     problems: tuple[Problem, ...] = ()
+
+    def _repr_html_(self) -> str:
+        from gemma_tools.display import card, escape, facts, pre, rows
+
+        said = [("thought", "", "thought", self.reasoning), ("content", "", "content", self.content)]
+        called = [(f"call {call.name}", call.id, "call", call.arguments_json) for call in self.tool_calls]
+        shown = ((label, small, kind, pre(escape(text))) for label, small, kind, text in (*said, *called) if text is not None)
+        told = facts({"finish": self.finish_reason, "problems": len(self.problems)})
+        return card(rows(shown) + told + (_problem_table(self.problems) if self.problems else ""))
+
+
+def _problem_table(problems: Sequence[Problem]) -> str:
+    from gemma_tools.display import escape, pre, table
+
+    cells = (
+        (
+            escape(problem.kind),
+            escape(problem.message),
+            "" if problem.start is None else f"{problem.start} to {problem.end}",
+            pre(escape(problem.text)) if problem.text else "",
+        )
+        for problem in problems
+    )
+    return table(("problem", "what was found", "characters", "its text"), cells)

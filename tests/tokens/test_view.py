@@ -82,7 +82,7 @@ def test_notebooks_show_tokens_and_no_markup_of_texts(tokenizer: GemmaTokenizer)
     shown = TokenView.of(prompt, tokenizer)._repr_html_()
     assert "<b>" not in shown
     assert shown.count("<span") == len(prompt.token_ids(tokenizer))
-    assert shown.count("font-weight:600") == sum(segment.control for segment in prompt.segments)
+    assert shown.count('class="special"') == sum(segment.control for segment in prompt.segments)
     assert f"{len(prompt.token_ids(tokenizer))} tokens" in shown
 
 

@@ -25,6 +25,7 @@ from gemma_tools.backends.room import fitted_plan, least_of_media, refuse_too_lo
 from gemma_tools.backends.sizes import refuse_large_grammar, refuse_large_schemas
 from gemma_tools.backends.verdict import Verdict, judge
 from gemma_tools.completion import Answer, Heading, TokenUse, Turn, chunks, completion
+from gemma_tools.display import card, facts
 from gemma_tools.engines import create_engine, engine_options
 from gemma_tools.engines.base import (
     Cancellation,
@@ -171,6 +172,17 @@ class GemmaBackend(BaseModelBackend):
             "server": server,
         }
         self.engine: Engine = self._engine(engine, {name: value for name, value in given.items() if value is not None})
+
+    def __repr__(self) -> str:
+        # Some engines have to ask a server for the context, so that it is told once it is known.
+        context = vars(self).get("_context")
+        known = f", context {context:,}" if context else ""
+        return f"<{type(self).__name__} {self.model_type} on {self.engine.name}{known}>"
+
+    def _repr_html_(self) -> str:
+        context = vars(self).get("_context")
+        told = {"model": self.model_type, "engine": self.engine.name, "format": self.format.name}
+        return card(facts({**told, "context": context and f"{context:,} tokens"}))
 
     def warn(self, sentence: str) -> None:
         """Log what is to be known of the model, and add it to `warnings`."""

@@ -43,6 +43,12 @@ class Evaluation:
             result for result in self.results if result.way == way and (category is None or result.case.category == category)
         )
 
+    def _repr_html_(self) -> str:
+        from gemma_tools.bench.report import HEADS, rows
+        from gemma_tools.display import card, escape, table
+
+        return card(table(HEADS, (map(escape, row) for row in rows([self]))))
+
     def score(self, way: str = "plain", category: str | None = None) -> Score:
         """What the results of a way add up to."""
         return score(self.of(way, category))

@@ -81,6 +81,11 @@ class Gemma4BenchmarkResult:
             "errors": self.errors[:_SHOWN_ERRORS],
         }
 
+    def _repr_html_(self) -> str:
+        from gemma_tools.display import card, escape, table
+
+        return card(table(("figure", "value"), ((escape(name), escape(str(value))) for name, value in self.to_dict().items())))
+
     def format_report(self) -> str:
         """The figures as lines of text."""
         lines = [

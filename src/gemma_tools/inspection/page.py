@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from gemma_tools.display import card, escape, facts, pre, segments, style, table
+from gemma_tools.display import card, escape, facts, pre, rows, segments, style, table, tokens
 from gemma_tools.inspection import words
 from gemma_tools.inspection.model import Inspection, Output, OutputPart, OutputPiece, PromptPart, ToolView
 from gemma_tools.jsontext import to_json_lines
@@ -46,7 +46,7 @@ def _sections(shown: Inspection) -> Iterator[str]:
     yield from _warnings(shown.warnings)
     if shown.output is not None:
         yield from _output(shown.output)
-    yield "<h2>Prompt</h2>" + _rows(_prompt_row(part, exact=shown.exact) for part in shown.parts)
+    yield "<h2>Prompt</h2>" + rows(_prompt_row(part, exact=shown.exact) for part in shown.parts)
     if shown.tools:
         yield "<h2>Tools</h2>" + "".join(_tool(tool, exact=shown.exact) for tool in shown.tools)
     if any(part.tokens for part in shown.parts):
@@ -57,15 +57,6 @@ def _sections(shown: Inspection) -> Iterator[str]:
 
 def _warnings(warnings: Iterable[str]) -> Iterator[str]:
     return (f'<p class="warning"><strong>Left out</strong> {escape(warning)}</p>' for warning in warnings)
-
-
-def _rows(rows: Iterable[tuple[str, str, str, str]]) -> str:
-    """A list of labels, small words under them, classes, and what is labelled, which is HTML."""
-    lines = (
-        f'<dt>{escape(label)}<small>{escape(small)}</small></dt><dd class="{kind}">{body}</dd>'
-        for label, small, kind, body in rows
-    )
-    return f'<dl class="rows">{"".join(lines)}</dl>'
 
 
 def _prompt_row(part: PromptPart, *, exact: bool) -> tuple[str, str, str, str]:
@@ -82,13 +73,13 @@ def _tool(tool: ToolView, *, exact: bool) -> str:
 
 
 def _output(output: Output) -> Iterator[str]:
-    yield "<h2>Output</h2>" + _rows(_output_row(part) for part in output.parts)
+    yield "<h2>Output</h2>" + rows(_output_row(part) for part in output.parts)
     if output.problems:
-        rows = (
+        found = (
             (str(view.number), f"<code>{escape(view.problem.kind)}</code>", escape(view.problem.message), escape(view.advice))
             for view in output.problems
         )
-        yield "<h3>Problems</h3>" + table(("", "kind", "what was found", "what would change it"), rows)
+        yield "<h3>Problems</h3>" + table(("", "kind", "what was found", "what would change it"), found)
     if output.levels:
         read = ((f"{level.level}{' (used)' * level.used}", escape(words.of_level(level))) for level in output.levels)
         yield "<h3>What each level of recovery reads</h3>" + table(("level", "calls"), read)
@@ -105,13 +96,9 @@ def _piece(piece: OutputPiece) -> str:
 
 
 def _tokens(parts: Sequence[PromptPart]) -> str:
-    count = sum(len(part.tokens) for part in parts)
-    spans: list[str] = []
-    for part in parts:
-        for number, token in enumerate(part.tokens):
-            kinds = " ".join(["special"] * token.special + ["cached"] * (number < (part.cached or 0)))
-            spans.append(f'<span title="{token.id}"{f" class={kinds!r}" if kinds else ""}>{escape(token.text)}</span>')
-    return (
-        f"<details><summary>{count:,} tokens of the prompt, one by one</summary>"
-        f'<div class="panel tokens">{pre("".join(spans))}</div></details>'
-    )
+    shown = [
+        (token.id, token.text, " ".join(["special"] * token.special + ["cached"] * (number < (part.cached or 0))))
+        for part in parts
+        for number, token in enumerate(part.tokens)
+    ]
+    return f"<details><summary>{len(shown):,} tokens of the prompt, one by one</summary>{tokens(shown)}</details>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -26,7 +25,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class TokenView:
-    """The tokens of a text or a prompt. Notebooks show them on backgrounds that take turns, special tokens in bold."""
+    """The tokens of a text or a prompt. Notebooks show them on backgrounds that take turns, special tokens in colour."""
 
     tokens: tuple[Token, ...]
 
@@ -40,12 +39,10 @@ class TokenView:
         return len(self.tokens)
 
     def _repr_html_(self) -> str:
-        spans = (
-            f'<span title="{token.id}" style="background:rgba(76,201,240,{0.12 + 0.2 * (number % 2):.2f})'
-            f'{";color:#b5179e;font-weight:600" if token.special else ""}">{html.escape(token.text)}</span>'
-            for number, token in enumerate(self.tokens)
-        )
-        return f'<p>{len(self):,} tokens</p><pre style="white-space:pre-wrap">{"".join(spans)}</pre>'
+        from gemma_tools.display import card, tokens
+
+        shown = ((token.id, token.text, "special" if token.special else "") for token in self.tokens)
+        return card(f"<p>{len(self):,} tokens</p>{tokens(shown)}")
 
 
 def _ids(text: str | Prompt, tokenizer: GemmaTokenizer) -> Iterator[tuple[int, bool]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -48,12 +47,9 @@ class Transcript:
         return "\n".join(f"{who}: {what}" for who, what in self._lines())
 
     def _repr_html_(self) -> str:
-        rows = (
-            f'<tr><th style="text-align:left;vertical-align:top">{html.escape(who)}</th>'
-            f'<td style="text-align:left;white-space:pre-wrap">{html.escape(what)}</td></tr>'
-            for who, what in self._lines()
-        )
-        return f"<table>{''.join(rows)}</table>"
+        from gemma_tools.display import card, escape, pre, rows
+
+        return card(rows((who, "", "", pre(escape(what))) for who, what in self._lines()))
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         names: dict[str, str] = {}

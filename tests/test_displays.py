@@ -1,0 +1,94 @@
+"""What notebooks show: escaped, monospaced, on a background of its own."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from openai.types.chat import ChatCompletion
+
+from gemma_tools import get_format
+from gemma_tools.batch import run_batch
+from gemma_tools.bench import Gemma4ToolParser
+from gemma_tools.reply import Reply
+from support.serving import CALL, QUESTION, WEATHER, scripted
+
+HOSTILE = "<script>alert(1)</script>&\x1b"
+
+
+def run(*answers: str, **more: Any) -> ChatCompletion:
+    return scripted(*answers).run(QUESTION, **more)
+
+
+def shown() -> dict[str, Any]:
+    call = f'<|tool_call>call:nobody{{city:<|"|>{HOSTILE}<|"|>}}<tool_call|>'
+    reply = get_format("gemma4").parse(f"<|channel>thought\n{HOSTILE}<channel|>{HOSTILE}{call}", [WEATHER])
+    parser = Gemma4ToolParser()
+    parser.parse(HOSTILE)
+    [answer] = run_batch({"m": scripted(HOSTILE)}, [{"model": "m", "messages": QUESTION}])
+    return {
+        "prompt": get_format("gemma4").render([{"role": "user", "content": HOSTILE}]),
+        "reply": reply,
+        "problem": reply.problems[0],
+        "completion": run(HOSTILE + CALL, tools=[WEATHER]),
+        "model": scripted(model=HOSTILE),
+        "batch": answer,
+        "benchmark": parser.benchmark,
+    }
+
+
+@pytest.mark.parametrize("name", ["prompt", "reply", "problem", "completion", "model", "batch", "benchmark"])
+def test_it_is_shown_escaped_on_a_card(name: str) -> None:
+    html = shown()[name]._repr_html_()
+    assert html.startswith("<style>")
+    body = html.partition("</style>")[2]
+    assert "<script" not in body
+    assert "\x1b" not in body
+    if name != "benchmark":
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in body
+
+
+def test_control_tokens_are_not_broken_and_text_is_none() -> None:
+    html = get_format("gemma4").render([{"role": "user", "content": "<turn|>"}])._repr_html_()
+    style, _, body = html.partition("</style>")
+    assert re.search(r"\.gemma-tools pre b \{[^}]*white-space: nowrap", style)
+    assert body.count("<b>&lt;turn|&gt;</b>") == 1
+    assert body.count("&lt;turn|&gt;") == 2
+
+
+def test_a_completion_says_what_it_holds() -> None:
+    html = run(CALL, tools=[WEATHER])._repr_html_()  # type: ignore[attr-defined]
+    assert "call get_weather" in html
+    assert "tool_calls" in html
+    old = run(CALL, functions=[WEATHER["function"]])._repr_html_()  # type: ignore[attr-defined]
+    assert "call get_weather" in old
+
+
+def test_a_completion_is_openais_own() -> None:
+    made = run("yes")
+    plain = ChatCompletion.model_validate(made.model_dump(exclude_unset=True))
+    assert made == plain
+    assert plain == made
+    assert made != ChatCompletion.model_validate({**made.model_dump(exclude_unset=True), "id": "other"})
+    assert made != "yes"
+    assert repr(made).startswith("ChatCompletion(id=")
+    assert made.model_dump_json(exclude_unset=True) == plain.model_dump_json(exclude_unset=True)
+
+
+def test_a_reply_without_anything() -> None:
+    assert "stop" in Reply()._repr_html_()
+
+
+def test_a_model_says_what_it_is() -> None:
+    assert repr(scripted(model="m")) == "<FunctionGemmaModel m on scripted>"
+
+
+def test_the_context_is_told_once_it_is_known() -> None:
+    pytest.importorskip("xllamacpp")
+    from gemma_tools import create_model
+
+    with create_model("tiny") as model:
+        model.run(QUESTION, max_tokens=1)
+        assert re.fullmatch(r"<FunctionGemmaModel tiny on llama\.cpp, context [\d,]+>", repr(model))
+        assert "context" in model._repr_html_()  # type: ignore[attr-defined]
