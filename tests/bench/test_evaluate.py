@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemma_tools import FunctionGemmaModel, Gemma4Model, create_model
+from gemma_tools import BaseModelBackend, FunctionGemmaModel, Gemma4Model, create_model
 from gemma_tools.bench import Case, Evaluation, Result, Said, Share, evaluate, load_suite
 from gemma_tools.bench.scores import share
-from gemma_tools.engines.base import Cancellation, Capabilities, Generation, GenerationRequest, Pieces
+from gemma_tools.engines.base import Cancellation, Capabilities, ChatPiece, Generation, GenerationRequest, Pieces
 from gemma_tools.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest
 from gemma_tools.testing import Script, ScriptedEngine
 from support.cases import ASKS, TALKS
@@ -123,6 +123,27 @@ def test_the_plain_answer_is_read_at_each_level() -> None:
     assert evaluation.score("recovery strict").lost == {"unreadable": 1, "unread_call": 1}
 
 
+class ChatOnly(ScriptedEngine):
+    """Has a chat endpoint and nothing else, which reads the call itself."""
+
+    def __init__(self) -> None:
+        settings = ScriptedEngine(()).capabilities.settings
+        super().__init__((), capabilities=Capabilities(settings=settings, chat=frozenset(("native",)), raw_prompt=False))
+
+    def chat(self, request: Any, chat: Any, *, cancel: Any = None) -> Any:
+        """Call for Paris."""
+        yield ChatPiece(calls=(("get_weather", {"city": "Paris"}),))
+        return Generation()
+
+
+def test_what_an_engine_has_read_itself_cannot_be_read_again() -> None:
+    plain, *again = evaluate(FunctionGemmaModel("m", engine=ChatOnly()), [ASKS], ways=["recovery"]).results
+    assert (plain.right, plain.said.text) == (True, None)
+    assert {result.said.error for result in again} == {
+        "the engine's own reader has read the calls, so that there is no text to be read again"
+    }
+
+
 def test_a_thought_is_asked_for_and_kept() -> None:
     thought = "<|channel>thought\nParis it is.<channel|>"
     call = '<|tool_call>call:get_weather{city:<|"|>Paris<|"|>}<tool_call|>'
@@ -148,6 +169,26 @@ def test_what_is_impossible_is_refused_before_anything_is_asked(options: dict[st
     with pytest.raises(InvalidRequest, match=message):
         evaluate(model, [TALKS], **options)
     assert model.engine.asked == []  # type: ignore[attr-defined]
+
+
+class Plain(BaseModelBackend):
+    """A backend that is not one of ours: it answers with completions alone."""
+
+    token_counter: Any = None
+
+    def _run(self, request: Any, cancel: Cancellation) -> Any:
+        return scripted(PARIS).respond(request, cancel=cancel)
+
+    async def _arun(self, request: Any, cancel: Cancellation) -> Any:
+        raise NotImplementedError
+
+
+def test_any_backend_can_be_measured() -> None:
+    evaluation = evaluate(Plain("own"), [ASKS])
+    assert (evaluation.model, evaluation.score().right.count) == ("own", 1)
+    assert evaluation.results[0].said.text is None
+    with pytest.raises(InvalidRequest, match="own has no levels of recovery"):
+        evaluate(Plain("own"), [ASKS], ways=["recovery"])
 
 
 def test_repeats_have_seeds_of_their_own() -> None:

@@ -2,8 +2,8 @@
 
     python tests/real/measure.py [--questions 100] [--chat 20] [PART ...]
 
-The parts are load, cost, calls, loop, at-once and chat. One thread; times are CPU time where it is not said otherwise, and
-ratios are taken in turns, so that a busy machine does little harm.
+The parts are load, cost, calls, loop, at-once, chat and evaluation. One thread; times are CPU time where it is not said
+otherwise, and ratios are taken in turns, so that a busy machine does little harm.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import httpx
 import jsonschema_rs
 
 from gemma_tools import Gemma3Model
+from gemma_tools.bench import Result, as_markdown, bfcl_cases, evaluate, sample
 from gemma_tools.engines import Constraint, GenerationRequest, Sampling
 from gemma_tools.engines.llama_cpp import LlamaCppEngine
 from gemma_tools.errors import UnusableAnswer
@@ -243,6 +244,19 @@ def chat(path: Path, model: Gemma3Model, count: int) -> None:
         row(title, count, *(found[name] for name in ("valid", "cut", "invalid", "no call", "right")))
 
 
+def evaluation(path: Path, model: Gemma3Model, count: int) -> None:
+    """What `gemma-tools bench model --suite bfcl --force --against` prints, against llama-server's own chat endpoint."""
+    with llama_server(path, slots=1, context=1024) as url:
+        cases = sample(bfcl_cases(), count)
+        found = evaluate(model, cases, ways=["force"], against=url, max_tokens=THEIRS, progress=_told)
+    print(file=sys.stderr)
+    print(f"\n{as_markdown([found])}", flush=True)
+
+
+def _told(result: Result) -> None:
+    print(f"\r{result.case.id}, {result.way}          ", end="", file=sys.stderr, flush=True)
+
+
 def _theirs(question: Question, answer: Mapping[str, Any]) -> Iterator[str]:
     if "error" in answer:
         yield "invalid"
@@ -274,6 +288,7 @@ def main() -> None:
                 "loop": lambda: loop(model),
                 "at-once": lambda: at_once(model),
                 "chat": lambda: chat(path, model, options.chat),
+                "evaluation": lambda: evaluation(path, model, options.chat),
             }
             versions = ", ".join(f"{name} {version(name)}" for name in ("gemma-tools", "xllamacpp", "bfcl-eval"))
             print(f"{time.strftime('%Y-%m-%d')}, {_processor()}, Python {platform.python_version()}, {versions}")

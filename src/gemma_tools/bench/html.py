@@ -13,7 +13,7 @@ from gemma_tools import __version__
 from gemma_tools.bench.asking import Said
 from gemma_tools.bench.cases import Case
 from gemma_tools.bench.evaluate import Evaluation
-from gemma_tools.bench.report import HEADS, category_rows, percent, problem_rows, rows
+from gemma_tools.bench.report import percent, tables
 from gemma_tools.bench.results import Result
 from gemma_tools.bench.scores import score
 from gemma_tools.formats import get_format
@@ -29,7 +29,7 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; } h3 { fo
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child, .text td, .text th { text-align: left; }
+th:first-child, td:first-child { text-align: left; }
 pre { background: var(--soft); padding: .6rem .8rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere;
   margin: .25rem 0; font: 13px/1.45 ui-monospace, monospace; }
 details { border: 1px solid var(--line); border-radius: 6px; padding: .3rem .8rem; margin: .4rem 0; }
@@ -39,7 +39,7 @@ summary { cursor: pointer; overflow-wrap: anywhere; }
 .good { color: var(--good); } .bad { color: var(--bad); }
 mark { background: var(--mark); color: inherit; }
 svg { max-width: 100%; height: auto; display: block; }
-svg text { fill: currentColor; font: 13px system-ui, sans-serif; }
+svg path { stroke-width: 2; } svg text { fill: currentColor; font: 13px system-ui, sans-serif; }
 """
 
 _BARS: Final = 340
@@ -50,16 +50,17 @@ _ROW: Final = 24
 def as_html(evaluations: Sequence[Evaluation]) -> str:
     """A page with the tables, charts, and every answer that is not right beside what was expected and what the model wrote."""
     title = "How well " + ", ".join(dict.fromkeys(evaluation.model for evaluation in evaluations)) + " calls tools"
+    ways, categories, *problems = tables(evaluations)
     parts = [
         f"<h1>{escape(title)}</h1>",
         *(f"<p>{_told(evaluation)}</p>" for evaluation in evaluations),
         "<h2>All ways</h2>",
-        _table([HEADS, *rows(evaluations)]),
-        _chart("Right, with the interval of 95 %", _way_bars(evaluations)),
+        _table(ways),
+        _chart("Right, with the interval of 95 %", [_way_bars(evaluations)]),
         "<h2>By category</h2>",
-        _table(category_rows(evaluations)),
+        _table(categories),
         _chart("Right in each category", _category_bars(evaluations)),
-        *_problems(evaluations),
+        *_problems(problems),
         *(part for evaluation in evaluations for part in _wrong(evaluation)),
         f"<p>gemma-tools {__version__}</p>",
     ]
@@ -81,10 +82,10 @@ def _told(evaluation: Evaluation) -> str:
     return escape(f"{evaluation.model}: {asked}; {drawn}; at most {sampling.max_tokens} tokens an answer.")
 
 
-def _table(table: Sequence[Sequence[str]], style: str = "") -> str:
+def _table(table: Sequence[Sequence[str]]) -> str:
     heads = "".join(f"<th scope=col>{escape(cell)}</th>" for cell in table[0])
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table[1:])
-    return f'<div class="wide {style}"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 Bar = tuple[str, float, float, float, str]
@@ -99,12 +100,15 @@ def _way_bars(evaluations: Sequence[Evaluation]) -> list[Bar]:
     ]
 
 
-def _category_bars(evaluations: Sequence[Evaluation]) -> list[Bar]:
+def _category_bars(evaluations: Sequence[Evaluation]) -> list[list[Bar]]:
+    """The bars of each category."""
     return [
-        _bar(f"{name}, {way}" if len(evaluations) == 1 else f"{name}, {evaluation.model}, {way}", evaluation.of(way, name))
+        [
+            _bar(f"{name}, {way}" if len(evaluations) == 1 else f"{name}, {evaluation.model}, {way}", evaluation.of(way, name))
+            for evaluation in evaluations
+            for way in evaluation.ways
+        ]
         for name in dict.fromkeys(name for evaluation in evaluations for name in evaluation.categories)
-        for evaluation in evaluations
-        for way in evaluation.ways
     ]
 
 
@@ -113,34 +117,35 @@ def _bar(label: str, results: Sequence[Result]) -> Bar:
     return label, right.value or 0.0, right.low, right.high, f"{percent(right)} of {right.of}"
 
 
-def _chart(title: str, bars: Sequence[Bar]) -> str:
+def _chart(title: str, groups: Sequence[Sequence[Bar]]) -> str:
     """Bars from the left with the interval as a line, as SVG that a screen reader is told the title of."""
-    left = 16 + 7 * max((len(bar[0]) for bar in bars), default=0)
-    lines = []
-    for index, (label, value, low, high, note) in enumerate(bars):
-        y = index * _ROW + 4
-        middle = y + _ROW / 2 - 2
-        lines.append(
-            f'<text x="{left - 8}" y="{middle + 4}" text-anchor="end">{escape(label)}</text>'
-            f'<rect x="{left}" y="{y}" width="{value * _BARS:.1f}" height="{_ROW - 6}" fill="var(--bar)" opacity="0.75"/>'
-            f'<path d="M{left + low * _BARS:.1f} {middle}H{left + high * _BARS:.1f}" stroke="currentColor" stroke-width="2"/>'
-            f'<text x="{left + _BARS + 8}" y="{middle + 4}">{escape(note)}</text>'
-        )
-    frame = f'<path d="M{left} 0V{len(bars) * _ROW + 4}M{left + _BARS} 0V{len(bars) * _ROW + 4}" stroke="var(--line)"/>'
-    size = f"{left + _BARS + 120} {len(bars) * _ROW + 8}"
-    width = left + _BARS + 120
+    left = 16 + 7 * max((len(bar[0]) for bars in groups for bar in bars), default=0)
+    lines: list[str] = []
+    y = 4.0
+    for bars in groups:
+        for label, value, low, high, note in bars:
+            middle = y + _ROW / 2 - 2
+            lines.append(
+                f'<text x="{left - 8}" y="{middle + 4}" text-anchor="end">{escape(label)}</text>'
+                f'<rect x="{left}" y="{y}" width="{value * _BARS:.1f}" height="{_ROW - 6}" fill="var(--bar)" opacity="0.75"/>'
+                f'<path d="M{left + low * _BARS:.1f} {middle}H{left + high * _BARS:.1f}" stroke="currentColor"/>'
+                f'<text x="{left + _BARS + 8}" y="{middle + 4}">{escape(note)}</text>'
+            )
+            y += _ROW
+        y += _ROW / 2
+    height, width = y - _ROW / 2, left + _BARS + 120
+    frame = f'<path d="M{left} 0V{height}M{left + _BARS} 0V{height}" stroke="var(--line)"/>'
     return (
-        f'<h3>{escape(title)}</h3><svg role="img" aria-label="{escape(title)}" viewBox="0 0 {size}" width="{width}">'
-        f"{frame}{''.join(lines)}</svg>"
+        f'<h3>{escape(title)}</h3><svg role="img" aria-label="{escape(title)}" viewBox="0 0 {width} {height + 4}"'
+        f' width="{width}">{frame}{"".join(lines)}</svg>'
     )
 
 
-def _problems(evaluations: Sequence[Evaluation]) -> Iterator[str]:
-    found = problem_rows(evaluations)
-    if found:
+def _problems(tables: Sequence[Sequence[Sequence[str]]]) -> Iterator[str]:
+    for table in tables:
         yield "<h2>What was repaired, and what was lost</h2>"
         yield "<p>The kinds are those of the page Recovery in the documentation.</p>"
-        yield _table([("model", "way", "", "kind", "times"), *found], "text")
+        yield _table(table)
 
 
 def _wrong(evaluation: Evaluation) -> Iterator[str]:
@@ -154,7 +159,12 @@ def _wrong(evaluation: Evaluation) -> Iterator[str]:
         title = f"{escape(case.category)}: {escape(case.id)}"
         yield f"<details><summary>{title} <span class=bad>({escape(ways)})</span></summary>"
         yield _question(case)
-        yield from map(_answer, results)
+        alike: dict[tuple[str, str], list[str]] = {}
+        for result in results:
+            name = f"{result.way}, repeat {result.repeat + 1}" if result.repeat else result.way
+            alike.setdefault((_verdict(result), _said(result.said)), []).append(name)
+        for (verdict, said), names in alike.items():
+            yield f"<h3>{escape('; '.join(names))}: {verdict}</h3>{said}"
         yield "</details>"
 
 
@@ -177,17 +187,17 @@ def _message(message: Mapping[str, Any]) -> str:
     return escape(" ".join([*told, to_json(calls) if calls else ""]))
 
 
-def _answer(result: Result) -> str:
-    said, repeat = result.said, f", repeat {result.repeat + 1}" if result.repeat else ""
-    verdict = "<span class=good>right</span>" if result.right else f"<span class=bad>{escape(str(result.fault))}</span>"
+def _verdict(result: Result) -> str:
+    return "<span class=good>right</span>" if result.right else f"<span class=bad>{escape(str(result.fault))}</span>"
+
+
+def _said(said: Said) -> str:
+    """What was read, and what the model wrote."""
     read = "\n".join([*(f"{name}: {arguments}" for name, arguments in said.calls), *([said.content] if said.content else [])])
     wrote = "" if said.text is None else f"<div>The model wrote<pre>{written(said)}</pre></div>"
     problems = "".join(f"<li>{escape(problem['kind'])}: {escape(problem['message'])}</li>" for problem in said.problems)
-    return (
-        f"<h3>{escape(result.way)}{repeat}: {verdict}</h3>"
-        f'<div class="pair"><div>Read as<pre>{escape(read) or "nothing"}</pre></div>{wrote}</div>'
-        + (f"<ul>{problems}</ul>" if problems else "")
-    )
+    shown = f'<div class="pair"><div>Read as<pre>{escape(read) or "nothing"}</pre></div>{wrote}</div>'
+    return shown + (f"<ul>{problems}</ul>" if problems else "")
 
 
 def written(said: Said) -> str:

@@ -36,25 +36,30 @@ def percent(share: Share) -> str:
 
 def category_rows(evaluations: Sequence[Evaluation]) -> list[tuple[str, ...]]:
     """What is right in each category: first the heads (category, cases, and each model's ways), then a row for each."""
-    columns = [(evaluation, way) for evaluation in evaluations for way in evaluation.ways]
-    heads = tuple(way if len(evaluations) == 1 else f"{evaluation.model}, {way}" for evaluation, way in columns)
-    names = dict.fromkeys(name for evaluation in evaluations for name in evaluation.categories)
+    heads, columns = _columns(evaluations)
     made: list[tuple[str, ...]] = [("category", "cases", *heads)]
-    for name in names:
+    for name in dict.fromkeys(name for evaluation in evaluations for name in evaluation.categories):
         cases = {result.case.id for evaluation in evaluations for result in evaluation.results if result.case.category == name}
         made.append((name, str(len(cases)), *(percent(evaluation.score(way, name).right) for evaluation, way in columns)))
     return made
 
 
 def problem_rows(evaluations: Sequence[Evaluation]) -> list[tuple[str, ...]]:
-    """What was repaired or lost, by kind: model, way, what became of it, kind, how often."""
-    return [
-        (evaluation.model, way, what, kind, str(count))
-        for evaluation in evaluations
-        for way in evaluation.ways
-        for what, counts in (("repaired", evaluation.score(way).repaired), ("lost", evaluation.score(way).lost))
-        for kind, count in counts.items()
-    ]
+    """What was repaired or lost, and how often: first the heads (kind, what, each model's ways), then a row for each kind."""
+    heads, columns = _columns(evaluations)
+    scores = [evaluation.score(way) for evaluation, way in columns]
+    made: list[tuple[str, ...]] = [("kind", "", *heads)]
+    for what in ("repaired", "lost"):
+        counts: list[Mapping[str, int]] = [getattr(score, what) for score in scores]
+        kinds = dict.fromkeys(kind for counted in counts for kind in counted)
+        made += [(kind, what, *(str(counted.get(kind, 0)) for counted in counts)) for kind in kinds]
+    return made
+
+
+def _columns(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[tuple[Evaluation, str]]]:
+    """The ways of all models, and their heads."""
+    columns = [(evaluation, way) for evaluation in evaluations for way in evaluation.ways]
+    return [way if len(evaluations) == 1 else f"{evaluation.model}, {way}" for evaluation, way in columns], columns
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
@@ -83,14 +88,14 @@ def _way(evaluation: Evaluation, way: str) -> Mapping[str, Any]:
 
 
 def tables(evaluations: Sequence[Evaluation]) -> list[list[tuple[str, ...]]]:
-    """All tables, heads first: the ways, the categories, and what was repaired or lost; none that is empty.
+    """All tables, heads first: the ways, the categories, and what was repaired or lost, if anything was.
 
     Of one evaluation alone the model is not named.
     """
-    heads = ("model", "way", "", "kind", "times")
-    named = [[HEADS, *rows(evaluations)], [heads, *problem_rows(evaluations)]]
-    ways, problems = named if len(evaluations) > 1 else ([row[1:] for row in table] for table in named)
-    return [table for table in (ways, category_rows(evaluations), problems) if len(table) > 1]
+    ways = [HEADS, *rows(evaluations)]
+    if len(evaluations) == 1:
+        ways = [row[1:] for row in ways]
+    return [table for table in (ways, category_rows(evaluations), problem_rows(evaluations)) if len(table) > 1]
 
 
 def as_markdown(evaluations: Sequence[Evaluation]) -> str:

@@ -57,7 +57,9 @@ def bfcl_cases(*categories: str) -> tuple[Case, ...]:
     """
     found = find_spec("bfcl_eval")
     if found is None or not found.submodule_search_locations:
-        raise MissingDependency("bfcl-eval", "bench", "the suite bfcl")
+        raise MissingDependency(
+            "bfcl-eval", "bench", "the suite bfcl (of which only the data is read: pip install --no-deps bfcl-eval)"
+        )
     data = Path(found.submodule_search_locations[0]) / "data"
     return tuple(case for category in categories or BFCL_FILES for case in _bfcl_category(data, category))
 
