@@ -30,6 +30,11 @@ def test_the_context_is_the_models_or_less() -> None:
         assert (caught.value.prompt_tokens or 0) > 256
 
 
+def test_an_engine_that_was_just_opened_can_be_closed() -> None:
+    for _ in range(20):
+        LlamaCppEngine("tiny", threads=1).close()
+
+
 def test_a_path_is_enough_to_name_the_engine() -> None:
     with create_engine(str(TINY_CONTROL), threads=1) as engine:
         assert written(engine, weather(), GREEDY).startswith(PARIS)

@@ -78,7 +78,8 @@ class LlamaCppEngine(LlamaServerEngine):
         )
         super().__init__(server.listening_address, api_key=key, timeout=math.inf, max_retries=0)
         self._remote.held.append(server)
-        # Something has to be asked: freeing a server that never answered anything would hang.
+        # Something has to go through its queue: freeing a server whose queue does not run yet would hang.
+        self._remote.call(self._wait)
         takes = self._remote.call(partial(self._json, "/props")).get("modalities", {})
         hint = "give the model's projector as mmproj=" if mmproj is None else "its projector is not made for that"
         self._can = replace(
@@ -94,6 +95,11 @@ class LlamaCppEngine(LlamaServerEngine):
     def vocabulary(self) -> Path:
         """The model's file."""
         return self._file
+
+    def _wait(self, bounds: Bounds) -> None:
+        """Wait until the server works. What its slots do is known to the thread that does the work only."""
+        with self._http.ask("/slots", bounds) as response:
+            response.read()
 
     def close(self) -> None:
         """Stop the model and free it."""
