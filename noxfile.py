@@ -216,6 +216,8 @@ def engines(session: nox.Session, engine: str) -> None:
     suites += ["tests/grammar/test_grammar_xgrammar.py"] if engine == "vllm" else []
     session.run("pytest", *suites, "--engine", engine, "--timeout", "1800", "-rs", *session.posargs)
     session.run("python", "benchmarks/promises.py", "40", "--engine", engine)
+    if engine == "vllm":
+        session.run("python", "tests/engines/measure_vllm.py", "--every", "6")
 
 
 VLLM = """
