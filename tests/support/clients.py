@@ -72,10 +72,11 @@ class Script:
 
 
 _READ: Final = "cat forecast.txt"
+_PATCH: Final = f"*** Begin Patch\n*** Add File: note.txt\n+Lisbon: {RESULT}\n*** End Patch\n"
 _WEATHER: Final = Call("get_weather", {"city": "Lisbon"})
 SCRIPTS: Final[Mapping[str, Script]] = {
     **dict.fromkeys(("ai-sdk-openai", "ai-sdk-openai-compatible", "ai-sdk-anthropic"), Script((_WEATHER,))),
-    "codex": Script((Call("exec_command", {"cmd": _READ}),)),
+    "codex": Script((Call("apply_patch", {"input": _PATCH}), Call("exec_command", {"cmd": _READ}))),
     "opencode": Script((Call("bash", {"command": _READ, "description": "Reads the forecast"}),)),
     "cline": Script((Call("run_commands", {"commands": [_READ]}),)),
     "continue": Script((Call("Bash", {"command": _READ}),)),
