@@ -12,7 +12,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gemma_tools.completion import Accumulator, with_delta, with_usage
 from gemma_tools.engines.base import Cancellation
-from gemma_tools.errors import InvalidRequest
+from gemma_tools.errors import EngineUnavailable, InvalidRequest
 from gemma_tools.openai_api.wire import Responder
 from gemma_tools.request import ChatRequest, ToolChoice
 from gemma_tools.server.settings import Settings
@@ -173,6 +173,10 @@ class _Relay:
 
 def _whole(chunks: Iterable[ChatCompletionChunk]) -> ChatCompletion:
     whole = Accumulator()
+    begun = False
     for chunk in chunks:
         whole.add(chunk)
+        begun = True
+    if not begun:
+        raise EngineUnavailable("the request was ended before anything was answered")
     return whole.completion()

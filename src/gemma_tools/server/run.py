@@ -12,6 +12,7 @@ from typing import Any
 from gemma_tools.errors import InvalidRequest, MissingDependency
 from gemma_tools.server.app import create_app
 from gemma_tools.server.settings import Settings
+from gemma_tools.tools.scripts import hide_environment
 
 try:
     import h11
@@ -27,6 +28,8 @@ def make_server(settings: Settings) -> tuple[uvicorn.Server, socket.socket]:
     Raises:
         InvalidRequest: the address cannot be used.
     """
+    if "execute_python" in settings.run_tools:
+        hide_environment()
     config = uvicorn.Config(
         create_app(settings),
         http=partial(_PatientProtocol, settings.body_timeout),  # type: ignore[arg-type]  # it is called like the class

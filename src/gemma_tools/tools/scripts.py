@@ -7,17 +7,21 @@ memory and output. Give it a directory that holds only what a stranger may run.
 
 from __future__ import annotations
 
+import ctypes
+import json
 import os
 import re
 import secrets
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import IO, Annotated, Final
@@ -30,10 +34,12 @@ from gemma_tools.tools.functions import FunctionTool, tool
 
 _POSIX: Final = os.name == "posix"
 _NAME: Final = re.compile(r"(?!.*\.\.)\w[\w .+-]*\.py")
-_LAUNCHER: Final = Path(__file__).with_name("launcher.py")
+_SUPERVISOR: Final = Path(__file__).with_name("supervisor.py")
 _MARK: Final = "GEMMA_TOOLS_SCRIPT_RUN"
 _KILL_ROUNDS: Final = 20
 _CLOSING_SECONDS: Final = 1.0
+_ENDING_SECONDS: Final = 10.0
+_PR_SET_DUMPABLE: Final = 4
 _NAMES_SHOWN: Final = 50
 _MAX_ARGUMENTS: Final = 32_000
 
@@ -63,6 +69,22 @@ class _Limits:
     timeout: float
     max_output: int
     max_memory: int | None
+    max_processes: int | None
+    max_file_size: int | None
+    max_files: int | None
+
+    def of_each_process(self) -> dict[str, int]:
+        """The limits that the system holds, by their names in `resource`."""
+        processes = None if self.max_processes is None else _processes() + self.max_processes
+        limits = {
+            "RLIMIT_AS": self.max_memory,
+            "RLIMIT_CPU": int(self.timeout) + 1,
+            "RLIMIT_CORE": 0,
+            "RLIMIT_NPROC": processes if sys.platform.startswith("linux") else None,
+            "RLIMIT_FSIZE": self.max_file_size,
+            "RLIMIT_NOFILE": self.max_files,
+        }
+        return {name: most for name, most in limits.items() if most is not None}
 
 
 def script_runner(
@@ -72,6 +94,9 @@ def script_runner(
     timeout: float = 300.0,
     max_output: int = 100_000,
     max_memory: int | None = 4 * 1024**3,
+    max_processes: int | None = 256,
+    max_file_size: int | None = 1024**3,
+    max_files: int | None = 1024,
     env: Mapping[str, str] | None = None,
 ) -> FunctionTool:
     """The tool `execute_python(script_name, arguments="", venv_path="")` for the scripts of one directory.
@@ -83,22 +108,26 @@ def script_runner(
     Args:
         scripts_dir: the only directory that scripts are run from; also their working directory.
         venvs: the virtual environments that a model may choose. Without a choice the running interpreter is used.
-        timeout: seconds until the script and every process that it started are killed.
+        timeout: seconds until the script and every process that it started are killed: on Linux also those that have left
+            its group and its session and dropped their environment, elsewhere those of its group.
         max_output: how many bytes of stdout, and as many of stderr, are kept; the rest is read and dropped.
         max_memory: bytes of address space for each process, where the system has such a limit; None for none.
+        max_processes: processes and threads of the script, on Linux for a user other than root; None for no limit.
+        max_file_size: bytes of each file that it writes; None for no limit.
+        max_files: files and connections that each of its processes may have open; None for no limit.
         env: variables for the script. Besides them it gets PATH and LANG and nothing of this program's environment.
 
     Raises:
         InvalidRequest: the directory or an environment is not there, or a limit is not positive.
     """
-    for name, limit in (("timeout", timeout), ("max_output", max_output), ("max_memory", max_memory)):
-        if limit is not None and limit <= 0:
-            raise InvalidRequest("must be more than 0", param=name)
+    limits = _Limits(timeout, max_output, max_memory, max_processes, max_file_size, max_files)
+    for field in fields(limits):
+        if (limit := getattr(limits, field.name)) is not None and limit <= 0:
+            raise InvalidRequest("must be more than 0", param=field.name)
     folder = Path(scripts_dir).resolve()
     if not folder.is_dir():
         raise InvalidRequest(f"{scripts_dir} is not a directory", param="scripts_dir")
     interpreters = {Path(venv).resolve(): _interpreter(Path(venv).absolute()) for venv in venvs}
-    limits = _Limits(timeout, max_output, max_memory)
 
     def execute_python(
         script_name: Annotated[
@@ -184,37 +213,45 @@ def _chosen(interpreters: Mapping[Path, Path], folder: Path, venv_path: str) -> 
 
 def _execute(command: list[str], folder: Path, bin_dir: Path, env: Mapping[str, str], limits: _Limits) -> ScriptResult:
     mark = secrets.token_hex(16)
+    ours, theirs = socket.socketpair()
     if _POSIX:
-        seconds = int(limits.timeout) + 1
-        command = [sys.executable, "-I", "-S", str(_LAUNCHER), str(limits.max_memory or 0), str(seconds), *command]
+        command = [sys.executable, "-I", "-S", str(_SUPERVISOR), json.dumps(limits.of_each_process()), *command]
     started = time.monotonic()
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={"PATH": f"{bin_dir}{os.pathsep}{os.defpath}", "LANG": "C.UTF-8", **_system_variables(), **env, _MARK: mark},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        return ScriptResult(error=f"the script cannot be started: {error}")
-    assert process.stdout is not None
-    assert process.stderr is not None
-    stdout, stderr = _Output(process.stdout, limits.max_output), _Output(process.stderr, limits.max_output)
-    failure = None
-    cancel = cancellation()
-    try:
-        with cancel.calling(lambda: _kill_group(process)):
-            process.wait(limits.timeout)
-        if cancel.cancelled:
-            failure = "the script was ended, because its request was"
-    except subprocess.TimeoutExpired:
-        failure = f"the script was ended after {limits.timeout:g} seconds"
-    finally:
-        _kill(process, mark)
-        process.wait()
+    with ours:
+        try:
+            with theirs:
+                process = subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    env={
+                        "PATH": f"{bin_dir}{os.pathsep}{os.defpath}",
+                        "LANG": "C.UTF-8",
+                        **_system_variables(),
+                        **env,
+                        _MARK: mark,
+                    },
+                    stdin=theirs.fileno() if _POSIX else subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                )
+        except (OSError, ValueError) as error:
+            return ScriptResult(error=f"the script cannot be started: {error}")
+        assert process.stdout is not None
+        assert process.stderr is not None
+        stdout, stderr = _Output(process.stdout, limits.max_output), _Output(process.stderr, limits.max_output)
+        failure = None
+        cancel = cancellation()
+        try:
+            with cancel.calling(partial(_end, process, ours)):
+                process.wait(limits.timeout)
+            if cancel.cancelled:
+                failure = "the script was ended, because its request was"
+        except subprocess.TimeoutExpired:
+            failure = f"the script was ended after {limits.timeout:g} seconds"
+        finally:
+            _end(process, ours)
+            _see_ended(process, ours, mark)
     duration = time.monotonic() - started
     return ScriptResult(
         stdout=stdout.text(),
@@ -255,10 +292,26 @@ class _Output:
         return bytes(self._kept).decode("utf-8", "replace")
 
 
-def _kill(process: subprocess.Popen[bytes], mark: str) -> None:
-    """End the process group, and those that left it and still carry `mark` in their environment (Linux)."""
-    _kill_group(process)
-    for _ in range(_KILL_ROUNDS if _POSIX else 0):
+def _end(process: subprocess.Popen[bytes], ours: socket.socket) -> None:
+    """Have the script ended with all that it started: its supervisor does that when this end of its socket is shut."""
+    if not _POSIX:
+        process.kill()
+    with suppress(OSError):
+        ours.shutdown(socket.SHUT_WR)
+
+
+def _see_ended(process: subprocess.Popen[bytes], ours: socket.socket, mark: str) -> None:
+    """Wait until nothing of the script is left. Where its supervisor was killed, end what still carries `mark` (Linux)."""
+    try:
+        process.wait(_ENDING_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    ours.settimeout(0)
+    with suppress(OSError):
+        if ours.recv(1) or not _POSIX:
+            return
+    for _ in range(_KILL_ROUNDS):
         strays = list(_marked(mark.encode()))
         if not strays:
             return
@@ -267,12 +320,23 @@ def _kill(process: subprocess.Popen[bytes], mark: str) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    if not _POSIX:
-        process.kill()
-        return
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+def _processes() -> int:
+    """The processes and threads that this user has (Linux)."""
+    count = 0
+    for entry in Path("/proc").glob("[0-9]*/task"):
+        with suppress(OSError):
+            count += len(os.listdir(entry)) * (entry.stat().st_uid == os.getuid())
+    return count
+
+
+def hide_environment() -> None:
+    """Keep other processes of this user, such as scripts, from reading this one's environment and memory (Linux).
+
+    Debuggers are kept away, too, and no core is dumped. Root can still look, but the scripts that are run here cannot, not
+    even as root: see `supervisor`.
+    """
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(*map(ctypes.c_ulong, (_PR_SET_DUMPABLE, 0, 0, 0, 0)))
 
 
 def _marked(mark: bytes) -> Iterator[int]:
