@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import gemma_tools
 from gemma_tools import get_format, register_engine
 from gemma_tools.cli import main
 from gemma_tools.data import tiny_path
@@ -39,6 +40,24 @@ def test_complete_prints_a_completion(run: Callable[..., Ran]) -> None:
     completion = json.loads(ran.out)
     call = completion["choices"][0]["message"]["tool_calls"][0]["function"]
     assert (call["name"], json.loads(call["arguments"])) == ("get_weather", {"city": "Lisbon"})
+
+
+def test_complete_takes_the_words_of_the_user_and_settings_as_options(run: Callable[..., Ran]) -> None:
+    ran = run("complete", "--model", "tiny", "--prompt", "hello", "--temperature", 0, "--max-tokens", 3, "--context", 512)
+    assert (ran.status, ran.err) == (0, "")
+    answer = json.loads(ran.out)
+    assert (answer["choices"][0]["finish_reason"], answer["usage"]["completion_tokens"]) == ("length", 3)
+
+
+def test_an_option_that_the_engine_does_not_have_is_refused(run: Callable[..., Ran]) -> None:
+    ran = run("complete", "--model", "gemma4:e2b", "--engine", "llama-server", "--prompt", "hello", "--threads", 2)
+    assert (ran.status, ran.out) == (1, "")
+    assert "threads" in ran.err
+
+
+def test_the_version(run: Callable[..., Ran]) -> None:
+    ran = run("--version")
+    assert (ran.status, ran.out) == (0, f"gemma-tools {gemma_tools.__version__}\n")
 
 
 def test_complete_reads_standard_input_and_takes_the_model_from_the_command_line(run: Callable[..., Ran]) -> None:
@@ -359,7 +378,7 @@ def play(*answers: str | EngineError) -> tuple[ScriptedEngine, list[str]]:
 
 def test_chat_runs_tools_and_goes_on(run: Callable[..., Ran]) -> None:
     question = "What is the weather in Lisbon?\n"
-    ran = run("chat", "tiny", "--tools", ROOT / "examples" / "tools.py", stdin=question * 2)
+    ran = run("chat", "--model", "tiny", "--tools", ROOT / "examples" / "tools.py", stdin=question * 2)
     assert (ran.status, ran.err) == (0, "")
     shown = ['→ get_weather {"city": "Lisbon"}', "← get_weather sunny"]
     printed = ran.out.splitlines()

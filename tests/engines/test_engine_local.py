@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
@@ -16,6 +17,7 @@ from gemma_tools.engines.llama_cpp import LlamaCppEngine
 from gemma_tools.errors import ContextExceeded, InvalidRequest, MissingDependency, ModelNotFound
 from support.endings import ENDINGS, ended
 from support.servers.llama import TINY_CONTROL
+from support.servers.loopback import JsonHandler, serving
 from support.tiny import GREEDY, PARIS, WEATHER_TOKENS, endless, play, weather, written
 
 
@@ -73,29 +75,74 @@ def test_a_missing_package_is_named(module: str, model: str, extra: str, monkeyp
         create_engine(model)
 
 
-def test_a_file_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A Hub on this machine: it has owner/repo with folder/x.gguf, which is the tiny model, and a gated repository."""
+    from huggingface_hub import constants
 
-    asked = []
+    class Hub(JsonHandler):
+        def do_HEAD(self) -> None:
+            self.answer_head()
 
-    def download(repo: str, file: str) -> str:
-        asked.append((repo, file))
-        return str(tiny_path())
+        def do_GET(self) -> None:
+            if self.answer_head():
+                self.wfile.write(tiny_path().read_bytes())
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+        def answer_head(self) -> bool:
+            found = self.path == "/owner/repo/resolve/main/folder/x.gguf"
+            codes = {"/owner/gated/": (403, "GatedRepo"), "/owner/repo/": (404, "EntryNotFound"), "/": (404, "RepoNotFound")}
+            status, code = (200, "") if found else next(codes[place] for place in codes if self.path.startswith(place))
+            self.send_response(status)
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.send_header("ETag", '"e"')
+            self.send_header("Content-Length", str(tiny_path().stat().st_size if found else 0))
+            if code:
+                self.send_header("X-Error-Code", code)
+            self.end_headers()
+            return found
+
+    with serving(Hub) as url:
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        yield
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_file_from_the_hub_is_fetched_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    from huggingface_hub import constants
+
     create_engine("hf:owner/repo/folder/x.gguf", threads=1).close()
-    assert asked == [("owner/repo", "folder/x.gguf")]
+    assert "fetching hf:owner/repo/folder/x.gguf from the Hugging Face Hub" in caplog.messages
+    caplog.clear()
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    create_engine("hf:owner/repo/folder/x.gguf", threads=1).close()
+    assert not caplog.messages
 
 
-def test_the_hub_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("hf:owner/gated/x.gguf", "accept the terms at https://huggingface.co/owner/gated, then log in with `hf auth login`"),
+        ("hf:owner/repo/y.gguf", "owner/repo has no file y.gguf"),
+        ("hf:nobody/repo/x.gguf", "there is no nobody/repo, or it is private"),
+    ],
+)
+def test_what_is_wrong_at_the_hub_is_said_in_one_line(model: str, told: str) -> None:
+    with pytest.raises(ModelNotFound, match=told) as caught:
+        create_engine(model)
+    assert caught.value.__suppress_context__
+    assert "\n" not in str(caught.value)
 
-    def download(repo: str, file: str) -> str:
-        raise OSError("no network")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    with pytest.raises(ModelNotFound, match="no network"):
-        create_engine("hf:owner/repo/x.gguf")
+@pytest.mark.usefixtures("hub")
+def test_without_a_network_it_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ModelNotFound, match="the Hub cannot be reached, and the file is not here yet"):
+        create_engine("hf:owner/repo/folder/x.gguf")
 
 
 def test_a_number_that_makes_no_sense() -> None:

@@ -6,9 +6,11 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
+from typing import Annotated
 
 import typer
 
+from gemma_tools import __version__
 from gemma_tools.cli.batch import batch
 from gemma_tools.cli.bench import bench
 from gemma_tools.cli.chat import chat
@@ -29,6 +31,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+@app.callback(invoke_without_command=True)
+def _top(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"gemma-tools {__version__}")
+        raise typer.Exit
+
+
 for command in (complete, render, parse, inspect, tokens, chat, serve, batch, export_training):
     app.command()(command)
 app.add_typer(bench, name="bench")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from gemma_tools.cli.files import read_lines
-from gemma_tools.cli.options import Adapters, EngineName, Projector, Url
+from gemma_tools.cli.options import Adapters, Context, EngineName, GpuLayers, Projector, Threads, Url, opened
 from gemma_tools.jsontext import to_json
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def batch(
+    ctx: typer.Context,
     requests: Annotated[str, typer.Argument(help="A file with OpenAI's batch lines, or chat requests; - is standard input.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file that answers are added to, as they come.")],
     model: Annotated[str, typer.Option(help="The model that answers, whatever name the requests give.")],
@@ -29,21 +30,22 @@ def batch(
     url: Url = None,
     mmproj: Projector = None,
     lora: Adapters = None,
+    context: Context = None,
+    threads: Threads = None,
+    gpu_layers: GpuLayers = None,
     concurrency: Annotated[int, typer.Option(help="Requests that are answered at the same time.", min=1)] = 4,
 ) -> None:
     """Answer many requests. A run that was stopped goes on where it was: what is in OUTPUT is not asked again.
 
     Requests that failed are written to OUTPUT with ".errors" before its suffix, and are tried again by the next run.
     """
-    from gemma_tools.backends import create_model
     from gemma_tools.batch import run_batch
-    from gemma_tools.engines.adapters import engine_options
 
     failures = output.with_suffix(f".errors{output.suffix}")
     done = _answered(output)
     tally = _Tally()
     with (
-        create_model(model, engine=engine, url=url, **engine_options(mmproj, lora or ())) as backend,
+        opened(ctx, model) as backend,
         output.open("ab") as good,
         failures.open("wb") as bad,
     ):

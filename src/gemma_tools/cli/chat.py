@@ -11,7 +11,19 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from gemma_tools.cli.options import Adapters, EngineName, Projector, Url
+from gemma_tools.cli.options import (
+    Adapters,
+    Context,
+    EngineName,
+    GpuLayers,
+    MaxTokens,
+    OtherModel,
+    Projector,
+    Temperature,
+    Threads,
+    Url,
+    opened,
+)
 from gemma_tools.errors import GemmaToolsError
 
 if TYPE_CHECKING:
@@ -24,7 +36,9 @@ _CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) 
 
 
 def chat(
+    ctx: typer.Context,
     model: Annotated[str, typer.Argument(help="The model to talk to.")] = "tiny",
+    other: OtherModel = None,
     tools: Annotated[
         str | None, typer.Option(help="A Python file with tools, which are run, or a JSON file: then you give the results.")
     ] = None,
@@ -33,16 +47,24 @@ def chat(
     url: Url = None,
     mmproj: Projector = None,
     lora: Adapters = None,
+    context: Context = None,
+    threads: Threads = None,
+    gpu_layers: GpuLayers = None,
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
 ) -> None:
-    """Talk to a model; its calls and their results are shown as they happen. An empty line or Ctrl-D ends it."""
-    from gemma_tools.backends import create_model
-    from gemma_tools.engines.adapters import engine_options
+    """Talk to a model; its calls and their results are shown as they happen.
+
+    Ctrl-C ends a reply, and at the prompt the chat; so does an empty line or Ctrl-D.
+    """
     from gemma_tools.tools import ToolBox, load_tools
 
     box = load_tools(tools) if tools else ToolBox()
     with suppress(ImportError):
         import readline  # noqa: F401  (it makes input() editable)
-    with create_model(model, engine=engine, url=url, **engine_options(mmproj, lora or ())) as backend:
+    with opened(ctx, other or model) as backend:
+        if sys.stdin.isatty():
+            print(f"{backend!r}; an empty line ends the chat", file=sys.stderr)
         Conversation(backend, box, system).hold()
 
 
@@ -67,6 +89,10 @@ class Conversation:
                 if not sys.stdin.isatty():
                     raise
                 self._show(f"\n{error}\n", "red")
+            except KeyboardInterrupt:
+                if not sys.stdin.isatty():
+                    raise
+                self._show("\n(interrupted; the question is forgotten)\n", "yellow")
 
     def _answer(self, messages: list[Mapping[str, Any]]) -> Transcript:
         from gemma_tools.tools import run_tools

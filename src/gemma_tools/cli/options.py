@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats import get_format
 from gemma_tools.formats.base import Format
 from gemma_tools.validation import check_flag
+
+if TYPE_CHECKING:
+    from gemma_tools.backends.base import BaseModelBackend
 
 FormatName = Annotated[
     str | None, typer.Option("--format", "-f", help="functiongemma, gemma3 or gemma4; a line's own format comes first.")
@@ -30,12 +33,33 @@ Adapters = Annotated[
     typer.Option("--lora", metavar="FILE[=SCALE]", help="A LoRA adapter for the model of llama.cpp, any number of times."),
 ]
 Url = Annotated[str | None, typer.Option(help="Where the engine listens.")]
+Context = Annotated[int | None, typer.Option(help="How many tokens a conversation may have; 8192 in this process.")]
+Threads = Annotated[int | None, typer.Option(help="How many threads the engine in this process uses.")]
+GpuLayers = Annotated[int | None, typer.Option(help="How many layers of the model go to a GPU; -1 is all.")]
+Temperature = Annotated[float | None, typer.Option(help="How freely the model chooses its words; 0 is not at all.")]
+MaxTokens = Annotated[int | None, typer.Option(help="The most tokens of an answer.")]
+OtherModel = Annotated[str | None, typer.Option("--model", help="The same, as other commands have it.")]
 
 _OF_RENDERING = frozenset(
     parameter.name
     for parameter in inspect.signature(Format.render).parameters.values()
     if parameter.kind is inspect.Parameter.KEYWORD_ONLY
 )
+
+
+def opened(ctx: typer.Context, model: str) -> BaseModelBackend:
+    """The backend called `model`, as the command's own options want it, those above that it has.
+
+    Raises:
+        GemmaToolsError: see `create_model`.
+    """
+    from gemma_tools.backends import create_model
+    from gemma_tools.engines.adapters import engine_options
+
+    given = ctx.params
+    names = ("engine", "url", "context", "threads", "gpu_layers", "temperature", "max_tokens")
+    options: dict[str, Any] = {name: given[name] for name in names if given.get(name) is not None}
+    return create_model(model, **options, **engine_options(given.get("mmproj"), given.get("lora") or ()))
 
 
 def parse_options(given: Sequence[str] | None) -> dict[str, Any]:

@@ -13,6 +13,9 @@ import typer
 
 def serve(
     ctx: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Models to serve, as --model takes them.")
+    ] = None,
     model: Annotated[
         list[str] | None, typer.Option(help="A model to serve, or NAME=MODEL to give it another name. May be repeated.")
     ] = None,
@@ -27,6 +30,9 @@ def serve(
     lora: Annotated[
         str | None, typer.Option(help="LoRA adapters of the model: FILE or FILE=SCALE, with commas between.")
     ] = None,
+    context: Annotated[int | None, typer.Option(help="How many tokens a conversation may have.")] = None,
+    threads: Annotated[int | None, typer.Option(help="How many threads the engine in this process uses.")] = None,
+    gpu_layers: Annotated[int | None, typer.Option(help="How many layers of the model go to a GPU; -1 is all.")] = None,
     system_prompt: Annotated[Path | None, typer.Option(help="A file with the system text of requests without one.")] = None,
     thinking: Annotated[bool | None, typer.Option(help="Whether to think where a request does not say.")] = None,
     temperature: Annotated[float | None, typer.Option(help="For requests that name none; so are the next five.")] = None,
@@ -68,8 +74,8 @@ def serve(
     """
     from gemma_tools.server.settings import load_settings
 
-    options = {name: value for name, value in ctx.params.items() if name not in ("model", "config")}
-    settings = load_settings({**options, "models": model or None}, os.environ, config)
+    options = {name: value for name, value in ctx.params.items() if name not in ("names", "model", "config")}
+    settings = load_settings({**options, "models": [*(names or ()), *(model or ())] or None}, os.environ, config)
 
     from gemma_tools.server.log import log_to_stderr
     from gemma_tools.server.run import address_of, make_server

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gemma_tools.errors import InvalidRequest, MissingDependency, ModelNotFound
+from gemma_tools.log import logger
 
 
 def located(model: str | Path, engine: str, param: str = "model") -> Path:
@@ -22,10 +23,48 @@ def located(model: str | Path, engine: str, param: str = "model") -> Path:
     if not (owner and repo and file):
         raise InvalidRequest(f"{model!r} is not of the form hf:owner/repo/file", param=param)
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
     except ImportError:
         raise MissingDependency("huggingface_hub", "hub", f"fetching {model}") from None
+    name = f"{owner}/{repo}"
+    kept = try_to_load_from_cache(name, file)
+    if isinstance(kept, str):
+        return Path(kept)
     try:
-        return Path(hf_hub_download(f"{owner}/{repo}", file))
+        _check_reachable()
+        logger.warning("fetching %s from the Hugging Face Hub", model)
+        return Path(hf_hub_download(name, file))
     except Exception as error:  # its errors, those of its HTTP client, and of the file system
-        raise ModelNotFound(f"{model} cannot be fetched: {error}", engine=engine) from error
+        raise ModelNotFound(f"{model} cannot be fetched: {_reason(error, name, file)}", engine=engine) from None
+
+
+_PATIENCE = 10
+"""Seconds until a Hub that does not answer is given up."""
+
+
+def _check_reachable() -> None:
+    """See that the Hub is there, because its own client tries again for half a minute."""
+    import httpx
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise ConnectionError
+    try:
+        httpx.head(constants.ENDPOINT, timeout=_PATIENCE)
+    except httpx.TransportError:
+        raise ConnectionError from None
+
+
+def _reason(error: Exception, name: str, file: str) -> str:
+    """What is wrong, and what to do about it."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return f"accept the terms at https://huggingface.co/{name}, then log in with `hf auth login`"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"there is no {name}, or it is private: then log in with `hf auth login`"
+    if isinstance(error, ConnectionError | errors.LocalEntryNotFoundError):
+        return "the Hub cannot be reached, and the file is not here yet"
+    if isinstance(error, errors.EntryNotFoundError):
+        return f"{name} has no file {file}"
+    return str(error)

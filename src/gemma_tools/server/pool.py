@@ -85,7 +85,9 @@ class ModelPool(Mapping[str, Responder]):
 
     def _options(self, model: ModelSettings) -> dict[str, Any]:
         settings = self._settings
-        return {**engine_options(settings.mmproj, settings.lora), **model.options}
+        given = {name: getattr(settings, name) for name in ("context", "threads", "gpu_layers")}
+        made = {name: value for name, value in given.items() if value is not None}
+        return {**engine_options(settings.mmproj, settings.lora), **made, **model.options}
 
 
 class Served:

@@ -57,6 +57,10 @@ class Settings(_Strict):
     """The projector of the one model that is served, a GGUF file: with it llama.cpp takes images and audio."""
     lora: tuple[str, ...] = ()
     """LoRA adapters of the one model that is served: `FILE` or `FILE=SCALE`."""
+    context: int | None = Field(None, ge=1)
+    """Tokens of a conversation, for engines that are made here; so are the next two. A model's own `options` go before them."""
+    threads: int | None = Field(None, ge=1)
+    gpu_layers: int | None = Field(None, ge=-1)
     system_prompt: Path | None = None
     """A file with the system text of requests that have none; `{date}`, `{model}` and `{tools}` are filled in."""
     sampling: Sampling = Sampling()
