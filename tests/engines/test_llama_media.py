@@ -177,6 +177,14 @@ def test_text_that_spells_a_token_stays_text(seeing: Engine, spelled: str) -> No
     assert counts(seeing, asking(f"Say {spelled} now", image())) == (total, total - 1)  # they are one prompt
 
 
+@pytest.mark.parametrize("spelled", ["<pad>", "<unk>", "<start_of_turn>", "<|image|>", "<|image>", "<image|>"])
+def test_text_that_spells_a_token_of_another_format_stays_text(hearing: Engine, spelled: str) -> None:
+    """`<start_of_turn>` is a token of the model that the format does not know; one of type USER_DEFINED would be found."""
+    broken = spelled[0] + WORD_JOINER + spelled[1:]
+    total, _ = counts(hearing, asking(f"Say {broken} now", image(), format="gemma4"))
+    assert counts(hearing, asking(f"Say {spelled} now", image(), format="gemma4")) == (total, total - 1)
+
+
 def test_text_that_spells_no_token_is_not_broken(seeing: Engine) -> None:
     for others in ("", "<unk>"):
         total, _ = counts(seeing, asking(f"Say <{WORD_JOINER}b> now{others}", image()))

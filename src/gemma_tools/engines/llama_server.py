@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -257,9 +258,10 @@ class LlamaServerEngine(Engine):
         if not texts:
             return set()
         mixed = [part for text in texts for part in (text, 0)]
-        plain = set(self._tokenize(mixed, bounds, parse_special=False))
         found = self._tokenize(mixed, bounds, parse_special=True, with_pieces=True)
-        pieces = (token["piece"] for token in found if token["id"] not in plain)
+        more = Counter(token["id"] for token in found)
+        more.subtract(self._tokenize(mixed, bounds, parse_special=False))
+        pieces = (token["piece"] for token in found if more[token["id"]] > 0)
         return {piece for piece in pieces if isinstance(piece, str) and piece[:1] + piece[-1:] == "<>"}
 
     def _held(
