@@ -7,10 +7,14 @@ moment, also while a long prompt is read, runs no Python inside the C++ threads,
 
 from __future__ import annotations
 
+import ctypes
 import math
+import os
 import secrets
+import signal
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +24,7 @@ from typing import Any
 from gemma_tools.data import tiny_path
 from gemma_tools.engines.adapters import Adapter, scaled
 from gemma_tools.engines.base import Capabilities
+from gemma_tools.engines.cores import compute_threads
 from gemma_tools.engines.hub import located
 from gemma_tools.engines.llama_server import LlamaServerEngine
 from gemma_tools.engines.remote import Bounds
@@ -31,12 +36,14 @@ class LlamaCppEngine(LlamaServerEngine):
 
     `model` is the path of a .gguf file, "tiny" (the model that ships with this package), or "hf:owner/repo/file.gguf", which
     is fetched from the Hugging Face Hub once. `context` is how many tokens each of the `parallel` prompts worked on at once
-    may take (the model's own limit where that is lower). `threads` and `gpu_layers` are llama.cpp's; None leaves them to it,
-    except that "tiny" runs on one thread. `mmproj` is the model's projector, a .gguf file with which it sees, and hears if the
+    may take (the model's own limit where that is lower). `threads` and `gpu_layers` are llama.cpp's. Without
+    `threads` it computes with one thread less than it has cores for itself (`gemma_tools.engines.cores`), and "tiny" with
+    one. `mmproj` is the model's projector, a .gguf file with which it sees, and hears if the
     projector is made for sound. `lora` are adapters, each a .gguf file or a pair of one and its scale (1 if it is not given).
     Both may be "hf:owner/repo/file.gguf", too.
 
-    Loading takes as long as reading the file does, so make the engine outside an event loop, or in a thread.
+    Loading takes as long as reading the file does, and nothing else of Python runs meanwhile; Ctrl-C ends the whole program
+    then, at once.
 
     Raises:
         MissingDependency: xllamacpp, or for "hf:" huggingface_hub, is not installed.
@@ -56,12 +63,12 @@ class LlamaCppEngine(LlamaServerEngine):
         mmproj: str | Path | None = None,
         lora: Sequence[Adapter] = (),
     ) -> None:
-        for name, value in (("context", context), ("parallel", parallel)):
-            if value < 1:
+        for name, value in (("context", context), ("parallel", parallel), ("threads", threads)):
+            if value is not None and value < 1:
                 raise InvalidRequest("give a number of at least 1", param=name)
-        if model == "tiny" and threads is None:
-            # llama.cpp's threads wait for each other by spinning, which on a busy machine costs far more than they save here.
-            threads = 1
+        if threads is None:
+            # llama.cpp's threads wait for each other by spinning, which on a busy machine costs far more than they save.
+            threads = 1 if model == "tiny" else compute_threads()
         key = secrets.token_urlsafe()
         self._file = tiny_path() if model == "tiny" else located(model, self.name)
         projector = None if mmproj is None else located(mmproj, self.name, "mmproj")
@@ -186,10 +193,35 @@ def _open(
         params.mmproj.path = str(projector)
     params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), scale) for adapter, scale in adapters]
     try:
-        return xllamacpp.Server(params)
+        with _ended_by_interrupts():
+            return xllamacpp.Server(params)
     except RuntimeError as error:
         together = f" with {' and '.join(map(str, others))}: is that made for this model?" if others else f": {error}"
         raise ModelNotFound(f"llama.cpp cannot load {path}{together}", engine=LlamaCppEngine.name) from error
+
+
+_LOADING = Lock()
+
+
+@contextmanager
+def _ended_by_interrupts() -> Iterator[None]:
+    """Let Ctrl-C end this process, as it ends a program that is not Python's.
+
+    xllamacpp holds the interpreter's lock while it loads: no handler of Python's would run until it is done, in no thread. So
+    the system's own handler is put in its place. A process that ignores Ctrl-C goes on ignoring it.
+    """
+    if os.name != "posix" or not callable(signal.getsignal(signal.SIGINT)):
+        yield
+        return
+    handler = ctypes.CDLL(None).signal
+    handler.argtypes, handler.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+    with _LOADING:  # else one would put back what another has put there
+        before = handler(signal.SIGINT, None)
+        try:
+            yield
+        finally:
+            handler(signal.SIGINT, before)
+            signal.siginterrupt(signal.SIGINT, True)  # as Python has it; C's `signal` has the calls go on
 
 
 def _check_file(path: Path) -> None:
