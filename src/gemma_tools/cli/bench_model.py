@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gemma_tools.cli.files import write_json
-from gemma_tools.cli.options import EngineName, Url, parse_options
+from gemma_tools.cli.options import Adapters, EngineName, Projector, Url, parse_options
 from gemma_tools.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def model(
     against_model: Annotated[str | None, typer.Option(help="Its model; the first that it lists otherwise.")] = None,
     engine: EngineName = None,
     url: Url = None,
+    mmproj: Projector = None,
+    lora: Adapters = None,
     option: Annotated[
         list[str] | None,
         typer.Option("--option", "-o", metavar="NAME=VALUE", help="A setting of the model or its format, any number of times."),
@@ -59,6 +61,7 @@ def model(
     """
     from gemma_tools.backends import create_model
     from gemma_tools.bench import Endpoint, evaluate, load_suite, sample
+    from gemma_tools.engines.adapters import engine_options
 
     cases = load_suite(suite)
     if category:
@@ -73,7 +76,8 @@ def model(
     endpoint = Endpoint(against, against_model) if against else None
     asked = len(ways) - recovery + 1
     total = len(cases) * repeat * (asked * (2 if endpoint else 1) + 3 * recovery)
-    with create_model(name, engine=engine, url=url, **parse_options(option)) as backend, _progress(total) as advance:
+    options = engine_options(mmproj, lora or ()) | parse_options(option)
+    with create_model(name, engine=engine, url=url, **options) as backend, _progress(total) as advance:
         evaluation = evaluate(
             backend,
             cases,
