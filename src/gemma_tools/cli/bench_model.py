@@ -34,6 +34,7 @@ def model(
     recovery: Annotated[bool, typer.Option("--recovery", help="Also the answers read at each level of recovery.")] = False,
     against: Annotated[str | None, typer.Option(metavar="URL", help="Also a chat endpoint of OpenAI's kind.")] = None,
     against_model: Annotated[str | None, typer.Option(help="Its model; the first that it lists otherwise.")] = None,
+    against_key: Annotated[str | None, typer.Option(envvar="AGAINST_API_KEY", help="Its API key, if it wants one.")] = None,
     engine: EngineName = None,
     url: Url = None,
     mmproj: Projector = None,
@@ -73,7 +74,7 @@ def model(
     cases = cases if limit is None else sample(cases, limit)
     given: dict[WayName, bool] = {"force": force, "strict": strict, "thinking": thinking, "recovery": recovery}
     ways = [way for way, chosen in given.items() if chosen]
-    endpoint = Endpoint(against, against_model) if against else None
+    endpoint = Endpoint(against, against_model, against_key) if against else None
     asked = len(ways) - recovery + 1
     total = len(cases) * repeat * (asked * (2 if endpoint else 1) + 3 * recovery)
     options = engine_options(mmproj, lora or ()) | parse_options(option)
