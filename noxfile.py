@@ -260,6 +260,27 @@ def training(session: nox.Session) -> None:
     session.run("pytest", "tests/tokens/test_training_run.py", "tests/engines/test_transformers_ids.py")
 
 
+CHROMIUM = "@sparticuz/chromium@147"
+"""A Chromium without a window, for Linux on x86_64, as an npm package of 65 MB."""
+UNPACK = "import chromium from '@sparticuz/chromium'; console.log(await chromium.executablePath())"
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The pages of `inspect` and the displays of notebooks in a real browser; skipped where npm cannot bring one."""
+    if shutil.which("npm") is None:
+        session.skip("there is no npm to bring a browser")
+    folder = session.create_tmp()
+    with session.chdir(folder):
+        try:
+            session.run("npm", "install", "--no-fund", "--no-audit", CHROMIUM, external=True)
+            path = session.run("node", "--input-type=module", "-e", UNPACK, external=True, silent=True)
+        except nox.command.CommandFailed:
+            session.skip("npm has no Chromium for this platform")
+    install(session, "tests", "playwright>=1.50")
+    session.run("pytest", "tests/browser", *session.posargs, env={"GEMMA_TOOLS_BROWSER": str(path).strip()})
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks, each a script that prints ratios measured in one run."""

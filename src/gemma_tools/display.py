@@ -72,7 +72,8 @@ def table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
     """A table; the cells are HTML, the head is text, and without any there is none."""
     cells = "".join(f"<th>{escape(name)}</th>" for name in head)
     lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table>{f'<thead><tr>{cells}</tr></thead>' if cells else ''}<tbody>{lines}</tbody></table>"
+    header = f"<thead><tr>{cells}</tr></thead>" if cells else ""
+    return f'<div class="wide"><table>{header}<tbody>{lines}</tbody></table></div>'
 
 
 def facts(pairs: Mapping[str, Any]) -> str:

@@ -23,8 +23,6 @@ _ADVICE: Final[dict[ProblemKind, str]] = {
     "invalid_arguments": 'The call is given as it is. on_invalid="retry" has the model try again, with the error. ' + _HELD,
     "type": _TYPED,
     "literal": _TYPED,
-    "string_bare": _TYPED,
-    "value_missing": _TYPED,
     "extra_key": "It is in no part of the call: the notation has no place for it.",
     "thought_only": "The model wrote nothing but its thought. Raise max_tokens, if that limit ended it.",
 }

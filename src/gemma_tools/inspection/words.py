@@ -14,7 +14,7 @@ KINDS: Final[Mapping[Kind, str]] = {
     "thought": "thought",
     "call": "call",
     "refused": "refused",
-    "passed": "left out",
+    "passed": "notation",
     "unplaced": "read by the engine",
 }
 """What became of a part of the output."""
