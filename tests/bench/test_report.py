@@ -134,3 +134,8 @@ def test_the_page_marks_where_a_problem_lies() -> None:
     assert title.startswith("cut: ")
     assert read(marked).text == cut
     assert "<span class=control>&lt;start_function_call&gt;</span>" in marked
+
+
+def test_what_would_not_be_seen_is_shown() -> None:
+    page = read(as_html([evaluate(scripted("a\u202eb\x1b", "hi"), CASES)]))
+    assert "a⟨U+202E⟩b␛" in page.text

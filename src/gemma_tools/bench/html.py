@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from html import escape
 from itertools import groupby
 from typing import Any, Final
 
@@ -16,7 +15,9 @@ from gemma_tools.bench.evaluate import Evaluation
 from gemma_tools.bench.report import percent, tables
 from gemma_tools.bench.results import Result
 from gemma_tools.bench.scores import score
+from gemma_tools.display import escape
 from gemma_tools.formats import get_format
+from gemma_tools.inspection.page import POLICY
 from gemma_tools.jsontext import to_json, to_json_lines
 
 _STYLE: Final = """
@@ -64,10 +65,10 @@ def as_html(evaluations: Sequence[Evaluation]) -> str:
         *(part for evaluation in evaluations for part in _wrong(evaluation)),
         f"<p>gemma-tools {__version__}</p>",
     ]
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
     head = (
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>{escape(title)}</title><style>{_STYLE}</style>'
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}"><title>{escape(title)}</title>'
+        f"<style>{_STYLE}</style>"
     )
     body = "\n".join(parts)
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
