@@ -237,6 +237,19 @@ def test_a_server_that_is_stopped_finishes_its_streams() -> None:
     assert any("after" in line for line in told)
 
 
+def test_what_a_stopping_server_cuts_off_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
+    engine = EndlessEngine()
+    with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.INFO, logger="gemma_tools.server.access"):
+        with serving(FunctionGemmaModel("x", engine=engine), drain=0) as url:
+            asked = pool.submit(httpx.post, f"{url}/chat/completions", json={**BODY, "stream": True}, timeout=120)
+            assert engine.started.wait(60)
+        answer = asked.result()
+    assert engine.stopped.is_set()
+    assert "the server is stopping" in answer.text
+    assert answer.status_code == 503 or answer.text.count("data: {") > 1
+    assert [entry["outcome"] for entry in entries(caplog)] == ["stopped"]
+
+
 def test_a_server_that_is_stopped_does_not_wait_for_ever() -> None:
     engine = EndlessEngine()
     with serving(FunctionGemmaModel("x", engine=engine), drain=0) as url:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +23,7 @@ from gemma_tools.engines.base import Cancellation, Generation, GenerationRequest
 from gemma_tools.testing import ScriptedEngine
 from support.serving import QUESTION, EndlessEngine, serving
 
+TESTS = Path(__file__).parents[1]
 BODY = {"model": "m", "messages": QUESTION}
 RUN = "<start_function_call>call:execute_python{script_name:<escape>sleep.py<escape>}<end_function_call>"
 SLEEP = """
@@ -130,3 +134,31 @@ def test_a_place_is_taken_until_the_work_has_ended(stubborn: StubbornEngine) -> 
         assert stubborn.running == 1
         stubborn.gate.set()
         assert wait_for(lambda: httpx.post(f"{url}/chat/completions", json=BODY, timeout=60).status_code == 200)
+
+
+STOPS = """
+from support.serving import EndlessEngine, FunctionGemmaModel, Settings, address_of, make_server, named
+models = {"m": {"model": named(FunctionGemmaModel("x", engine=EndlessEngine()))}}
+server, listener = make_server(Settings(port=0, models=models))
+print(address_of(listener), flush=True)
+server.run(sockets=[listener])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_second_interrupt_leaves_at_once_and_the_first_says_what_is_waited_for() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPS], cwd=TESTS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        url = process.stdout.readline().strip()
+        with httpx.stream("POST", f"{url}/chat/completions", json={**BODY, "stream": True}, timeout=120) as answer:
+            pieces = answer.iter_raw()  # to be kept: without it the answer is closed
+            assert next(pieces)
+            process.send_signal(signal.SIGINT)
+            assert "1 request, for 30 seconds at most" in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            rest = process.stderr.read()
+        assert process.wait(60) == 130
+    assert "Traceback" not in rest

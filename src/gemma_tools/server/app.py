@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gemma_tools.engines.base import Cancellation
-from gemma_tools.errors import EngineTimeout
+from gemma_tools.errors import EngineTimeout, EngineUnavailable
 from gemma_tools.observe import HttpRequest, Observer, Responded, observing, tell, working
 from gemma_tools.openai_api.errors import Refused, refuse
 from gemma_tools.openai_api.responses_store import ResponseStore
@@ -33,7 +33,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 HEALTH = ("/health", "/v1/health")
 """Where anybody may ask whether this server runs."""
 _NO_MODEL = "; --alias adds names to the first model, and --alias '*' all names"
-_PARTING_SECONDS = 5
+PARTING_SECONDS = 5
 """For telling a caller that its time is up; one that does not read is not waited for any longer."""
 
 
@@ -43,6 +43,11 @@ def create_app(settings: Settings) -> App:
     Raises:
         InvalidRequest: there is no model, or the settings are not safe together, or name what there is not.
     """
+    return make_app(settings)[0]
+
+
+def make_app(settings: Settings) -> tuple[App, Api]:
+    """The application of `create_app`, and what answers its requests."""
     check(settings)
     recent = Recent() if settings.inspect else None
     pool = ModelPool(settings, recent.add if recent else None)
@@ -60,7 +65,7 @@ def create_app(settings: Settings) -> App:
         await asyncio.to_thread(pool.close)
         await send({"type": "lifespan.shutdown.complete"})
 
-    return app
+    return app, api
 
 
 class _Gone(Exception):
@@ -77,6 +82,7 @@ class Api:
         self._guard = Guard(settings)
         self._limiter = RateLimiter(settings.requests_per_minute, settings.tokens_per_minute)
         self._gate = Gate(settings.concurrency, settings.queue)
+        self._ends: set[asyncio.Future[None]] = set()
         metrics = _metrics(self._gate) if settings.metrics else None
         self._observers = _observers(settings, metrics)
         self._api_settings = ApiSettings(
@@ -169,21 +175,25 @@ class Api:
         cancel = Cancellation()
         work = asyncio.create_task(self._answer(request, entry, outlet, cancel))
         gone = asyncio.create_task(_departure(receive))
+        end = asyncio.get_running_loop().create_future()
+        self._ends.add(end)
         try:
-            await asyncio.wait({work, gone}, timeout=self._settings.timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, gone, end}, timeout=self._settings.timeout, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 return work.result()
-            entry.outcome = "gone" if gone.done() else "timeout"
+            entry.outcome = "gone" if gone.done() else "stopped" if end.done() else "timeout"
         finally:
+            self._ends.discard(end)
             cancel.cancel()
             gone.cancel()
             if not work.done():
                 work.cancel()
                 await asyncio.wait({work})
-        if entry.outcome == "timeout":
+        if entry.outcome != "gone":
+            late = EngineTimeout(f"no answer within {self._settings.timeout:g} seconds")
             with suppress(TimeoutError):
-                async with asyncio.timeout(_PARTING_SECONDS):
-                    await outlet.fail(EngineTimeout(f"no answer within {self._settings.timeout:g} seconds"))
+                async with asyncio.timeout(PARTING_SECONDS):
+                    await outlet.fail(late if entry.outcome == "timeout" else EngineUnavailable("the server is stopping"))
 
     async def _answer(self, request: ApiRequest, entry: Entry, outlet: Outlet, cancel: Cancellation) -> None:
         if request.path in HEALTH:
@@ -200,10 +210,21 @@ class Api:
         entry.facts = response.facts
         await outlet.send(response)
 
+    @property
+    def unanswered(self) -> int:
+        """How many requests wait for an answer, or for its end."""
+        return len(self._ends)
+
+    def stop(self) -> None:
+        """End all requests with an error: as the response, or as the last event of a stream that has begun."""
+        for end in self._ends:
+            if not end.done():
+                end.set_result(None)
+
     async def end(self) -> None:
         """Wait a moment for the work of requests that were cut off, so that nothing of it outlives the server."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_PARTING_SECONDS):
+            async with asyncio.timeout(PARTING_SECONDS):
                 await self._gate.idle()
 
 

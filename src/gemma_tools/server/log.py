@@ -19,7 +19,10 @@ _FACTS = [fact.name for fact in fields(Facts)]
 
 @dataclass(slots=True)
 class Entry:
-    """What the log says of one request. `outcome` is "answered", "refused", "timeout" or "gone" (the caller left)."""
+    """What the log says of one request.
+
+    `outcome` is "answered", "refused", "timeout", "stopped" (the server was told to stop) or "gone" (the caller left).
+    """
 
     method: str
     path: str

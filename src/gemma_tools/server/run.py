@@ -7,10 +7,11 @@ import os
 import socket
 from contextlib import ExitStack
 from functools import partial
+from types import FrameType
 from typing import Any
 
 from gemma_tools.errors import InvalidRequest, MissingDependency
-from gemma_tools.server.app import create_app
+from gemma_tools.server.app import PARTING_SECONDS, Api, make_app
 from gemma_tools.server.settings import Settings
 from gemma_tools.tools.scripts import hide_environment
 
@@ -30,8 +31,9 @@ def make_server(settings: Settings) -> tuple[uvicorn.Server, socket.socket]:
     """
     if "execute_python" in settings.run_tools:
         hide_environment()
+    app, api = make_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         http=partial(_PatientProtocol, settings.body_timeout),  # type: ignore[arg-type]  # it is called like the class
         ws="none",
         lifespan="on",
@@ -39,9 +41,33 @@ def make_server(settings: Settings) -> tuple[uvicorn.Server, socket.socket]:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=settings.drain,
+        timeout_graceful_shutdown=settings.drain + 2 * PARTING_SECONDS,
     )
-    return uvicorn.Server(config), _listen(settings.host, settings.port)
+    return _Server(config, api, settings.drain), _listen(settings.host, settings.port)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, but what it has to cut off when it stops is told so, and a second Ctrl-C leaves at once."""
+
+    def __init__(self, config: uvicorn.Config, api: Api, drain: int) -> None:
+        super().__init__(config)
+        self._api = api
+        self._drain = drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let requests finish for a while, then end those that are left with an error."""
+        cut = asyncio.get_running_loop().call_later(self._drain, self._api.stop)
+        await super().shutdown(sockets)
+        cut.cancel()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop, and say what is waited for; when that was asked for before, leave at once."""
+        if self.should_exit:
+            os._exit(128 + sig)  # scripts end with this process
+        if waiting := self._api.unanswered:
+            what = f"{waiting} request{'s' * (waiting > 1)}, for {self._drain} seconds at most"
+            os.write(2, f"gemma-tools: stopping after {what}; the same again leaves at once\n".encode())
+        super().handle_exit(sig, frame)
 
 
 def address_of(listener: socket.socket) -> str:
