@@ -50,6 +50,8 @@ class Answer:
     text: str
     tokens: TokenUse
     logprobs: tuple[Mapping[str, Any], ...] = ()
+    stopped: str | None = None
+    """The caller's stop sequence that ended it, where the engine tells."""
     warnings: tuple[str, ...] = ()
     by_chat: bool = False
     """The engine's own chat endpoint wrote the prompt and may have read the calls, so that `text` is not all of them."""
@@ -114,7 +116,8 @@ def completion(heading: Heading, turns: Iterable[Turn]) -> ChatCompletion:
 
     Beyond OpenAI's fields a message has `reasoning_content` and `reasoning` (the thought, where there is one) and `problems`
     (what was repaired or could not be read, where there is something: `kind`, `message`, `text`, and `call`, the call it
-    concerns, if any); the completion has `warnings` in the same way.
+    concerns, if any); the completion has `warnings` in the same way, and a choice `stop_reason`, the stop sequence that
+    ended it, where the engine tells.
     """
     answers = [drain(turn) for turn in turns]
     return Completion.model_validate(
@@ -129,6 +132,7 @@ def completion(heading: Heading, turns: Iterable[Turn]) -> ChatCompletion:
                     "message": _message(answer.reply, legacy=heading.legacy),
                     "finish_reason": _finish_reason(answer.reply, legacy=heading.legacy),
                     "logprobs": _logprobs(answer),
+                    **_stopped(answer),
                 }
                 for index, answer in enumerate(answers)
             ],
@@ -181,7 +185,7 @@ def chunks(
         answers.append(answer)
         delta = ChoiceDelta.model_validate(({} if begun else {"role": "assistant"}) | _problems(answer.reply))
         finish = _finish_reason(answer.reply, legacy=heading.legacy)
-        last = choice(index, delta, finish_reason=finish, logprobs=_logprobs(answer))
+        last = choice(index, delta, finish_reason=finish, logprobs=_logprobs(answer), **_stopped(answer))
         yield chunk([last], **_warnings([answer]))
     if include_usage:
         yield chunk([], usage=_usage(answers))
@@ -268,6 +272,11 @@ def _warnings(answers: Sequence[Answer]) -> dict[str, Any]:
 
 def _finish_reason(reply: Reply, *, legacy: bool) -> str:
     return "function_call" if legacy and reply.finish_reason == "tool_calls" else reply.finish_reason
+
+
+def _stopped(answer: Answer) -> dict[str, str]:
+    """What vLLM's choices have, too: which stop sequence it was."""
+    return {"stop_reason": answer.stopped} if answer.stopped and answer.reply.finish_reason == "stop" else {}
 
 
 def _logprobs(answer: Answer) -> dict[str, Any] | None:

@@ -107,6 +107,10 @@ class RequestFields(TypedDict, total=False):
     thinking: Annotated[
         bool | Mapping[str, Any] | None, _honoured('Anthropic\'s. Whether to think: `{"type": "enabled"}` or `"disabled"`.')
     ]
+    continue_final_message: Annotated[
+        bool | None,
+        _honoured("vLLM's. The last message, the assistant's, is continued: the answer is what comes after its text."),
+    ]
     guided_json: Annotated[
         str | Mapping[str, Any] | None, _honoured("vLLM's. A JSON Schema for the answer, as in `response_format`.")
     ]

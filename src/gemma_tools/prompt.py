@@ -277,6 +277,10 @@ class Prompt:
         marked = "".join(piece if i % 2 else quote(piece) for i, piece in enumerate(pieces))
         return replace(self, marked=self.marked + marked, prefill=self.prefill + text)
 
+    def continued(self, text: str) -> Prompt:
+        """This prompt with `text` after it: said by the model already, and no part of what it writes now."""
+        return replace(self, marked=self.marked + quote(text))
+
     def _pieces(self) -> list[str]:
         """Text, quoted, and control tokens in turn; text comes first and last, and may be empty."""
         return _spellings(self.controls).split(self.marked)

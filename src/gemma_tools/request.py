@@ -140,6 +140,8 @@ class ChatRequest:
     """What the request says, by whichever field; None: nothing."""
     preserve_thinking: bool = False
     """What `chat_template_kwargs` says."""
+    continues: bool = False
+    """The last message, the assistant's, is to be continued, and not answered."""
     legacy_functions: bool = False
     """The request has `functions`, so that the answer has `function_call`."""
     warnings: tuple[str, ...] = ()

@@ -79,7 +79,7 @@ class ScriptedEngine(Engine):
             yield piece
         usage = Usage(prompt_tokens=self.count_tokens(request.prompt.text), completion_tokens=len(shown), cached_tokens=0)
         if pieces.value:
-            return Generation(usage=usage)
+            return Generation(usage=usage, stopped=request.own_stop(pieces.value))
         if len(shown) < len(script.pieces):
             return Generation(finish="length", usage=usage)
         if script.error:

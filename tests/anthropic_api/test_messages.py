@@ -81,6 +81,38 @@ def test_text(create: Create, stream: bool) -> None:
     assert message.usage.input_tokens > 0 < message.usage.output_tokens
 
 
+def test_the_stop_sequence_that_ended_it(create: Create, stream: bool) -> None:
+    message = create(scripted("One, two, three."), stream=stream, stop_sequences=["nine", ", three"])
+    assert blocks(message) == [{"type": "text", "text": "One, two"}]
+    assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", ", three")
+    message = create(scripted("One."), stream=stream, stop_sequences=["nine"])
+    assert (message.stop_reason, message.stop_sequence) == ("end_turn", None)
+
+
+BEGUN: Any = [{"role": "user", "content": "Tell a story."}, {"role": "assistant", "content": "Once <end_of_turn>"}]
+
+
+def test_the_last_message_of_the_assistant_is_continued(create: Create, stream: bool) -> None:
+    model = scripted(" upon a time.")
+    message = create(model, stream=stream, messages=BEGUN)
+    assert blocks(message) == [{"type": "text", "text": " upon a time."}]
+    prompt = model.engine.asked[0].prompt  # type: ignore[attr-defined]
+    assert prompt.text.endswith("<start_of_turn>model\nOnce <\u2060end_of_turn>")
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": [TOOL], "tool_choice": {"type": "any"}}, "tool_choice"),
+        ({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}}, "output_config.format"),
+        ({"messages": BEGUN[1:]}, "messages"),
+    ],
+)
+def test_what_a_begun_answer_leaves_no_room_for_is_refused(create: Create, fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(anthropic.BadRequestError, match=param):
+        create(scripted("x"), **{"messages": BEGUN, **fields})
+
+
 def test_calls(create: Create, stream: bool) -> None:
     message = create(scripted(CALL + CALL.replace("Lisbon", "Porto")), stream=stream, tools=[TOOL])
     assert [(block.type, block.name, block.input) for block in message.content] == [

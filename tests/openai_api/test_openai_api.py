@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from openai.types import Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from gemma_tools import FunctionGemmaModel
+from gemma_tools import FunctionGemmaModel, openai_client
 from gemma_tools import errors as e
 from gemma_tools.jsontext import read_json
 from gemma_tools.openai_api.wire import ApiRequest, ApiResponse
@@ -338,3 +338,14 @@ def test_no_body_is_an_internal_error(path: str, body: dict[str, Any]) -> None:
         deque(response.body, maxlen=0)
     assert response.status in (200, 400), response.body
     assert response.facts.error != "internal_error"
+
+
+def test_the_stop_sequence_that_ended_an_answer_and_a_message_that_is_continued() -> None:
+    messages = [{"role": "user", "content": "Count."}, {"role": "assistant", "content": "One,"}]
+    with openai_client(scripted(" two, three.", " two, three.")) as client:
+        create: Any = client.chat.completions.create
+        asked = {"model": "m", "messages": messages, "stop": [", three"], "extra_body": {"continue_final_message": True}}
+        whole, chunks = create(**asked), list(create(**asked, stream=True))
+    assert whole.choices[0].message.content == " two"
+    assert (whole.choices[0].finish_reason, whole.choices[0].stop_reason) == ("stop", ", three")
+    assert chunks[-1].choices[0].stop_reason == ", three"

@@ -625,3 +625,27 @@ def test_deep_json_that_is_right() -> None:
 def test_tools_and_messages_are_values() -> None:
     assert Tool("f") == Tool("f", key=b"x")
     assert Message("user", "x") == Message("user", "x")
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "user", "content": "Hi"}],
+        [{"role": "assistant", "content": "Once"}],
+        [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": ""}],
+        [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": [{"type": "text", "text": "Once"}]}],
+        [
+            {"role": "user", "content": "Hi"},
+            {
+                "role": "assistant",
+                "content": "Once",
+                "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+            },
+        ],
+    ],
+)
+def test_only_a_text_of_the_assistant_is_continued(messages: list[dict[str, Any]]) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parse_request({"messages": messages, "continue_final_message": True})
+    assert refused.value.param == "continue_final_message"
+    assert not parse_request({"messages": messages, "continue_final_message": False}).continues

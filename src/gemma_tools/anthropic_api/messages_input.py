@@ -55,6 +55,9 @@ def to_chat(body: Json) -> Translated:
     left_out: list[str] = []
     chat: dict[str, Any] = {name: body[name] for name in _SAME if name in body}
     chat["messages"] = _messages(body, left_out)
+    last = chat["messages"][-1] if chat["messages"] else {}
+    if last.get("role") == "assistant" and last.get("content") and "tool_calls" not in last:
+        chat["continue_final_message"] = True
     if "max_tokens" in body:
         chat["max_tokens"] = body["max_tokens"]
     if "stop_sequences" in body:
@@ -70,7 +73,7 @@ def to_chat(body: Json) -> Translated:
 def in_messages_words(error: InvalidRequest) -> InvalidRequest:
     """The same error about the chat request, its `param` named as the Messages request names it."""
     param = error.param or ""
-    if param.startswith("messages"):
+    if param.startswith(("messages", "continue_final_message")):
         return InvalidRequest(error.message, param="messages", code=error.code)
     for pattern, name in _PARAMS:
         if match := pattern.match(param):

@@ -64,6 +64,7 @@ class MessageWriter:
                 yield from self._begin(block, index)
             if arguments := function.get("arguments"):
                 yield self._delta({"type": "input_json_delta", "partial_json": arguments}, arguments)
+        self.answer["stop_sequence"] = delta.get("stop_reason")
         if problems := delta.get("problems"):
             self.answer["problems"] = problems
 
@@ -74,7 +75,8 @@ class MessageWriter:
     def finish(self, finish_reason: str | None, usage: CompletionUsage | None) -> Iterator[Json]:
         """The events that end the message."""
         yield from self._end()
-        self.answer["stop_reason"] = _STOPS.get(finish_reason or "stop", "end_turn")
+        ended = self.answer["stop_sequence"] is not None
+        self.answer["stop_reason"] = "stop_sequence" if ended else _STOPS.get(finish_reason or "stop", "end_turn")
         if usage is not None:
             self.answer["usage"] = _usage(usage)
         ending = {name: self.answer[name] for name in ("stop_reason", "stop_sequence")}

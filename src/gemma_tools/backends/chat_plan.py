@@ -21,6 +21,7 @@ from gemma_tools.backends.plan import (
     wanted_json,
 )
 from gemma_tools.engines.base import Capabilities, Constraint
+from gemma_tools.errors import InvalidRequest
 from gemma_tools.formats.base import Format
 from gemma_tools.formats.gemma3 import Gemma3Format
 from gemma_tools.jsontext import read_json, to_json
@@ -46,6 +47,9 @@ def chat_plan(
     """
     if request.grammar is not None:
         check_grammar(request, engine)
+    if request.continues:
+        message = "a chat endpoint opens a new turn: end with another message than the assistant's"
+        raise InvalidRequest(message, param="continue_final_message", code="unsupported_parameter")
     tools, declared, _, max_calls, forced, answer = demands_of(request, format)
     way = _way(format, engine)
     by_schema = "json_schema" in engine.constraints

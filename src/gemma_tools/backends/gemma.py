@@ -414,7 +414,7 @@ class GemmaBackend(BaseModelBackend):
             retry = verdict.cause
             tell(Retried(retry))
             earlier += sent
-            request = replace(request, messages=(*request.messages, *verdict.again))
+            request = replace(request, messages=(*request.messages, *verdict.again), continues=False)
             plan = self._plan(request, thinking=False)
             asked = replace(asked, prompt=plan.prompt, constraint=plan.constraint)
 
@@ -519,6 +519,7 @@ class GemmaBackend(BaseModelBackend):
             text=text,
             tokens=self._tokens(plan.prompt, text, reply, generation.usage),
             logprobs=generation.logprobs,
+            stopped=generation.stopped,
             warnings=plan.warnings,
         )
 

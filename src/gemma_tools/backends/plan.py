@@ -125,6 +125,8 @@ def make_plan(
     tools, declared, parallel, max_calls, forced, answer = demands_of(request, format)
     if request.grammar is not None:
         check_grammar(request, engine)
+    if request.continues:
+        check_continued(forced, answer)
     told = answer is not None and (bool(tools) or not engine.constraints)
     takes_grammar = bool(engine.constraints & GRAMMARS)
     by_grammar = takes_grammar and (forced or any(tool.strict for tool in tools))
@@ -134,9 +136,12 @@ def make_plan(
         raise InvalidRequest(message, param="tool_choice", code="unsupported_parameter")
 
     # A call that is begun for the model leaves no room for a thought before it.
-    thinking = thinking and begin is None
+    thinking = thinking and begin is None and not request.continues
     messages = instructed(request.messages, wanted_json(answer)) if answer is not None and told else request.messages
-    prompt = format.render(messages, declared, enable_thinking=thinking, preserve_thinking=request.preserve_thinking)
+    said = messages[:-1] if request.continues else messages
+    prompt = format.render(said, declared, enable_thinking=thinking, preserve_thinking=request.preserve_thinking)
+    if request.continues:
+        prompt = prompt.continued(str(messages[-1].content))
     grammar: Grammar | None = None
     constraint: Constraint | None = None
     thought_end: str | None = None
@@ -201,6 +206,15 @@ def check_grammar(request: ChatRequest, engine: Capabilities) -> None:
         raise InvalidRequest("give a grammar or a response_format, not both", param="grammar")
     if request.tools and request.tool_choice.mode != "none":
         raise InvalidRequest("a grammar binds the whole answer, which leaves no room for tool calls", param="grammar")
+
+
+def check_continued(forced: bool, answer: ResponseFormat | None) -> None:
+    """Refuse what the beginning of an answer leaves no room for."""
+    message = "an answer that is begun already cannot be held to it: leave out the assistant's last message"
+    if forced:
+        raise InvalidRequest(message, param="tool_choice", code="unsupported_value")
+    if answer is not None:
+        raise InvalidRequest(message, param="response_format", code="unsupported_value")
 
 
 def _json_answer(request: ChatRequest) -> ResponseFormat | None:

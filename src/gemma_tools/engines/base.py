@@ -69,6 +69,10 @@ class GenerationRequest:
     on_ids: Callable[[Sequence[int]], object] | None = field(default=None, kw_only=True, compare=False)
     """Is told the ids of what is written, as they come, where the request has a tokenizer."""
 
+    def own_stop(self, stop: object) -> str | None:
+        """`stop`, if it is one of the caller's stop sequences: what `Generation.stopped` is to be."""
+        return stop if isinstance(stop, str) and stop in self.stop else None
+
     @property
     def stops(self) -> tuple[str, ...]:
         """All that ends the generation: the prompt's own stop tokens, then the caller's stop sequences."""
@@ -117,6 +121,8 @@ class Generation:
 
     finish: Literal["stop", "length"] = "stop"
     usage: Usage = Usage()
+    stopped: str | None = None
+    """The caller's stop sequence that ended it, where the engine tells which one did."""
     logprobs: tuple[Mapping[str, Any], ...] = ()
     """One entry a token in OpenAI's shape (`token`, `logprob`, `bytes`, `top_logprobs`), when asked for and known."""
     prompt_logprobs: tuple[Mapping[str, Any], ...] = ()

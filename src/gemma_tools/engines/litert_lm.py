@@ -131,7 +131,8 @@ class LiteRTLMEngine(Engine):
         finally:
             run.stop()
         if pieces.value or cancel.cancelled:
-            return Generation(usage=Usage(prompt_tokens=size, completion_tokens=run.shown, cached_tokens=0))
+            usage = Usage(prompt_tokens=size, completion_tokens=run.shown, cached_tokens=0)
+            return Generation(usage=usage, stopped=None if cancel.cancelled else request.own_stop(pieces.value))
         if stopped:
             raise EngineUnavailable("the engine was closed", engine=self.name, text=run.text)
         # A text that ends by itself ends with a token that is counted, and not shown.

@@ -226,7 +226,7 @@ class LlamaServerEngine(Engine):
                 yield read.feed(data) if read else data["content"]
                 if data["stop"]:
                     yield read.guard.close() if read else ""
-                    yield _generation(data, tuple(logprobs))
+                    yield _generation(data, request, tuple(logprobs))
 
     def _encode(self, prompt: Prompt, ids: Mapping[str, int], bounds: Bounds) -> object:
         """The prompt as `/completion` takes it: with one BOS, and no text that is read as a token.
@@ -442,7 +442,7 @@ def _token(entry: Mapping[str, Any], spellings: Mapping[int, str]) -> dict[str, 
     return {"token": text, "logprob": entry["logprob"], "bytes": entry["bytes"] or list(text.encode())}
 
 
-def _generation(data: Mapping[str, Any], logprobs: Iterable[Mapping[str, Any]]) -> Generation:
+def _generation(data: Mapping[str, Any], request: GenerationRequest, logprobs: Iterable[Mapping[str, Any]]) -> Generation:
     return Generation(
         finish="length" if data["stop_type"] == "limit" else "stop",
         usage=Usage(
@@ -450,5 +450,6 @@ def _generation(data: Mapping[str, Any], logprobs: Iterable[Mapping[str, Any]]) 
             completion_tokens=data.get("tokens_predicted"),
             cached_tokens=data.get("timings", {}).get("cache_n"),
         ),
+        stopped=request.own_stop(data.get("stopping_word")),
         logprobs=tuple(logprobs),
     )

@@ -178,7 +178,7 @@ class OpenAIChatEngine(ChatEngine):
                     begun = True
                     yield shown
                 if watch.stopped:
-                    return Generation()
+                    return Generation(stopped=request.own_stop(watch.stopped))
         if held := watch.close():
             yield ChatPiece(content=held)
         if unread != _NOTHING:

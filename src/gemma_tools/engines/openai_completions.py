@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
@@ -277,10 +277,10 @@ class OpenAICompletionsEngine(Engine):
             stopped = yield from until(rest, request.stops)
             reads_on = request.tokenizer or request.sampling.prompt_logprobs
             if stopped and not (reads_on and self._sends_all(request.stops)):
-                return Generation()
+                return Generation(stopped=request.own_stop(stopped))
             for _ in rest:
                 pass  # ids reach beyond the stop sequence that the server has found, too; it tells now how it ended
-        return pieces.value
+        return replace(pieces.value, stopped=request.own_stop(stopped)) if stopped else pieces.value
 
     def _sends_all(self, stops: tuple[str, ...]) -> bool:
         return self._profile.most_stops is None or len(stops) <= self._profile.most_stops
@@ -332,7 +332,7 @@ class OpenAICompletionsEngine(Engine):
         return body
 
     async def _ask(self, request: GenerationRequest, prompt: Mapping[str, Any]) -> AsyncGenerator[str | Generation, None]:
-        finish, usage, before = None, Usage(), 0
+        finish, stopped, usage, before = None, None, Usage(), 0
         logprobs: list[Mapping[str, Any]] = []
         read = _IdReader(request.prompt, request.tokenizer, request.on_ids) if request.tokenizer else None
         try:
@@ -352,6 +352,7 @@ class OpenAICompletionsEngine(Engine):
                     usage = usage_of(chunk.usage.prompt_tokens, chunk.usage.completion_tokens, cached)
                 for choice in chunk.choices:
                     finish = choice.finish_reason or finish
+                    stopped = request.own_stop(getattr(choice, "stop_reason", None)) or stopped  # vLLM tells it
                     if request.sampling.prompt_logprobs:
                         before = before or len(getattr(choice, "prompt_token_ids", None) or ())
                     logprobs += _logprobs(choice.logprobs)
@@ -364,6 +365,7 @@ class OpenAICompletionsEngine(Engine):
             yield Generation(
                 finish="length" if finish == "length" else "stop",
                 usage=usage,
+                stopped=stopped,
                 logprobs=tuple(logprobs[before:]),
                 prompt_logprobs=tuple(logprobs[:before]),
             )

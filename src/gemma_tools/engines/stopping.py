@@ -11,15 +11,16 @@ class Watch:
     def __init__(self, stop: Iterable[str]) -> None:
         self._stop = tuple(filter(None, stop))
         self._held = ""
-        self.stopped = False
-        """Whether one came. Nothing more is to be fed then."""
+        self.stopped = ""
+        """The one that came; empty while there is none. Nothing more is to be fed then."""
 
     def feed(self, piece: str) -> str:
         """The text that is shown now: up to a stop string, and without an end that may yet become one."""
         text = self._held + piece
-        if found := [(at + len(word), at) for word in self._stop if (at := text.find(word)) >= 0]:
-            self.stopped, self._held = True, ""
-            return text[: min(found)[1]]
+        if found := [(at + len(word), at, word) for word in self._stop if (at := text.find(word)) >= 0]:
+            _, at, self.stopped = min(found)
+            self._held = ""
+            return text[:at]
         keep = max((_overlap(text, word) for word in self._stop), default=0)
         shown = len(text) - keep
         self._held = text[shown:]
@@ -31,8 +32,8 @@ class Watch:
         return held
 
 
-def until(pieces: Iterable[str], stop: tuple[str, ...]) -> Generator[str, None, bool]:
-    """Yield `pieces` up to the stop string that is complete first, and no part of it; return whether one came.
+def until(pieces: Iterable[str], stop: tuple[str, ...]) -> Generator[str, None, str]:
+    """Yield `pieces` up to the stop string that is complete first, and no part of it; return that one, or an empty string.
 
     An end of the text that may yet become a stop string is held back until the next piece decides.
     """
@@ -41,10 +42,10 @@ def until(pieces: Iterable[str], stop: tuple[str, ...]) -> Generator[str, None, 
         if shown := watch.feed(piece):
             yield shown
         if watch.stopped:
-            return True
+            return watch.stopped
     if held := watch.close():
         yield held
-    return False
+    return ""
 
 
 def _overlap(text: str, word: str) -> int:

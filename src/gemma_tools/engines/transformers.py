@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
 from threading import Lock
@@ -132,7 +132,7 @@ class TransformersEngine(Engine):
             raise
         except RuntimeError as error:  # what torch raises, out of memory included
             raise EngineRejected(f"torch failed: {error}", engine=self.name, text=self._text(run.written)) from error
-        return run.generation("stop" if stopped else run.finish)
+        return replace(run.generation("stop" if stopped else run.finish), stopped=request.own_stop(stopped))
 
     def close(self) -> None:
         """Let go of the model; running generations end with an error."""

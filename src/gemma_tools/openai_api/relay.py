@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion
-from openai.types.chat.chat_completion import ChoiceLogprobs
-from openai.types.chat.chat_completion_chunk import ChoiceLogprobs as Logprobs
+from openai.types.chat.chat_completion import Choice
+from openai.types.chat.chat_completion_chunk import Choice as ChunkChoice
 from pydantic import BaseModel
 
 from gemma_tools.openai_api.chat import Chunks
@@ -30,7 +30,7 @@ class Writer(Protocol):
         """The events before any content."""
 
     def feed(self, delta: Mapping[str, Any]) -> Iterable[Json]:
-        """The events of one chat delta, or of a whole chat message, with the entries of chat's `logprobs` if there are any."""
+        """The events of one chat delta, or of a whole chat message, with what its choice says: `logprobs`, `stop_reason`."""
 
     def add(self, beyond: Mapping[str, Any] | None) -> None:
         """Take over what a chat completion, or a chunk of one, says beyond OpenAI's fields."""
@@ -47,7 +47,7 @@ def relayed(reply: ChatCompletion | Chunks, writer: Writer, facts: Facts) -> Api
     if not isinstance(reply, ChatCompletion):
         return ApiResponse(200, _events(reply, writer, facts), STREAM_HEADERS, facts)
     choice = reply.choices[0]
-    deque(writer.feed(_said(choice.message, choice.logprobs)), maxlen=0)
+    deque(writer.feed(_said(choice.message, choice)), maxlen=0)
     writer.add(reply.model_extra)
     deque(writer.finish(choice.finish_reason, reply.usage), maxlen=0)
     return ApiResponse(200, dump(writer.answer), facts=facts)
@@ -65,9 +65,10 @@ def _events(chunks: Chunks, writer: Writer, facts: Facts) -> Generator[bytes, No
                 yield event(told, told["type"])
 
 
-def _said(said: BaseModel, logprobs: ChoiceLogprobs | Logprobs | None) -> Json:
-    entries = logprobs and logprobs.content
-    return said.model_dump() | ({"logprobs": [entry.model_dump() for entry in entries]} if entries else {})
+def _said(said: BaseModel, choice: Choice | ChunkChoice) -> Json:
+    entries = choice.logprobs and choice.logprobs.content
+    beside = {"logprobs": [entry.model_dump() for entry in entries]} if entries else {}
+    return said.model_dump() | beside | (choice.model_extra or {})
 
 
 def _told(chunks: Chunks, writer: Writer) -> Generator[Json, None, None]:
@@ -76,7 +77,7 @@ def _told(chunks: Chunks, writer: Writer) -> Generator[Json, None, None]:
     for chunk in chunks:
         for choice in chunk.choices:
             finish_reason = choice.finish_reason or finish_reason
-            yield from writer.feed(_said(choice.delta, choice.logprobs))
+            yield from writer.feed(_said(choice.delta, choice))
         writer.add(chunk.model_extra)
         usage = chunk.usage or usage
     yield from writer.finish(finish_reason, usage)

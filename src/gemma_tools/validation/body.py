@@ -73,9 +73,20 @@ def parse_request(body: Mapping[str, Any], *, unknown: Unknown = "refuse", warni
         grammar=check_text(get("grammar"), "grammar"),
         enable_thinking=_thinking(template, body),
         preserve_thinking=check_flag(template.get("preserve_thinking"), "chat_template_kwargs.preserve_thinking") or False,
+        continues=_continues(body, conversation),
         legacy_functions=get("functions") is not None,
         warnings=tuple(left_out.warnings),
     )
+
+
+def _continues(body: Mapping[str, Any], conversation: Conversation) -> bool:
+    param = "continue_final_message"
+    if not check_flag(body.get(param), param):
+        return False
+    *before, last = conversation.messages
+    if not before or last.role != "assistant" or last.tool_calls or not (isinstance(last.content, str) and last.content):
+        raise InvalidRequest("the last message must be the assistant's, after others, and text alone", param=param)
+    return True
 
 
 class _LeftOut:
