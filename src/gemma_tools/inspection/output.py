@@ -146,16 +146,18 @@ def _filled(found: Sequence[Span], problems: Sequence[Problem], end: int) -> lis
     """All of the text: between the spans is what was refused, where a problem has its text, and else what was passed over."""
     refused = sorted((p.start, p.end) for p in problems if p.text and p.start is not None and p.end is not None)
     out: list[Span] = []
-    waiting = iter((*found, Span(end, end, "passed")))
-    position = 0
-    for span in waiting:
-        for low, high in refused:
-            low, high = max(low, position), min(high, span.start)
+    position = number = 0
+    for span in (*found, Span(end, end, "passed")):
+        while number < len(refused) and refused[number][0] < span.start:
+            low, high = max(refused[number][0], position), min(refused[number][1], span.start)
             if low < high:
                 if position < low:
                     out.append(Span(position, low, "passed"))
                 out.append(Span(low, high, "refused"))
                 position = high
+            if refused[number][1] > span.start:  # it goes on after this span
+                break
+            number += 1
         if position < span.start:
             out.append(Span(position, span.start, "passed"))
         if span.start < span.end:
