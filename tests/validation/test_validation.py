@@ -649,3 +649,10 @@ def test_only_a_text_of_the_assistant_is_continued(messages: list[dict[str, Any]
         parse_request({"messages": messages, "continue_final_message": True})
     assert refused.value.param == "continue_final_message"
     assert not parse_request({"messages": messages, "continue_final_message": False}).continues
+
+
+@pytest.mark.parametrize("token", ["-5", "99999999999", "1.5", "word", "", "1\n", "٣"])
+def test_a_bias_is_for_a_token_id(token: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_request({"messages": [{"role": "user", "content": "hi"}], "logit_bias": {token: 1}})
+    assert caught.value.param == "logit_bias"

@@ -291,12 +291,17 @@ def _stop(given: object) -> tuple[str, ...]:
     return tuple(stops)
 
 
+_TOKEN_ID: Final = re.compile(r"[0-9]{1,9}")
+
+
 def _logit_bias(value: object) -> Mapping[str, float] | None:
     given = check_object(value, "logit_bias")
     if not given:
         return None
     biases: dict[str, float] = {}
     for token, bias in given.items():
+        if not _TOKEN_ID.fullmatch(str(token)):
+            raise InvalidRequest("its keys are token ids, whole numbers from 0", param="logit_bias")
         number = check_number(bias, f"logit_bias.{token}", -100, 100)
         if number is None:
             raise wrong_type("a number", bias, f"logit_bias.{token}")
