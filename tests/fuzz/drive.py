@@ -15,12 +15,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 HERE = Path(__file__).parent
 KEPT = HERE.parents[1] / ".fuzz"
 LAZY = ("gemma_tools.engines.llama_server", "gemma_tools.engines.openai_completions", "gemma_tools.engines.ollama")
 """Modules that are imported on first use: imported here, so that their branches are seen."""
-LIMITS = ("-timeout=120", "-rss_limit_mb=4096", "-max_len=8192", "-print_final_stats=1")
+LIMITS = ("-timeout=300", "-rss_limit_mb=4096", "-max_len=8192", "-len_control=0", "-print_final_stats=1")
+SEEDS = 50
+"""Random inputs to begin with, long enough to be a whole example."""
 
 
 def targets() -> list[str]:
@@ -50,6 +53,8 @@ def main() -> int:
     for target in options.targets or targets():
         folder = KEPT / target
         folder.mkdir(parents=True, exist_ok=True)
+        for seed in range(SEEDS):
+            (folder / f"seed-{seed}").write_bytes(Random(seed).randbytes(2000))
         limits = [*LIMITS, f"-max_total_time={options.seconds}", f"-artifact_prefix={KEPT}/{target}-"]
         command = [sys.executable, __file__, "--one", target, str(folder), *limits]
         run = subprocess.run(command, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True, errors="replace")
