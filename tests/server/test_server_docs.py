@@ -64,7 +64,7 @@ def test_the_settings_are_all_there_and_all_are_options() -> None:
     known = (Settings.model_fields.keys() | Sampling.model_fields.keys()) - {"sampling"}
     assert said == known
     serve = get_command(app).commands["serve"]  # type: ignore[attr-defined]
-    assert {parameter.name for parameter in serve.params} - {"config", "help"} == known - {"models"} | {"model"}
+    assert {parameter.name for parameter in serve.params} - {"config", "help", "names"} == known - {"models"} | {"model"}
 
 
 def test_the_example_of_a_file_is_one() -> None:
