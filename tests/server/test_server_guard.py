@@ -335,3 +335,32 @@ def test_callers_that_come_once_are_forgotten_and_debts_are_not() -> None:
         limiter.admit(f"caller {i}")
     assert len(limiter._accounts) < 15_000
     assert admitted(limiter, "debtor") is not None
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "told"),
+    [
+        (b"http://localhost/v1/models", b" 200 ", b'"object":"list"'),
+        (b"HTTP://elsewhere.example/health", b" 200 ", b'{"status":"ok"}'),
+        (b"/v1/models/%0a%0dX", b" 404 ", b'"model_not_found"'),
+        (b"/nothing%0a", b" 404 ", b'"not_found"'),
+        (b"*", b" 404 ", b'"not_found"'),
+    ],
+)
+def test_odd_targets_are_answered_as_all_others(url: str, target: bytes, status: bytes, told: bytes) -> None:
+    address, _ = request(url)
+    with socket.create_connection(address) as raw:
+        raw.sendall(b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % target)
+        answered = answer(raw)
+    assert status in answered
+    assert told in answered
+
+
+def test_a_number_of_thousands_of_digits_is_not_quoted_in_full(url: str) -> None:
+    body = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}], "temperature": %s}' % (b"9" * 4200)
+    address, head = request(url, f"Content-Length: {len(body)}")
+    with socket.create_connection(address) as raw:
+        raw.sendall(head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + body)
+        answered = answer(raw)
+    assert b" 400 " in answered
+    assert len(answered) < 1000

@@ -96,7 +96,7 @@ class Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         client = scope.get("client")
-        entry = Entry(scope["method"], scope["path"], client[0] if client else "local")
+        entry = Entry(scope["method"], _path(scope["path"]), client[0] if client else "local")
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         work = HttpRequest(method=entry.method, path=entry.path, route=route_of(entry.path), headers=headers)
         with observing(*self._observers), working(work):
@@ -241,6 +241,12 @@ def _observers(settings: Settings, metrics: Metrics | None) -> tuple[Observer, .
 
         observers += (otel.observer,)
     return observers
+
+
+def _path(target: str) -> str:
+    """The path of a request's target, which may be a whole address (RFC 9112, 3.2.2)."""
+    scheme, mark, rest = target.partition("://")
+    return f"/{rest.partition('/')[2]}" if mark and scheme.lower() in ("http", "https") else target
 
 
 def _store(settings: Settings) -> ResponseStore | None:
