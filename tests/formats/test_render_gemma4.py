@@ -31,7 +31,7 @@ def text_of(messages: list[dict[str, Any]], tools: Any = None, *, options: dict[
     return get_format("gemma4", **(options or {})).render(messages, tools, **more).text
 
 
-def losses_of(messages: list[dict[str, Any]], **options: Any) -> tuple[str, ...]:
+def warnings_of(messages: list[dict[str, Any]], **options: Any) -> tuple[str, ...]:
     return get_format("gemma4", **options).render(messages).warnings
 
 
@@ -47,7 +47,7 @@ def test_text_beside_calls_stays_before_them() -> None:
     thought = "<|channel>thought\nhm\n<channel|>"
     assert text_of(messages) == START + thought + "One moment." + ANSWERED
     assert text_of(messages, options=EXACT) == START + thought + ANSWERED + "One moment.<turn|>\n"
-    assert "its text stands before its calls" in losses_of(messages)[0]
+    assert "its text stands before its calls" in warnings_of(messages)[0]
 
 
 def test_in_gemmas_own_shape_the_text_is_the_answer() -> None:
@@ -66,7 +66,7 @@ def test_open_calls_leave_the_model_where_it_can_go_on() -> None:
     assert text_of([USER, calls(), USER], options=EXACT) == START + OPEN + "<|tool_response>" + AGAIN.removeprefix("<turn|>\n")
     answered = [USER, calls(), {"role": "assistant", "content": "x"}, USER]
     assert text_of(answered) == START + OPEN + "x" + AGAIN
-    assert losses_of([USER, calls()]) == ("messages[1]: calls without a result: 1",)
+    assert warnings_of([USER, calls()]) == ("messages[1]: calls without a result: 1",)
 
 
 def test_results_without_calls_stand_in_a_model_turn() -> None:
@@ -84,9 +84,9 @@ def test_results_without_calls_stand_in_a_model_turn() -> None:
     ]
     assert text_of(answered) == START + "x" + RESPONSE + unknown + "y" + AGAIN
     assert text_of(answered, options=EXACT) == START + "xy" + AGAIN
-    assert losses_of([USER, RESULT]) == ("messages[1] follows no call",)
-    assert losses_of([USER, RESULT], exact=True) == ("messages[1] follows no call and is dropped",)
-    assert losses_of([USER, calls(), RESULT, {**RESULT, "tool_call_id": "2"}]) == ("messages[3] answers no call before it",)
+    assert warnings_of([USER, RESULT]) == ("messages[1] follows no call",)
+    assert warnings_of([USER, RESULT], exact=True) == ("messages[1] follows no call and is dropped",)
+    assert warnings_of([USER, calls(), RESULT, {**RESULT, "tool_call_id": "2"}]) == ("messages[3] answers no call before it",)
 
 
 def test_the_name_of_a_result() -> None:
@@ -132,7 +132,7 @@ def test_thoughts_in_the_text_of_the_past(text: str, kept: str, exact: str) -> N
         for options, expected in (({}, kept), (EXACT, exact)):
             prompt = get_format("gemma4", **options).render(messages)
             assert "".join(segment.text for segment in prompt.segments) == START + expected + AGAIN
-    assert bool(losses_of([USER, {"role": "assistant", "content": text}])) == (kept != exact)
+    assert bool(warnings_of([USER, {"role": "assistant", "content": text}])) == (kept != exact)
 
 
 @pytest.mark.parametrize(
