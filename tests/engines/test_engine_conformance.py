@@ -151,9 +151,11 @@ def test_gbnf_knows_markers_as_tokens(engine: Engine) -> None:
     assert text.startswith("<start_function_call>call:other{}<end_function_call>")
 
 
-def test_lark_is_obeyed(engine: Engine) -> None:
+def test_lark_or_ebnf_is_obeyed(engine: Engine) -> None:
     can(engine, "lark")
-    grammar = Constraint(lark='%llguidance {}\nstart: <start_function_call> "call:other{n:" /[0-9]{3}/ "}" <end_function_call>')
+    lark = '%llguidance {}\nstart: <start_function_call> "call:other{n:" /[0-9]{3}/ "}" <end_function_call>'
+    ebnf = 'root ::= "<start_function_call>" "call:other{n:" [0-9]{3} "}" "<end_function_call>"'
+    grammar = Constraint(lark=lark, ebnf=ebnf)  # a server that takes either finds out which
     text = written(engine, weather(), GREEDY, constraint=grammar)
     assert text.startswith("<start_function_call>call:other{n:")
     assert "}<end_function_call>" in text

@@ -29,6 +29,8 @@ _OPENAI: Final = {
     "logprobs": "top_logprobs",
 }
 _SAMPLERS: Final = {"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"}
+_SHOWN: Final = {"skip_special_tokens": False}
+"""Else the special tokens that the model writes are taken out of the text, and what they say with them."""
 _TEMPLATE: Final = {switch: {"chat_template_kwargs": {"enable_thinking": switch}} for switch in (True, False)}
 
 
@@ -70,8 +72,8 @@ PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
             thought="reasoning_content",
             tells_template=True,
         ),
-        "vllm": Provider(settings={**_OPENAI, **_SAMPLERS}, thinking=_TEMPLATE, thought="reasoning_content"),
-        "sglang": Provider(settings={**_OPENAI, **_SAMPLERS}, thinking=_TEMPLATE, thought="reasoning_content"),
+        "vllm": Provider(settings={**_OPENAI, **_SAMPLERS}, body=_SHOWN, thinking=_TEMPLATE, thought="reasoning_content"),
+        "sglang": Provider(settings={**_OPENAI, **_SAMPLERS}, body=_SHOWN, thinking=_TEMPLATE, thought="reasoning_content"),
         "gemini": Provider(
             url="https://generativelanguage.googleapis.com/v1beta/openai",
             keys=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
