@@ -32,6 +32,11 @@ def test_the_context_is_the_models_or_less() -> None:
         assert (caught.value.prompt_tokens or 0) > 256
 
 
+def test_all_layers_on_a_gpu_where_there_is_none() -> None:
+    with LlamaCppEngine("tiny", threads=1, gpu_layers=-1) as engine:
+        assert written(engine, weather(), GREEDY).startswith(PARIS)
+
+
 def test_an_engine_that_was_just_opened_can_be_closed() -> None:
     for _ in range(20):
         LlamaCppEngine("tiny", threads=1).close()

@@ -19,7 +19,7 @@ from gemma_tools.errors import EngineUnavailable, GemmaToolsError, InvalidReques
 from gemma_tools.formats.base import MOST_CALLS, Recovery
 from gemma_tools.formats.family import GemmaFormat
 from gemma_tools.jsontext import read_json
-from gemma_tools.reply import Problem
+from gemma_tools.reply import Problem, Reply
 from gemma_tools.validation import parse_request
 
 if TYPE_CHECKING:
@@ -204,13 +204,8 @@ def ask(model: BaseModelBackend, body: Mapping[str, Any], cancel: Cancellation) 
         return Said(text=unusable.text, problems=({"kind": "unusable", "message": str(unusable), "text": ""},))
     except GemmaToolsError as error:
         return Said(error=str(error))
-    reply = answer.reply
     return Said(
-        content=reply.content,
-        reasoning=reply.reasoning,
-        calls=tuple((call.name, call.arguments_json) for call in reply.tool_calls),
-        finish=reply.finish_reason,
-        problems=tuple(map(_problem, reply.problems)),
+        **_read(answer.reply),
         text=None if answer.by_chat else answer.text,
         prompt_tokens=answer.tokens.prompt,
         completion_tokens=answer.tokens.completion,
@@ -236,14 +231,18 @@ def read_again(model: GemmaBackend, body: Mapping[str, Any], said: Said, level: 
         guarded=guarded,
         max_calls=MOST_CALLS if format.several_calls else 1,
     )
-    return replace(
-        said,
-        content=reply.content,
-        reasoning=reply.reasoning,
-        calls=tuple((call.name, call.arguments_json) for call in reply.tool_calls),
-        finish=reply.finish_reason,
-        problems=tuple(map(_problem, reply.problems)),
-    )
+    return replace(said, **_read(reply))
+
+
+def _read(reply: Reply) -> dict[str, Any]:
+    """The members of `Said` that come of a reply."""
+    return {
+        "content": reply.content,
+        "reasoning": reply.reasoning,
+        "calls": tuple((call.name, call.arguments_json) for call in reply.tool_calls),
+        "finish": reply.finish_reason,
+        "problems": tuple(map(_problem, reply.problems)),
+    }
 
 
 def _problem(problem: Problem) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from gemma_tools.errors import GemmaToolsError
 
 if TYPE_CHECKING:
     from gemma_tools.backends.base import BaseModelBackend
+    from gemma_tools.backends.config import Settings
     from gemma_tools.reply import ToolCall
     from gemma_tools.tools import LoopEvent, ToolBox, Transcript
 
@@ -62,7 +63,12 @@ def chat(
     box = load_tools(tools) if tools else ToolBox()
     with suppress(ImportError):
         import readline  # noqa: F401  (it makes input() editable)
-    with opened(ctx, other or model) as backend:
+    settings: Settings = {}
+    if temperature is not None:
+        settings["temperature"] = temperature
+    if max_tokens is not None:
+        settings["max_tokens"] = max_tokens
+    with opened(ctx, other or model, **settings) as backend:
         if sys.stdin.isatty():
             print(f"{backend!r}; an empty line ends the chat", file=sys.stderr)
         Conversation(backend, box, system).hold()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 import typer
 
@@ -16,6 +16,7 @@ from gemma_tools.validation import check_flag
 
 if TYPE_CHECKING:
     from gemma_tools.backends.base import BaseModelBackend
+    from gemma_tools.backends.config import Settings
 
 FormatName = Annotated[
     str | None, typer.Option("--format", "-f", help="functiongemma, gemma3 or gemma4; a line's own format comes first.")
@@ -47,8 +48,8 @@ _OF_RENDERING = frozenset(
 )
 
 
-def opened(ctx: typer.Context, model: str) -> BaseModelBackend:
-    """The backend called `model`, as the command's own options want it, those above that it has.
+def opened(ctx: typer.Context, model: str, **settings: Unpack[Settings]) -> BaseModelBackend:
+    """The backend called `model` with these settings, on an engine as the command's own options want it.
 
     Raises:
         GemmaToolsError: see `create_model`.
@@ -57,9 +58,10 @@ def opened(ctx: typer.Context, model: str) -> BaseModelBackend:
     from gemma_tools.engines.adapters import engine_options
 
     given = ctx.params
-    names = ("engine", "url", "context", "threads", "gpu_layers", "temperature", "max_tokens")
+    names = ("engine", "url", "context", "threads", "gpu_layers")
     options: dict[str, Any] = {name: given[name] for name in names if given.get(name) is not None}
-    return create_model(model, **options, **engine_options(given.get("mmproj"), given.get("lora") or ()))
+    adapters = engine_options(given.get("mmproj"), given.get("lora") or ())
+    return create_model(model, **settings, **options, **adapters)
 
 
 def parse_options(given: Sequence[str] | None) -> dict[str, Any]:

@@ -36,10 +36,11 @@ class LlamaCppEngine(LlamaServerEngine):
 
     `model` is the path of a .gguf file, "tiny" (the model that ships with this package), or "hf:owner/repo/file.gguf", which
     is fetched from the Hugging Face Hub once. `context` is how many tokens each of the `parallel` prompts worked on at once
-    may take (the model's own limit where that is lower). `threads` and `gpu_layers` are llama.cpp's. Without
-    `threads` it computes with one thread less than it has cores for itself (`gemma_tools.engines.cores`), and "tiny" with
-    one. `mmproj` is the model's projector, a .gguf file with which it sees, and hears if the
-    projector is made for sound. `lora` are adapters, each a .gguf file or a pair of one and its scale (1 if it is not given).
+    may take (the model's own limit where that is lower). Without `threads` it computes with one thread less than it has cores
+    for itself (`gemma_tools.engines.cores`), and "tiny" with one. `gpu_layers` is how many layers of the model go to a GPU: -1
+    is all of them, and None as many as there is room for. `mmproj` is the model's projector, a .gguf file with which it sees,
+    and hears if the projector is made for sound. `lora` are adapters, each a .gguf file or a pair of one and its scale (1 if
+    it is not given).
     Both may be "hf:owner/repo/file.gguf", too.
 
     Loading takes as long as reading the file does, and nothing else of Python runs meanwhile; Ctrl-C ends the whole program
@@ -187,7 +188,7 @@ def _open(
     if threads is not None:
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     if gpu_layers is not None:
-        params.n_gpu_layers = gpu_layers
+        params.n_gpu_layers = gpu_layers if gpu_layers >= 0 else _ALL_LAYERS
         params.mmproj_use_gpu = gpu_layers != 0
     if projector:
         params.mmproj.path = str(projector)
@@ -222,6 +223,10 @@ def _ended_by_interrupts() -> Iterator[None]:
         finally:
             handler(signal.SIGINT, before)
             signal.siginterrupt(signal.SIGINT, True)  # as Python has it; C's `signal` has the calls go on
+
+
+_ALL_LAYERS = -2
+"""What llama.cpp calls all layers; -1 is its own choice, which is had here by giving none (common/common.h)."""
 
 
 def _check_file(path: Path) -> None:
