@@ -16,8 +16,8 @@ from gemma_tools.engines import GenerationRequest, create_engine
 from gemma_tools.engines.llama_cpp import LlamaCppEngine
 from gemma_tools.errors import ContextExceeded, InvalidRequest, MissingDependency, ModelNotFound
 from support.endings import ENDINGS, ended
+from support.servers.hub import hub as serving_hub
 from support.servers.llama import TINY_CONTROL
-from support.servers.loopback import JsonHandler, serving
 from support.tiny import GREEDY, PARIS, WEATHER_TOKENS, endless, play, weather, written
 
 
@@ -85,28 +85,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A Hub on this machine: it has owner/repo with folder/x.gguf, which is the tiny model, and a gated repository."""
     from huggingface_hub import constants
 
-    class Hub(JsonHandler):
-        def do_HEAD(self) -> None:
-            self.answer_head()
-
-        def do_GET(self) -> None:
-            if self.answer_head():
-                self.wfile.write(tiny_path().read_bytes())
-
-        def answer_head(self) -> bool:
-            found = self.path == "/owner/repo/resolve/main/folder/x.gguf"
-            codes = {"/owner/gated/": (403, "GatedRepo"), "/owner/repo/": (404, "EntryNotFound"), "/": (404, "RepoNotFound")}
-            status, code = (200, "") if found else next(codes[place] for place in codes if self.path.startswith(place))
-            self.send_response(status)
-            self.send_header("X-Repo-Commit", "0" * 40)
-            self.send_header("ETag", '"e"')
-            self.send_header("Content-Length", str(tiny_path().stat().st_size if found else 0))
-            if code:
-                self.send_header("X-Error-Code", code)
-            self.end_headers()
-            return found
-
-    with serving(Hub) as url:
+    with serving_hub(tiny_path()) as url:
         monkeypatch.setattr(constants, "ENDPOINT", url)
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))

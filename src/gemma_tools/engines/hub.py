@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gemma_tools.engines.progress import download_bar
 from gemma_tools.errors import InvalidRequest, MissingDependency, ModelNotFound
 from gemma_tools.log import logger
 
 
 def located(model: str | Path, engine: str, param: str = "model") -> Path:
     """The file `model`; "hf:owner/repo/file" is fetched where it is not here yet, for the option `param` of `engine`.
+
+    That is told: on a terminal by a bar, and elsewhere by the log.
 
     Raises:
         InvalidRequest: the name is of another form.
@@ -33,7 +36,7 @@ def located(model: str | Path, engine: str, param: str = "model") -> Path:
     try:
         _check_reachable()
         logger.warning("fetching %s from the Hugging Face Hub", model)
-        return Path(hf_hub_download(name, file))
+        return Path(hf_hub_download(name, file, tqdm_class=download_bar()))
     except Exception as error:  # its errors, those of its HTTP client, and of the file system
         raise ModelNotFound(f"{model} cannot be fetched: {_reason(error, name, file)}", engine=engine) from None
 
@@ -57,14 +60,15 @@ def _check_reachable() -> None:
 
 def _reason(error: Exception, name: str, file: str) -> str:
     """What is wrong, and what to do about it."""
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     if isinstance(error, errors.GatedRepoError):
         return f"accept the terms at https://huggingface.co/{name}, then log in with `hf auth login`"
     if isinstance(error, errors.RepositoryNotFoundError):
         return f"there is no {name}, or it is private: then log in with `hf auth login`"
     if isinstance(error, ConnectionError | errors.LocalEntryNotFoundError):
-        return "the Hub cannot be reached, and the file is not here yet"
+        asked = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
+        return f"the Hub cannot be reached{asked}, and the file is not here yet"
     if isinstance(error, errors.EntryNotFoundError):
         return f"{name} has no file {file}"
-    return str(error)
+    return " ".join(str(error).split())

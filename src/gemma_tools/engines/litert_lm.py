@@ -21,6 +21,7 @@ from typing import Any
 from gemma_tools.engines.base import Cancellation, Capabilities, Engine, Generation, GenerationRequest, Pieces, Sampling, Usage
 from gemma_tools.engines.faults import refuse_half_characters
 from gemma_tools.engines.hub import located
+from gemma_tools.engines.progress import loading
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import (
     ContextExceeded,
@@ -82,13 +83,14 @@ class LiteRTLMEngine(Engine):
                     raise ModelNotFound(f"{model} holds no language model", engine=self.name)
                 self._defaults = info.llm.default_sampler_params
                 self._context: int = min(context or info.max_context_tokens, info.max_context_tokens)
-            loaded = litert_lm.Engine(
-                path,
-                backend=litert_lm.Backend.CPU(thread_count=threads) if device == "cpu" else litert_lm.Backend.GPU(),
-                max_num_tokens=self._context,
-                cache_dir=None if cache_dir is None else str(cache_dir),
-                enable_benchmark=True,  # counts the tokens that are written, and changes nothing else
-            )
+            with loading(Path(path)):
+                loaded = litert_lm.Engine(
+                    path,
+                    backend=litert_lm.Backend.CPU(thread_count=threads) if device == "cpu" else litert_lm.Backend.GPU(),
+                    max_num_tokens=self._context,
+                    cache_dir=None if cache_dir is None else str(cache_dir),
+                    enable_benchmark=True,  # counts the tokens that are written, and changes nothing else
+                )
         except (RuntimeError, OSError, ValueError) as error:
             raise ModelNotFound(f"{model} cannot be loaded: {error}", engine=self.name) from error
         self._adds_bos = loaded.bos_token_id is not None

@@ -27,6 +27,7 @@ from gemma_tools.engines.base import Capabilities
 from gemma_tools.engines.cores import compute_threads
 from gemma_tools.engines.hub import located
 from gemma_tools.engines.llama_server import LlamaServerEngine
+from gemma_tools.engines.progress import loading
 from gemma_tools.engines.remote import Bounds
 from gemma_tools.errors import InvalidRequest, MissingDependency, ModelNotFound
 
@@ -194,7 +195,7 @@ def _open(
         params.mmproj.path = str(projector)
     params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), scale) for adapter, scale in adapters]
     try:
-        with _ended_by_interrupts():
+        with loading(path), _ended_by_interrupts():
             return xllamacpp.Server(params)
     except RuntimeError as error:
         together = f" with {' and '.join(map(str, others))}: is that made for this model?" if others else f": {error}"

@@ -1,0 +1,89 @@
+"""What a terminal shows while a model is fetched or loaded. Nothing is shown anywhere else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+_LARGE = 50_000_000
+"""Bytes of a file that takes long enough to load to be told of."""
+
+
+def on_terminal() -> bool:
+    """Whether there is a terminal, and HF_HUB_DISABLE_PROGRESS_BARS does not ask to leave it alone."""
+    off = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS", "").upper() in ("1", "ON", "YES", "TRUE")
+    return sys.stderr is not None and sys.stderr.isatty() and not off
+
+
+@contextmanager
+def loading(path: Path) -> Iterator[None]:
+    """Tell of a large file while it is loaded, and then how long that took.
+
+    It is one line and no bar: while llama.cpp loads, nothing else of Python runs.
+    """
+    size = path.stat().st_size
+    if size < _LARGE or not on_terminal():
+        yield
+        return
+    what, start = f"{path.name}, {size / 1e9:.2f} GB", monotonic()
+    print(f"loading {what} ...", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    except BaseException:
+        print(file=sys.stderr)
+        raise
+    print(f"\r\x1b[Kloaded {what}, in {monotonic() - start:.1f} s", file=sys.stderr, flush=True)
+
+
+def download_bar() -> type[Any] | None:
+    """The bar for `hf_hub_download`: the file, its bytes and the time. None without rich: the Hub's client has its own."""
+    try:
+        from rich import progress
+        from rich.console import Console
+    except ImportError:
+        return None
+    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
+
+    class Bar(tqdm):
+        """What the Hub's client takes for its own, drawn by rich; a file has one, however it is transferred."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options, gui=True)  # type: ignore[no-untyped-call]
+            if self.disable:
+                return
+            self._drawn = progress.Progress(
+                progress.TextColumn("{task.description}", markup=False),
+                progress.BarColumn(),
+                progress.DownloadColumn(),
+                progress.TransferSpeedColumn(),
+                progress.TimeRemainingColumn(elapsed_when_finished=True),
+                console=Console(stderr=True),
+            )
+            self._task = self._drawn.add_task(self.desc.partition(":")[0], total=self.total, completed=self.n)
+            self._drawn.start()
+
+        def display(self, *_: object, **__: object) -> None:
+            if not self.disable:
+                self._drawn.update(self._task, completed=self.n, total=self.total)
+
+        def clear(self, *_: object, **__: object) -> None:
+            """Leave the drawing to rich."""
+
+        def close(self) -> None:
+            if not self.disable:
+                self.display()
+                self._drawn.stop()
+            super().close()
+
+        def update_transfer(self, _: int) -> None:
+            """Draw no second bar for what goes over the network, as the Hub's client does without this."""
+
+        def set_transfer_postfix_str(self, *_: object, **__: object) -> None:
+            """Likewise."""
+
+    return Bar
