@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from gemma_tools import create_model
-from gemma_tools.engines import Capabilities
+from gemma_tools.engines import Capabilities, create_engine
 from gemma_tools.errors import ContextExceeded, InvalidRequest
+from gemma_tools.formats import get_format
 from gemma_tools.testing import ScriptedEngine
 from gemma_tools.tokens import EstimatedTokenCounter
 
+ASKED = {"llama-server": ("url",), "vllm": ("model", "url"), "sglang": ("model", "url"), "openai-chat": ("model", "url")}
 QUESTION = {"role": "user", "content": "And now, is the harbour open?"}
 
 
@@ -28,6 +30,10 @@ class Small(ScriptedEngine):
     @property
     def context_length(self) -> int | None:
         return self.context
+
+    @property
+    def longer_context(self) -> str:
+        return "turn the dial"
 
 
 def exchange(number: int) -> list[dict[str, Any]]:
@@ -91,6 +97,7 @@ def test_what_cannot_fit_never_reaches_the_engine(how: str, fit: str | None) -> 
         ask(engine, messages, how, fit=fit)
     assert engine.asked == []
     assert caught.value.context == 1000
+    assert fit or str(caught.value).endswith("the context 1000: turn the dial")
     assert 1200 < (caught.value.prompt_tokens or 0) < 1600
 
 
@@ -110,6 +117,31 @@ def test_an_estimate_refuses_nothing() -> None:
     model = create_model("gemma4", engine=engine)
     estimating = create_model("gemma4", engine=engine, token_counter=EstimatedTokenCounter(model.format))  # type: ignore[attr-defined]
     assert estimating.run([{"role": "user", "content": "8 " * 3000}]).choices[0].message.content == "It is."
+
+
+def test_what_the_engine_refuses_is_told_with_the_same_advice() -> None:
+    """As the tiny model, one by its option, one by its own limit; and a server."""
+    for options, advice in (({"context": 256}, "as context=..., on the command line as --context"), ({}, "takes no more")):
+        with create_model("tiny", token_counter=EstimatedTokenCounter(get_format("functiongemma")), **options) as model:
+            for stream in (False, True):
+                with pytest.raises(ContextExceeded, match=advice) as caught:
+                    list(model.run([{"role": "user", "content": "8 " * 9000}], stream=stream))
+                assert str(caught.value).count(advice) == 1
+    engine = ScriptedEngine([ContextExceeded("too long")])
+    with create_model("gemma4", engine=engine) as model, pytest.raises(ContextExceeded, match=r"^too long$"):
+        model.run([QUESTION])
+
+
+@pytest.mark.parametrize(
+    ("engine", "advice"),
+    [("llama-server", "--ctx-size"), ("vllm", "--max-model-len"), ("sglang", "--context-length"), ("openai-chat", "")],
+)
+def test_servers_are_started_with_more(engine: str, advice: str) -> None:
+    with create_engine(
+        engine, **{option: "http://127.0.0.1:9" if option == "url" else "m" for option in ASKED[engine]}
+    ) as made:
+        assert made.longer_context.endswith(advice)
+        assert bool(made.longer_context) == bool(advice)
 
 
 def test_a_context_that_has_grown_is_used() -> None:

@@ -21,7 +21,7 @@ from gemma_tools.backends.chat_plan import chat_plan
 from gemma_tools.backends.config import FormatOptions, ModelConfig
 from gemma_tools.backends.exchange import Exchange
 from gemma_tools.backends.plan import OnInvalid, Plan, make_plan
-from gemma_tools.backends.room import fitted_plan, least_of_media, refuse_too_long
+from gemma_tools.backends.room import advising, fitted_plan, least_of_media, refuse_too_long
 from gemma_tools.backends.sizes import refuse_large_grammar, refuse_large_schemas
 from gemma_tools.backends.verdict import Verdict, judge
 from gemma_tools.completion import Answer, Heading, TokenUse, Turn, chunks, completion
@@ -296,7 +296,7 @@ class GemmaBackend(BaseModelBackend):
     def _continued(self, asked: GenerationRequest, cancel: Cancellation) -> Generator[str, None, tuple[Generation, Answer]]:
         """What the engine writes, without the stop token that it may end with."""
         written: list[str] = []
-        with Returning(self._generate(asked, cancel)) as pieces:
+        with advising(self.engine), Returning(self._generate(asked, cancel)) as pieces:
             rest = iter(pieces)
             for piece in until(rest, asked.prompt.stop):
                 written.append(piece)
@@ -426,7 +426,8 @@ class GemmaBackend(BaseModelBackend):
     ) -> Generator[Event, None, tuple[Answer, Verdict]]:
         """Ask the model once, and hold its answer against the plan."""
         try:
-            answer = yield from self._attempt(plan, asked, cancel)
+            with advising(self.engine):
+                answer = yield from self._attempt(plan, asked, cancel)
         except EngineError as error:
             self._show(plan, asked, text=error.text or None, error=str(error))
             raise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from gemma_tools.backends.plan import Plan
@@ -56,7 +57,19 @@ def refuse_too_long(prompt: Prompt, counter: BaseTokenCounter, engine: Engine) -
     tokens, context = counter.count(prompt.text) + least_of_media(prompt, counter.format), engine.context_length
     if context is not None and tokens >= context and not prompt.guarded:
         message = f"the prompt has {tokens} tokens, and the context {context}"
-        raise ContextExceeded(message, engine=engine.name, prompt_tokens=tokens, context=context)
+        with advising(engine):
+            raise ContextExceeded(message, engine=engine.name, prompt_tokens=tokens, context=context)
+
+
+@contextmanager
+def advising(engine: Engine) -> Iterator[None]:
+    """Have an error about the context say how `engine` gets a longer one."""
+    try:
+        yield
+    except ContextExceeded as error:
+        if advice := engine.longer_context:
+            error.args = (f"{error}: {advice}",)
+        raise
 
 
 def least_of_media(prompt: Prompt, format: Format) -> int:

@@ -238,6 +238,11 @@ class Engine(ABC):
         """The context in tokens, prompt and completion together; None if unknown."""
         return None
 
+    @property
+    def longer_context(self) -> str:
+        """What makes the context longer, for the error about a prompt that is too long; "" if that is not known."""
+        return ""
+
     def count_tokens(self, text: str) -> int | None:
         """How many tokens `text` is, control tokens read as such; None if this engine cannot tell."""
         return None

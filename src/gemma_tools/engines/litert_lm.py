@@ -21,6 +21,7 @@ from typing import Any
 from gemma_tools.engines.base import Cancellation, Capabilities, Engine, Generation, GenerationRequest, Pieces, Sampling, Usage
 from gemma_tools.engines.faults import refuse_half_characters
 from gemma_tools.engines.hub import located
+from gemma_tools.engines.longer import BY_OPTION, OF_MODEL
 from gemma_tools.engines.progress import loading
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import (
@@ -82,7 +83,8 @@ class LiteRTLMEngine(Engine):
                 if info.llm is None:
                     raise ModelNotFound(f"{model} holds no language model", engine=self.name)
                 self._defaults = info.llm.default_sampler_params
-                self._context: int = min(context or info.max_context_tokens, info.max_context_tokens)
+                self._longest: int = info.max_context_tokens
+                self._context: int = min(context or self._longest, self._longest)
             with loading(Path(path)):
                 loaded = litert_lm.Engine(
                     path,
@@ -106,6 +108,11 @@ class LiteRTLMEngine(Engine):
     def context_length(self) -> int:
         """The tokens that prompt and answer may take together."""
         return self._context
+
+    @property
+    def longer_context(self) -> str:
+        """The option, where the file has not set the end."""
+        return OF_MODEL if self._context == self._longest else BY_OPTION
 
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` is, control tokens read as such."""

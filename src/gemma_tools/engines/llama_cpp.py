@@ -27,6 +27,7 @@ from gemma_tools.engines.base import Capabilities
 from gemma_tools.engines.cores import compute_threads
 from gemma_tools.engines.hub import located
 from gemma_tools.engines.llama_server import LlamaServerEngine
+from gemma_tools.engines.longer import BY_OPTION, OF_MODEL
 from gemma_tools.engines.progress import loading
 from gemma_tools.engines.remote import Bounds
 from gemma_tools.errors import InvalidRequest, MissingDependency, ModelNotFound
@@ -71,6 +72,7 @@ class LlamaCppEngine(LlamaServerEngine):
         if threads is None:
             # llama.cpp's threads wait for each other by spinning, which on a busy machine costs far more than they save.
             threads = 1 if model == "tiny" else compute_threads()
+        self._wanted = context
         key = secrets.token_urlsafe()
         self._file = tiny_path() if model == "tiny" else located(model, self.name)
         projector = None if mmproj is None else located(mmproj, self.name, "mmproj")
@@ -104,6 +106,11 @@ class LlamaCppEngine(LlamaServerEngine):
     def vocabulary(self) -> Path:
         """The model's file."""
         return self._file
+
+    @property
+    def longer_context(self) -> str:
+        """The option, where the model itself has not set the end."""
+        return OF_MODEL if (self.context_length or 0) < self._wanted else BY_OPTION
 
     def _wait(self, bounds: Bounds) -> None:
         """Wait until the server works. What its slots do is known to the thread that does the work only."""

@@ -25,6 +25,7 @@ from gemma_tools.engines.base import (
 from gemma_tools.engines.faults import http_fault, refuse_half_characters, status_fault
 from gemma_tools.engines.http import HttpServer, Response
 from gemma_tools.engines.llama_media import media_prompt, refuse_unseen
+from gemma_tools.engines.longer import BY_SERVER
 from gemma_tools.engines.remote import Answer, Bounds, Patience, Remote, checked_url
 from gemma_tools.errors import ContextExceeded, EngineError, EngineProtocolError, EngineRejected, InvalidRequest
 from gemma_tools.prompt import Prompt, Segment, TextGuard
@@ -179,6 +180,11 @@ class LlamaServerEngine(Engine):
         properties = self._remote.call(partial(self._json, "/props"))
         length = properties.get("default_generation_settings", {}).get("n_ctx")
         return length if isinstance(length, int) else None
+
+    @property
+    def longer_context(self) -> str:
+        """What whoever started the server may do."""
+        return BY_SERVER["llama-server"]
 
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` is, control tokens read as such.

@@ -27,6 +27,7 @@ from gemma_tools.engines.base import (
     Usage,
 )
 from gemma_tools.engines.faults import not_understood, refuse_half_characters, status_fault, transport_fault
+from gemma_tools.engines.longer import BY_OPTION
 from gemma_tools.engines.probe import inner_marker, shows_markers
 from gemma_tools.engines.remote import ANY_NUMBER, CONNECT_TIMEOUT, FRESH, Patience, Remote, checked_url, through_proxy
 from gemma_tools.engines.turns import ChatTurn
@@ -128,6 +129,11 @@ class OllamaEngine(ChatEngine):
     def context_length(self) -> int | None:
         """`context`, if it was given; Ollama does not tell what it would take."""
         return self._context
+
+    @property
+    def longer_context(self) -> str:
+        """Its option, by both of its names."""
+        return f"{BY_OPTION} (its num_ctx)"
 
     def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
         """See `Engine.generate`."""

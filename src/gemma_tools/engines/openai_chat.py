@@ -30,6 +30,7 @@ from gemma_tools.engines.base import (
 )
 from gemma_tools.engines.deltas import DeltaReader
 from gemma_tools.engines.faults import refuse_half_characters
+from gemma_tools.engines.longer import BY_SERVER
 from gemma_tools.engines.openai_client import OpenAIServer, chat_logprobs, error_body, refused_setting, usage_of
 from gemma_tools.engines.providers import PROVIDERS, Provider, model_name
 from gemma_tools.engines.refusals import ENDED_BLOCKED, ENDED_WRONG, Feature, refused_feature, words_of
@@ -89,6 +90,7 @@ class OpenAIChatEngine(ChatEngine):
         provider = PROVIDERS[server]
         self.name = server if provider.url else "openai-chat"
         self._provider = provider
+        self._longer = BY_SERVER.get(server, "")
         self._model = model_name(model, provider)
         self._way = way
         self._max_tokens = max_tokens
@@ -150,6 +152,11 @@ class OpenAIChatEngine(ChatEngine):
             EngineError: the endpoint cannot be asked.
         """
         return self._server.context_length(self._model) if self._context is None else self._context
+
+    @property
+    def longer_context(self) -> str:
+        """What whoever started the server may do."""
+        return self._longer
 
     def close(self) -> None:
         """Stop what this engine runs, and let go of the connections. The endpoint goes on."""

@@ -28,6 +28,7 @@ from gemma_tools.engines.base import (
     Usage,
 )
 from gemma_tools.engines.faults import refuse_half_characters
+from gemma_tools.engines.longer import BY_SERVER
 from gemma_tools.engines.notations import Notations
 from gemma_tools.engines.openai_chat import OpenAIChatEngine
 from gemma_tools.engines.openai_client import ABSENT, OpenAIServer, chat_logprobs, refused_setting, scored, usage_of
@@ -188,6 +189,7 @@ class OpenAICompletionsEngine(Engine):
             raise InvalidRequest(f"{server!r} has no profile; known are {', '.join(PROFILES)}", param="server")
         self._model = model
         self._profile = PROFILES[server]
+        self._longer = BY_SERVER.get(server, "")
         self._max_tokens = max_tokens
         size = Size(max_line_bytes, max_answer_bytes)
         self._server = OpenAIServer(self.name, checked_url(url), api_key, Patience(timeout, max_retries), size)
@@ -231,6 +233,11 @@ class OpenAICompletionsEngine(Engine):
             EngineError: the server cannot be asked.
         """
         return self._server.context_length(self._model)
+
+    @property
+    def longer_context(self) -> str:
+        """What whoever started the server may do."""
+        return self._longer
 
     def count_tokens(self, text: str) -> int | None:
         """How many tokens `text` is, control tokens read as such; None from a server that does not count.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gemma_tools.engines.base import Cancellation, Capabilities, Engine, Generation, GenerationRequest, Pieces, Sampling, Usage
 from gemma_tools.engines.faults import refuse_half_characters
 from gemma_tools.engines.guidance import Guide, guided_vocabulary
+from gemma_tools.engines.longer import OF_MODEL
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import (
     ContextExceeded,
@@ -101,6 +102,11 @@ class TransformersEngine(Engine):
         """The positions that the model was made for."""
         length = self._loaded().config.get_text_config().max_position_embeddings
         return int(length)
+
+    @property
+    def longer_context(self) -> str:
+        """It is the model's own."""
+        return OF_MODEL
 
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` is, control tokens read as such."""

@@ -1,0 +1,23 @@
+"""What makes a context longer, in the words of the error about a prompt that is too long: `Engine.longer_context`.
+
+Sources: the documentation of each server's own options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+BY_OPTION: Final = "give a longer one as context=..., on the command line as --context"
+"""Of engines with an option `context`."""
+OF_MODEL: Final = "the model takes no more"
+BY_SERVER: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "llama-server": "start llama-server with a larger --ctx-size",
+        "vllm": "start vLLM with a larger --max-model-len",
+        "sglang": "start SGLang with a larger --context-length",
+        "lm-studio": "load the model with a longer context in LM Studio",
+    }
+)
+"""Of servers that somebody else started, by the names that engines have for them."""
