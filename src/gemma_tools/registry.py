@@ -62,7 +62,12 @@ class Registry(Generic[T]):
         return tuple(sorted({*self._registered, *self._plugins()}))
 
     def make(self, name: str, factory: Factory[T], options: Mapping[str, Any]) -> T:
-        """What `factory` makes of `options`.
+        """What `factory` makes of `options`. Raises what `check` raises."""
+        self.check(name, factory, options)
+        return factory(**options)
+
+    def check(self, name: str, factory: Factory[T], options: Mapping[str, Any]) -> None:
+        """See that `factory` has these options, and all that it needs.
 
         Raises:
             InvalidRequest: the factory has no such option, or needs one that is not there.
@@ -77,7 +82,6 @@ class Registry(Generic[T]):
             plain = parameter.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
             if plain and parameter.default is Parameter.empty and option not in options:
                 raise InvalidRequest(f"the {self._kind} {name} needs it", param=option)
-        return factory(**options)
 
     def _plugins(self) -> Mapping[str, EntryPoint]:
         return _plugins(f"gemma_tools.{self._kind}s", tuple(sys.path))

@@ -172,9 +172,10 @@ def test_settings_and_options_find_their_places() -> None:
     assert isinstance(model, Gemma4Model)
     assert (model.config.temperature, model.config.seed, model.max_retries) == (0.1, 3, 1)
     assert (model.format.variant, model.format.recovery) == ("large", "strict")  # type: ignore[attr-defined]
-    with pytest.raises(InvalidRequest, match=r"no such option; known are .*variant.*settings.*temperature") as caught:
-        create_model("gemma4:e2b", engine=ScriptedEngine([]), tempature=0.1)
-    assert caught.value.param == "tempature"
+    for wrong, told in (("tempature", "did you mean temperature?"), ("x", r"known are .*variant.*settings.*temperature")):
+        with pytest.raises(InvalidRequest, match=f"no such option; {told}") as caught:
+            create_model("gemma4:e2b", engine=ScriptedEngine([]), **{wrong: 0.1})  # type: ignore[arg-type]
+        assert caught.value.param == wrong
 
 
 def test_the_small_model_runs_in_this_process() -> None:

@@ -71,8 +71,10 @@ def test_an_adapter_on_a_command_line(text: str, adapter: Adapter) -> None:
     assert engine_options(None, [text]) == {"lora": [adapter]}
 
 
-def test_the_server_lists_them(adapter: Path) -> None:
-    options = {"lora": [[str(adapter), 0.5], str(adapter)], "mmproj": "/models/mmproj.gguf"}
+def test_the_server_lists_them(adapter: Path, tmp_path: Path) -> None:
+    projector = tmp_path / "mmproj.gguf"
+    projector.write_bytes(b"GGUF")  # it is not loaded before it is asked for
+    options = {"lora": [[str(adapter), 0.5], str(adapter)], "mmproj": str(projector)}
     with serving(models={"plain": "tiny", "mine": {"model": "tiny", "options": options}}, alias=("other",)) as url:
         cards = {card["id"]: card for card in httpx.get(f"{url}/models").json()["data"]}
         assert httpx.get(f"{url}/models/mine").json() == cards["mine"]

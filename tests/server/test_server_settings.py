@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from gemma_tools.cli.app import run
-from gemma_tools.errors import InvalidRequest
+from gemma_tools.errors import GemmaToolsError, InvalidRequest, MissingDependency
 from gemma_tools.server.app import create_app
 from gemma_tools.server.settings import DEFAULT_MODEL, DEFAULT_SYSTEM_PROMPT, Settings, load_settings
 from support.serving import QUESTION, scripted, serving
@@ -124,6 +124,10 @@ def test_the_conventional_files_are_used_where_they_exist() -> None:
         ({**TINY, "system_prompt": "settings.bin"}, "system_prompt"),
         ({**TINY, "api_keys": ["k", ""]}, "api_keys"),
         ({**TINY, "api_keys": [" "]}, "api_keys"),
+        ({**TINY, "context": 0}, "context"),
+        ({**TINY, "gpu_layers": -2}, "gpu_layers"),
+        ({"models": ["gemma3:4b"], "threads": 2}, "threads"),
+        ({"models": ["gemma3:4b"], "engine": "vllm"}, "url"),
     ],
 )
 def test_what_does_not_fit_is_named(options: Mapping[str, Any], param: str) -> None:
@@ -131,6 +135,67 @@ def test_what_does_not_fit_is_named(options: Mapping[str, Any], param: str) -> N
     with pytest.raises(InvalidRequest) as caught:
         create_app(load(options))
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("model", "option", "told"),
+    [
+        ("tiny", {"context": 0}, "at least 1, not 0"),
+        ("tiny", {"context": "many"}, "not 'many'"),
+        ("tiny", {"threads": 1.5}, "not 1.5"),
+        ("tiny", {"gpu_layers": -2}, "at least -1"),
+        ("tiny", {"mmproj": 3}, "path of a file"),
+        ("tiny", {"lora": "x.gguf"}, "list"),
+        ("tiny", {"temprature": 0}, "did you mean temperature"),
+        ("tiny", {"frobnicate": 1}, "no such option; known are"),
+        ("tiny", {"temperature": "hot"}, "number"),
+        ("tiny", {"recovery": "never"}, "strict"),
+        ("gemma3:4b", {"context": 0}, "at least 1"),
+        ("gemma3:4b", {"threads": 2}, "ollama has no such option"),
+        ("gemma3:4b", {"engine": "openai-chat", "url": "x", "way": "x"}, "native"),
+    ],
+)
+def test_a_model_s_options_are_checked_before_anything_is_loaded(model: str, option: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidRequest, match=told) as caught:
+        create_app(load({"models": {"a": {"model": model, "options": option}}}))
+    assert caught.value.param == f"models.a.options.{list(option)[-1]}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"engine": "olama"}, "no engine is called 'olama'"),
+        ({"engine": "gemini"}, "GEMINI_API_KEY"),
+        ({"options": {"mmproj": "nowhere.gguf"}}, r"nowhere\.gguf cannot be read"),
+        ({"threads": 1}, r"models\.a\.threads: write it .* options = { threads = "),
+        ({"frobnicate": 1}, r"models\.a\.frobnicate: there is no such setting"),
+    ],
+)
+def test_so_is_what_is_to_run_a_model(settings: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GEMINI_API_KEY", "GOOGLE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(GemmaToolsError, match=told):
+        create_app(load({"models": {"a": {"model": "tiny", **settings}}}))
+
+
+def test_a_setting_that_is_nearly_one() -> None:
+    with pytest.raises(InvalidRequest, match="did you mean port"):
+        load({**TINY, "prot": 1})
+
+
+@pytest.mark.parametrize(
+    ("package", "model", "extra"),
+    [
+        ("xllamacpp", "tiny", "local"),
+        ("huggingface_hub", "hf:o/gemma-3-4b-it/x.gguf", "hub"),
+        ("litert_lm", "gemma-3-4b-it", "litert-lm"),
+    ],
+)
+def test_a_missing_package_is_named_at_the_start(package: str, model: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    engine = "litert-lm" if package == "litert_lm" else None
+    with pytest.raises(MissingDependency, match=rf"gemma-tools\[{extra}\]"):
+        create_app(load({"models": {"a": {"model": model, "engine": engine}}}))
 
 
 @pytest.mark.parametrize("toml", ["port = ", "port = 1\nport = 2", "\x00"])

@@ -19,10 +19,12 @@ Owners, quantisations and other words may stand around the family's name (`barto
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, Unpack
 
 from gemma_tools.backends.base import BaseModelBackend
+from gemma_tools.engines import check_engine
 from gemma_tools.engines.base import Engine
 from gemma_tools.errors import InvalidRequest, UnknownName
 from gemma_tools.models import Family, family_of, family_of_path
@@ -52,36 +54,53 @@ def create_model(
         ModelNotFound: a model file that is not there or is broken.
         InvalidRequest: an unknown setting or an impossible value.
     """
-    given: dict[str, Any] = {key: value for key, value in {"engine": engine, "url": url}.items() if value is not None}
+    given = {key: value for key, value in {"engine": engine, "url": url}.items() if value is not None} | {**config}
     factory = _backends.added(name)
     if factory is not None:
-        return factory(name, **given, **config)
+        return factory(name, **given)
     family = _family(name)
-    backend: type[GemmaBackend] = getattr(import_module(f"gemma_tools.backends.{family.name}"), _MODELS[family.name])
-    options: dict[str, Any] = {**config}
-    settings = dict(options.pop("model_config_dict", None) or {})
-    settings |= {key: options.pop(key) for key in list(options) if key in backend.config_type.model_fields}
-    try:
-        model = backend(name, settings, **given, **{**family.options, **options})
-    except InvalidRequest as wrong:
-        if wrong.code != "unknown_option" or wrong.param in given:
-            raise
-        message = f"{wrong.message}; settings of the model are {', '.join(backend.config_type.model_fields)}"
-        raise InvalidRequest(message, param=wrong.param, code=wrong.code) from None
+    model = _made(_backend(family), name, {**family.options, **given})
     if family.base:
         model.warn(f"{name} is a base model: it was trained neither to follow instructions nor to call tools")
     return model
 
 
-def check_name(name: str) -> None:
-    """See that `create_model` knows `name`, without loading anything but a file's header.
+def check_model(name: str, **config: Any) -> None:
+    """See that `create_model` takes all this, without asking a server or loading anything but a file's header.
+
+    What a registered backend takes is known when it is made.
 
     Raises:
-        UnknownName: no model goes by that name.
-        ModelNotFound: a model file that is not there or is broken.
+        GemmaToolsError: as `create_model`.
     """
     if _backends.added(name) is None:
-        _family(name)
+        family = _family(name)
+        backend = _backend(family)
+        checked = type(backend.__name__, (backend,), {"_make_engine": staticmethod(check_engine)})
+        _made(checked, name, {**family.options, **config})
+
+
+def _backend(family: Family) -> type[GemmaBackend]:
+    backend: type[GemmaBackend] = getattr(import_module(f"gemma_tools.backends.{family.name}"), _MODELS[family.name])
+    return backend
+
+
+def _made(backend: type[GemmaBackend], name: str, options: dict[str, Any]) -> GemmaBackend:
+    """A model of the class: settings are told apart from its other arguments."""
+    fields = backend.config_type.model_fields
+    settings = dict(options.pop("model_config_dict", None) or {})
+    settings |= {key: options.pop(key) for key in list(options) if key in fields}
+    try:
+        return backend(name, settings, **options)
+    except InvalidRequest as wrong:
+        if wrong.code != "unknown_option" or wrong.param not in options:
+            raise
+        from gemma_tools.backends.config import ModelOptions
+
+        near = get_close_matches(str(wrong.param), ModelOptions.__annotations__, 1)
+        known = f"{wrong.message}; settings of the model are {', '.join(fields)}"
+        message = f"there is no such option; did you mean {near[0]}?" if near else known
+        raise InvalidRequest(message, param=wrong.param, code=wrong.code) from None
 
 
 def register_backend(name: str, factory: Factory) -> None:

@@ -173,6 +173,8 @@ class GemmaBackend(BaseModelBackend):
         }
         self.engine: Engine = self._engine(engine, {name: value for name, value in given.items() if value is not None})
 
+    _make_engine: ClassVar[Callable[..., Engine]] = staticmethod(create_engine)
+
     def __repr__(self) -> str:
         # Some engines have to ask a server for the context, so that it is told once it is known.
         context = vars(self).get("_context")
@@ -612,7 +614,7 @@ class GemmaBackend(BaseModelBackend):
         options = {**{option: value for option, value in wanted.items() if option in takes}, **given}
         if self.url is not None:
             options["url"] = self.url
-        return create_engine(name, **options)
+        return self._make_engine(name, **options)
 
     @cached_property
     def _context(self) -> int | None:

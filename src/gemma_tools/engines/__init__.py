@@ -41,6 +41,7 @@ __all__ = [
     "Pieces",
     "Sampling",
     "Usage",
+    "check_engine",
     "create_engine",
     "engine_names",
     "engine_options",
@@ -90,11 +91,23 @@ def create_engine(name: str, **options: Any) -> Engine:
         InvalidRequest: the engine has no such option.
         MissingDependency, EngineError: what making the engine raises.
     """
-    if name.lower().endswith(".litertlm"):
-        name, options = "litert-lm", {"model": name, **options}
-    elif name == "tiny" or name.startswith("hf:") or name.endswith(".gguf"):
-        name, options = "llama.cpp", {"model": name, **options}
+    name, options = _named(name, options)
     return _engines.make(name, _factory(name), options)
+
+
+def check_engine(name: str, **options: Any) -> None:
+    """See that `create_engine` takes this, as far as that can be known without loading a model or asking a server.
+
+    Raises:
+        UnknownName, InvalidRequest, MissingDependency, ModelNotFound: as `create_engine`.
+    """
+    name, options = _named(name, options)
+    factory = _factory(name)
+    _engines.check(name, factory, options)
+    if check := getattr(factory, "check", None):
+        check(**options)
+    elif _engines.added(name) is None:
+        factory(**options).close()
 
 
 def engine_options(name: str) -> frozenset[str]:
@@ -104,6 +117,15 @@ def engine_options(name: str) -> frozenset[str]:
         UnknownName: no engine is called so.
     """
     return frozenset(signature(_factory(name)).parameters)
+
+
+def _named(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The engine's name, and its options, where the name may be that of a model."""
+    if name.lower().endswith(".litertlm"):
+        return "litert-lm", {"model": name, **options}
+    if name == "tiny" or name.startswith("hf:") or name.endswith(".gguf"):
+        return "llama.cpp", {"model": name, **options}
+    return name, options
 
 
 def _factory(name: str) -> Callable[..., Engine]:

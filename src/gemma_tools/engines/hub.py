@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from gemma_tools.engines.progress import download_bar
 from gemma_tools.errors import InvalidRequest, MissingDependency, ModelNotFound
 from gemma_tools.log import logger
+
+
+def check_name(model: str | Path, param: str = "model") -> tuple[str, str] | None:
+    """The repository and the file of "hf:owner/repo/file", which can be fetched; None for the path of a file.
+
+    Raises:
+        InvalidRequest: the name is of another form.
+        MissingDependency: huggingface_hub is not installed.
+    """
+    if not (isinstance(model, str) and model.startswith("hf:")):
+        return None
+    owner, _, rest = model.removeprefix("hf:").partition("/")
+    repo, _, file = rest.partition("/")
+    if not (owner and repo and file):
+        raise InvalidRequest(f"{model!r} is not of the form hf:owner/repo/file", param=param)
+    if find_spec("huggingface_hub") is None:
+        raise MissingDependency("huggingface_hub", "hub", f"fetching {model}")
+    return f"{owner}/{repo}", file
 
 
 def located(model: str | Path, engine: str, param: str = "model") -> Path:
@@ -19,17 +38,12 @@ def located(model: str | Path, engine: str, param: str = "model") -> Path:
         MissingDependency: huggingface_hub is not installed.
         ModelNotFound: it cannot be fetched.
     """
-    if not (isinstance(model, str) and model.startswith("hf:")):
+    place = check_name(model, param)
+    if place is None:
         return Path(model).expanduser()
-    owner, _, rest = model.removeprefix("hf:").partition("/")
-    repo, _, file = rest.partition("/")
-    if not (owner and repo and file):
-        raise InvalidRequest(f"{model!r} is not of the form hf:owner/repo/file", param=param)
-    try:
-        from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    except ImportError:
-        raise MissingDependency("huggingface_hub", "hub", f"fetching {model}") from None
-    name = f"{owner}/{repo}"
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    name, file = place
     kept = try_to_load_from_cache(name, file)
     if isinstance(kept, str):
         return Path(kept)

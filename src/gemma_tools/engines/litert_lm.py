@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 import weakref
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread, current_thread
@@ -20,8 +21,9 @@ from typing import Any
 
 from gemma_tools.engines.base import Cancellation, Capabilities, Engine, Generation, GenerationRequest, Pieces, Sampling, Usage
 from gemma_tools.engines.faults import refuse_half_characters
-from gemma_tools.engines.hub import located
+from gemma_tools.engines.hub import check_name, located
 from gemma_tools.engines.longer import BY_OPTION, OF_MODEL
+from gemma_tools.engines.numbers import check_least
 from gemma_tools.engines.progress import loading
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import (
@@ -67,15 +69,9 @@ class LiteRTLMEngine(Engine):
         context: int | None = None,
         cache_dir: str | Path | None = None,
     ) -> None:
-        try:
-            import litert_lm
-        except ImportError:
-            raise MissingDependency("litert-lm-api", "litert-lm", "running a .litertlm file") from None
-        if device not in ("cpu", "gpu"):
-            raise InvalidRequest('must be "cpu" or "gpu"', param="device")
-        for option, value in (("threads", threads), ("context", context)):
-            if value is not None and value < 1:
-                raise InvalidRequest("give a number of at least 1", param=option)
+        self.check(model, device, threads, context)
+        import litert_lm
+
         litert_lm.set_min_log_severity(litert_lm.LogSeverity.FATAL)
         path = str(located(model, self.name))
         try:
@@ -98,6 +94,26 @@ class LiteRTLMEngine(Engine):
         self._adds_bos = loaded.bos_token_id is not None
         self._loaded = _Loaded(loaded)
         self._finalizer = weakref.finalize(self, self._loaded.close)
+
+    @staticmethod
+    def check(
+        model: str | Path,
+        device: str = "cpu",
+        threads: int | None = None,
+        context: int | None = None,
+        cache_dir: object = None,
+    ) -> None:
+        """See that this can be made, as far as that is known without fetching or loading anything.
+
+        Raises:
+            InvalidRequest, MissingDependency: as the class.
+        """
+        if find_spec("litert_lm") is None:
+            raise MissingDependency("litert-lm-api", "litert-lm", "running a .litertlm file")
+        if device not in ("cpu", "gpu"):
+            raise InvalidRequest('must be "cpu" or "gpu"', param="device")
+        check_least(1, threads=threads, context=context)
+        check_name(model)
 
     @property
     def capabilities(self) -> Capabilities:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -25,9 +26,10 @@ from gemma_tools.data import tiny_path
 from gemma_tools.engines.adapters import Adapter, scaled
 from gemma_tools.engines.base import Capabilities
 from gemma_tools.engines.cores import compute_threads
-from gemma_tools.engines.hub import located
+from gemma_tools.engines.hub import check_name, located
 from gemma_tools.engines.llama_server import LlamaServerEngine
 from gemma_tools.engines.longer import BY_OPTION, OF_MODEL
+from gemma_tools.engines.numbers import check_least
 from gemma_tools.engines.progress import loading
 from gemma_tools.engines.remote import Bounds
 from gemma_tools.errors import InvalidRequest, MissingDependency, ModelNotFound
@@ -66,9 +68,7 @@ class LlamaCppEngine(LlamaServerEngine):
         mmproj: str | Path | None = None,
         lora: Sequence[Adapter] = (),
     ) -> None:
-        for name, value in (("context", context), ("parallel", parallel), ("threads", threads)):
-            if value is not None and value < 1:
-                raise InvalidRequest("give a number of at least 1", param=name)
+        self.check(model, context, parallel, threads, gpu_layers, mmproj, lora)
         if threads is None:
             # llama.cpp's threads wait for each other by spinning, which on a busy machine costs far more than they save.
             threads = 1 if model == "tiny" else compute_threads()
@@ -96,6 +96,33 @@ class LlamaCppEngine(LlamaServerEngine):
         self._can = replace(
             super().capabilities, images=bool(takes.get("vision")), audio=bool(takes.get("audio")), media_hint=hint
         )
+
+    @staticmethod
+    def check(
+        model: str | Path = "tiny",
+        context: int = 8192,
+        parallel: int = 2,
+        threads: int | None = None,
+        gpu_layers: int | None = None,
+        mmproj: str | Path | None = None,
+        lora: Sequence[Adapter] = (),
+    ) -> None:
+        """See that this can be made, as far as that is known without fetching or loading anything.
+
+        Raises:
+            InvalidRequest, MissingDependency, ModelNotFound: as the class.
+        """
+        check_least(1, context=context, parallel=parallel, threads=threads)
+        check_least(-1, gpu_layers=gpu_layers)
+        if find_spec("xllamacpp") is None:
+            raise MissingDependency("xllamacpp", "local", "running a model in this process")
+        files = {"model": [model], "mmproj": [mmproj] if mmproj else [], "lora": [file for file, _ in scaled(lora)]}
+        for param, named in files.items():
+            for file in named:
+                if not isinstance(file, str | Path):
+                    raise InvalidRequest(f"give the path of a file, not {file!r}", param=param, code="invalid_type")
+                if check_name(file, param) is None and file != "tiny":
+                    _check_file(Path(file).expanduser())
 
     @property
     def capabilities(self) -> Capabilities:
@@ -178,10 +205,8 @@ def _open(
     projector: Path | None,
     adapters: Sequence[tuple[Path, float]],
 ) -> Any:
-    try:
-        import xllamacpp
-    except ImportError:
-        raise MissingDependency("xllamacpp", "local", "running a model in this process") from None
+    import xllamacpp
+
     others = [*([projector] if projector else []), *(adapter for adapter, _ in adapters)]
     for file in (path, *others):
         _check_file(file)

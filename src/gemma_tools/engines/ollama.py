@@ -28,6 +28,7 @@ from gemma_tools.engines.base import (
 )
 from gemma_tools.engines.faults import not_understood, refuse_half_characters, status_fault, transport_fault
 from gemma_tools.engines.longer import BY_OPTION
+from gemma_tools.engines.numbers import check_least
 from gemma_tools.engines.probe import inner_marker, shows_markers
 from gemma_tools.engines.remote import ANY_NUMBER, CONNECT_TIMEOUT, FRESH, Patience, Remote, checked_url, through_proxy
 from gemma_tools.engines.turns import ChatTurn
@@ -100,6 +101,7 @@ class OllamaEngine(ChatEngine):
         max_line_bytes: int = MAX_LINE_BYTES,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
+        check_least(1, context=context)
         if not model:
             raise InvalidRequest("name a model that Ollama has", param="model")
         self._model = model

@@ -31,6 +31,7 @@ from gemma_tools.engines.base import (
 from gemma_tools.engines.deltas import DeltaReader
 from gemma_tools.engines.faults import refuse_half_characters
 from gemma_tools.engines.longer import BY_SERVER
+from gemma_tools.engines.numbers import check_least
 from gemma_tools.engines.openai_client import OpenAIServer, chat_logprobs, error_body, refused_setting, usage_of
 from gemma_tools.engines.providers import PROVIDERS, Provider, model_name
 from gemma_tools.engines.refusals import ENDED_BLOCKED, ENDED_WRONG, Feature, refused_feature, words_of
@@ -83,6 +84,7 @@ class OpenAIChatEngine(ChatEngine):
     ) -> None:
         if not model:
             raise InvalidRequest("name a model that the endpoint has", param="model")
+        check_least(1, context=context, max_tokens=max_tokens)
         if server not in PROVIDERS:
             raise InvalidRequest(f"{server!r} is not known; known are {', '.join(PROVIDERS)}", param="server")
         if way not in ("auto", "native", "prompted"):

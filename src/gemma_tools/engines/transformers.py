@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from threading import Lock
@@ -72,11 +73,10 @@ class TransformersEngine(Engine):
     name = "transformers"
 
     def __init__(self, model: str | Path, *, device: str | None = None) -> None:
-        try:
-            import torch
-            import transformers
-        except ImportError as error:
-            raise MissingDependency(error.name or "transformers", "transformers", "the transformers engine") from None
+        self.check(model)
+        import torch
+        import transformers
+
         try:
             loaded = transformers.AutoModelForCausalLM.from_pretrained(model, dtype="auto")
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(model)
@@ -86,6 +86,17 @@ class TransformersEngine(Engine):
         self._model: Any = loaded.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._vocabulary: Any = None
         self._lock = Lock()  # a tokenizer is not safe in two threads while its settings change from call to call
+
+    @staticmethod
+    def check(model: str | Path, device: str | None = None) -> None:
+        """See that what this needs is installed; whether there is such a model is known when it is loaded.
+
+        Raises:
+            MissingDependency: torch or transformers is not there.
+        """
+        for package in ("torch", "transformers"):
+            if find_spec(package) is None:
+                raise MissingDependency(package, "transformers", "the transformers engine")
 
     @property
     def capabilities(self) -> Capabilities:

@@ -11,7 +11,7 @@ from typing import Any
 
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from gemma_tools.backends import check_name, create_model
+from gemma_tools.backends import check_model, create_model
 from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.backends.exchange import Exchange
 from gemma_tools.engines.adapters import engine_options, scaled
@@ -33,12 +33,13 @@ class ModelPool(Mapping[str, Responder]):
         """Load nothing yet. `on_exchange` is told what the models are asked and answer.
 
         Raises:
-            InvalidRequest: a system prompt that cannot be read, or tools that cannot be run.
+            InvalidRequest: a system prompt that cannot be read, tools that cannot be run, or a wrong option of a model.
             UnknownName, ModelNotFound: no model is of a name, or a file is none.
+            MissingDependency: what a model's engine needs is not installed.
         """
-        for model in settings.models.values():
-            check_name(model.model)
         self._settings = settings
+        for name, model in settings.models.items():
+            self._check(name, model)
         self._on_exchange = on_exchange
         self._system = _text(settings.system_prompt) if settings.system_prompt else ""
         self._box = own_tools(settings)
@@ -73,15 +74,26 @@ class ModelPool(Mapping[str, Responder]):
         for model in self._loaded.values():
             model.close()
 
+    def _check(self, name: str, model: ModelSettings) -> None:
+        try:
+            check_model(model.model, **self._arguments(model))
+        except InvalidRequest as wrong:
+            option = (wrong.param or "").removeprefix("model_config_dict.")
+            param = f"models.{name}.options.{option}" if option.partition(".")[0] in model.options else option
+            raise InvalidRequest(wrong.message, param=param or None, code=wrong.code) from None
+
     def _load(self, model: ModelSettings) -> BaseModelBackend:
-        engine, url = model.engine or self._settings.engine, model.url or self._settings.url
-        made = create_model(model.model, engine=engine, url=url, **self._options(model))
+        made = create_model(model.model, **self._arguments(model))
         if self._on_exchange is not None:
             made.on_exchange = self._on_exchange
         return made
 
     def _model(self, name: str) -> str:
         return name if name in self._locks else self._aliases.get(name) or self._aliases["*"]
+
+    def _arguments(self, model: ModelSettings) -> dict[str, Any]:
+        place = {"engine": model.engine or self._settings.engine, "url": model.url or self._settings.url}
+        return {**{name: value for name, value in place.items() if value}, **self._options(model)}
 
     def _options(self, model: ModelSettings) -> dict[str, Any]:
         settings = self._settings

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from gemma_tools.backends.config import ModelOptions
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.policy import Unknown
 
@@ -162,11 +164,19 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], config
     try:
         settings = Settings.model_validate({**values, **given, "sampling": sampling})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidRequest(
-            first["msg"].removeprefix("Value error, "), param=".".join(map(str, first["loc"])) or None
-        ) from None
+        raise _named(error) from None
     return _with_defaults(settings)
+
+
+def _named(error: ValidationError) -> InvalidRequest:
+    first = error.errors()[0]
+    message, place = first["msg"].removeprefix("Value error, "), first["loc"]
+    if first["type"] == "extra_forbidden":
+        of_model = place[0] == "models" and place[-1] in ModelOptions.__annotations__
+        near = get_close_matches(str(place[-1]), Settings.model_fields, 1) if len(place) == 1 else []
+        message = "there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
+        message = f"write it as one of the model's options: options = {{ {place[-1]} = ... }}" if of_model else message
+    return InvalidRequest(message, param=".".join(map(str, place)) or None)
 
 
 def check(settings: Settings) -> None:

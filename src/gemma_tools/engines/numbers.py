@@ -1,0 +1,16 @@
+"""Options of engines that are whole numbers."""
+
+from __future__ import annotations
+
+from gemma_tools.errors import InvalidRequest
+
+
+def check_least(least: int, **options: object) -> None:
+    """See that each of `options` is None, or a whole number of at least `least`.
+
+    Raises:
+        InvalidRequest: `param` names the first that is not.
+    """
+    for name, value in options.items():
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+            raise InvalidRequest(f"give a number of at least {least}, not {value!r}", param=name)
