@@ -36,9 +36,9 @@ def read_header(path: Path) -> Header:
             reader.number("<Q")
             return dict(reader.pairs())
     except OSError as error:
-        raise ModelNotFound(f"{path} cannot be read: {error.strerror}") from error
-    except (struct.error, ValueError) as error:
-        raise ModelNotFound(f"{path} is cut short or broken") from error
+        raise ModelNotFound(f"{path} cannot be read: {error.strerror}") from None
+    except (struct.error, ValueError):
+        raise ModelNotFound(f"{path} is cut short or broken") from None
 
 
 @dataclass(frozen=True, slots=True)

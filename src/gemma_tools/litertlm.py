@@ -60,9 +60,9 @@ def model_type(path: Path) -> str | None:
                 return "functiongemma"
             return found
     except OSError as error:
-        raise ModelNotFound(f"{path} cannot be read: {error.strerror}") from error
-    except (struct.error, zlib.error, ValueError, KeyError, IndexError, TypeError) as error:
-        raise ModelNotFound(f"{path} is cut short or broken") from error
+        raise ModelNotFound(f"{path} cannot be read: {error.strerror}") from None
+    except (struct.error, zlib.error, ValueError, KeyError, IndexError, TypeError):
+        raise ModelNotFound(f"{path} is cut short or broken") from None
 
 
 def _read(file: BinaryIO, begin: int, end: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import traceback
 from contextlib import closing
 from threading import Thread
 from typing import Any
@@ -59,8 +60,10 @@ def test_connections_are_given_back(wire: Wire, whole: bool) -> None:
 def test_nobody_listens(wire: Wire) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with wire.make(url, max_retries=0) as engine, pytest.raises(EngineUnavailable, match="no connection"):
+    with wire.make(url, max_retries=0) as engine, pytest.raises(EngineUnavailable, match="no connection") as caught:
         play(engine.generate(GenerationRequest(small_talk(), GREEDY)))
+    shown = "".join(traceback.format_exception(caught.value))
+    assert shown.count("Traceback") == 1  # not those of a client, before the one good line
 
 
 def test_the_port_belongs_to_something_else(wire: Wire) -> None:

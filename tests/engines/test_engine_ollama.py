@@ -12,7 +12,7 @@ import pytest
 from gemma_tools import create_model
 from gemma_tools.data import tiny_path
 from gemma_tools.engines import GenerationRequest, Sampling, create_engine
-from gemma_tools.errors import ContextExceeded, EngineRejected
+from gemma_tools.errors import ContextExceeded, EngineRejected, EngineUnavailable, ModelNotFound
 from gemma_tools.prompt import Prompt
 from support.chat import user
 from support.servers.llama import llama_server
@@ -36,6 +36,17 @@ def test_a_raw_prompt_is_neither_cut_nor_searched_for_thoughts(llama: str) -> No
             play(engine.generate(GenerationRequest(Prompt("<bos>" + "a " * 9000, CONTROLS), GREEDY)))
     fields = {"raw": True, "truncate": False, "shift": False, "think": False}
     assert all(fields.items() <= body.items() and not fields.keys() & body["options"].keys() for body in seen)
+
+
+def test_what_is_missing_is_said_with_what_brings_it(llama: str) -> None:
+    def told(error: type[Exception], url: str) -> str:
+        with create_model("gemma-3-4b-it", url=url, max_retries=0) as model, pytest.raises(error) as caught:
+            model.run(user("hello"))
+        return str(caught.value)
+
+    with ollama_server(llama) as url:
+        assert told(ModelNotFound, url).endswith("model 'gemma3:4b' not found; `ollama pull gemma3:4b` fetches it")
+    assert "`ollama serve` starts it, and url=..., --url or OLLAMA_HOST says where else" in told(EngineUnavailable, url)
 
 
 def test_keep_alive_is_a_field_of_its_own(llama: str) -> None:

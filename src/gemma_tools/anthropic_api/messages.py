@@ -20,7 +20,7 @@ def answer(body: Mapping[str, Any], call: Call) -> ApiResponse[Body]:
         request = call.parse(chat, warnings)
         return relayed(ask(request, call), MessageWriter(request.model), call.facts)
     except InvalidRequest as error:
-        raise in_messages_words(error) from error
+        raise in_messages_words(error) from None
 
 
 def count(body: Mapping[str, Any], call: Call) -> ApiResponse[Body]:
@@ -31,5 +31,5 @@ def count(body: Mapping[str, Any], call: Call) -> ApiResponse[Body]:
         model = call.responder(request.model)
         tokens = model.token_counter.count_prompt(model.prompt(request))
     except InvalidRequest as error:
-        raise in_messages_words(error) from error
+        raise in_messages_words(error) from None
     return ApiResponse(200, dump({"input_tokens": tokens}), facts=call.facts)

@@ -66,7 +66,7 @@ class ModelConfig(BaseModel):
             fault = error.errors(include_url=False)[0]
             name = ".".join(["model_config_dict", *map(str, fault["loc"])])
             known = f"; known are: {', '.join(cls.model_fields)}" if fault["type"] == "extra_forbidden" else ""
-            raise InvalidRequest(f"{fault['msg']}{known}", param=name) from error
+            raise InvalidRequest(f"{fault['msg']}{known}", param=name) from None
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:

@@ -130,7 +130,7 @@ class Endpoint:
         try:
             return _of_completion(self.client.chat.completions.create(**known, model=self.served, extra_body=more))
         except openai.APIConnectionError as error:
-            raise EngineUnavailable(f"{self.url} does not answer: {error}", engine="openai") from error
+            raise EngineUnavailable(f"{self.url} does not answer: {error}", engine="openai") from None
         except openai.OpenAIError as error:
             return Said(error=str(error))
 

@@ -60,7 +60,7 @@ class HttpServer:
             try:
                 connection.connect()
             except OSError as error:
-                raise EngineUnavailable(f"no connection to {self.url}: {error}") from error
+                raise EngineUnavailable(f"no connection to {self.url}: {error}") from None
             wire = connection.sock
             wire.settimeout(bounds.seconds)
             with bounds.stop.calling(partial(_cut, wire)):

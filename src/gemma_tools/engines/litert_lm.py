@@ -90,7 +90,7 @@ class LiteRTLMEngine(Engine):
                     enable_benchmark=True,  # counts the tokens that are written, and changes nothing else
                 )
         except (RuntimeError, OSError, ValueError) as error:
-            raise ModelNotFound(f"{model} cannot be loaded: {error}", engine=self.name) from error
+            raise ModelNotFound(f"{model} cannot be loaded: {error}", engine=self.name) from None
         self._adds_bos = loaded.bos_token_id is not None
         self._loaded = _Loaded(loaded)
         self._finalizer = weakref.finalize(self, self._loaded.close)

@@ -231,7 +231,7 @@ def _open(
             return xllamacpp.Server(params)
     except RuntimeError as error:
         together = f" with {' and '.join(map(str, others))}: is that made for this model?" if others else f": {error}"
-        raise ModelNotFound(f"llama.cpp cannot load {path}{together}", engine=LlamaCppEngine.name) from error
+        raise ModelNotFound(f"llama.cpp cannot load {path}{together}", engine=LlamaCppEngine.name) from None
 
 
 _LOADING = Lock()

@@ -32,7 +32,7 @@ from gemma_tools.engines.numbers import check_least
 from gemma_tools.engines.probe import inner_marker, shows_markers
 from gemma_tools.engines.remote import ANY_NUMBER, CONNECT_TIMEOUT, FRESH, Patience, Remote, checked_url, through_proxy
 from gemma_tools.engines.turns import ChatTurn
-from gemma_tools.errors import EngineError, EngineRejected, InvalidRequest
+from gemma_tools.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest
 from gemma_tools.log import logger
 from gemma_tools.prompt import BOS, MEDIA_CONTROLS, WORD_JOINER, Prompt
 
@@ -64,6 +64,9 @@ _CAPABILITIES = Capabilities(
     images=True,
     chat=frozenset({"native"}),
 )
+
+
+_START = "`ollama serve` starts it, and url=..., --url or OLLAMA_HOST says where else it is"
 
 
 def default_url() -> str:
@@ -117,7 +120,7 @@ class OllamaEngine(ChatEngine):
             follow_redirects=False,
             event_hooks={"response": [response_hook(Size(max_line_bytes, max_answer_bytes), where)]},
         )
-        fault = partial(_fault, where)
+        fault = partial(_fault, where, model)
         self._tasks = Tasks()
         self._remote = Remote(self.name, Patience(timeout, max_retries), fault, partial(self._tasks.close, self._client.close))
         self._shows_markers: bool | None = None
@@ -250,10 +253,14 @@ def _message(turn: ChatTurn) -> dict[str, Any]:
     return message
 
 
-def _fault(where: str, error: Exception) -> EngineError:
+def _fault(where: str, model: str, error: Exception) -> EngineError:
     if not isinstance(error, ollama.ResponseError):
-        return transport_fault(error, where) or not_understood(error, where)
+        found = transport_fault(error, where) or not_understood(error, where)
+        absent = isinstance(found, EngineUnavailable) and str(found).startswith("no connection")
+        return EngineUnavailable(f"{found}; {_START}") if absent else found
     said = str(error.error)
+    if error.status_code == 404 and "not found" in said:
+        said = f"{said}; `ollama pull {model}` fetches it"
     if error.status_code < 0:
         return EngineRejected(f"{where}: {said}")
     response = getattr(error.__context__, "response", None)  # of httpx's error, which the client hides by its own

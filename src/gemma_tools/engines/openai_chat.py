@@ -239,7 +239,7 @@ class OpenAIChatEngine(ChatEngine):
                     yield item
         except openai.APIError as error:
             if refused := self._refusal(error, body, request):
-                raise refused from error
+                raise refused from None
             raise
 
     def _refusal(self, error: openai.APIError, body: Mapping[str, Any], request: GenerationRequest) -> Exception | None:

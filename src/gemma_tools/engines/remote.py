@@ -174,7 +174,8 @@ class Remote:
                 except EngineError:
                     raise
                 except Exception as error:
-                    raise _typed(error, seconds, self._fault) from error
+                    typed = _typed(error, seconds, self._fault)
+                    raise typed from _cause(typed, error)
         except EngineError as error:
             error.engine = self._engine
             raise
@@ -212,7 +213,7 @@ class Remote:
                 pause = _pause(typed, attempt)
                 last = begun or attempt == self._patience.retries or pause > LONGEST_PAUSE
                 if last or not (ended or _passing(typed)):
-                    raise typed from (None if typed is error else error)
+                    raise typed from _cause(typed, error)
                 tell(Retried("engine_busy" if isinstance(typed, EngineRejected) else "engine_unavailable"))
             stop.wait(pause * uniform(1, 1.25))
             attempt += 1
@@ -271,6 +272,11 @@ def _typed(error: Exception, seconds: float | None, fault: Callable[[Exception],
     if isinstance(error, TimeoutError):
         return EngineTimeout(f"nothing came for {seconds:g} seconds")
     return fault(error)
+
+
+def _cause(typed: EngineError, error: Exception) -> Exception | None:
+    """What is worth reading besides `typed`: of an answer that was not understood. Elsewhere a client's lines only hide it."""
+    return error if isinstance(typed, EngineProtocolError) and typed is not error else None
 
 
 def _pause(error: EngineError, attempt: int) -> float:

@@ -82,7 +82,7 @@ class TransformersEngine(Engine):
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(model)
             self._folder = Path(model) if Path(model).is_dir() else None
         except (OSError, ValueError, ImportError) as error:
-            raise ModelNotFound(f"{model} cannot be loaded: {error}", engine=self.name) from error
+            raise ModelNotFound(f"{model} cannot be loaded: {error}", engine=self.name) from None
         self._model: Any = loaded.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._vocabulary: Any = None
         self._lock = Lock()  # a tokenizer is not safe in two threads while its settings change from call to call

@@ -151,8 +151,8 @@ def _decode(text: str, policy: MediaPolicy) -> bytes:
         raise _Unloadable(f"it is larger than {policy.max_bytes} bytes")
     try:
         return _within(base64.b64decode(text, validate=True), policy)
-    except (binascii.Error, ValueError) as error:
-        raise _Unloadable("its base64 is broken") from error
+    except (binascii.Error, ValueError):
+        raise _Unloadable("its base64 is broken") from None
 
 
 def _read(path: Path, policy: MediaPolicy) -> bytes:
@@ -160,7 +160,7 @@ def _read(path: Path, policy: MediaPolicy) -> bytes:
         with path.open("rb") as file:
             return _within(file.read(policy.max_bytes + 1), policy)
     except OSError as error:
-        raise _Unloadable(f"the file cannot be read: {error.strerror}") from error
+        raise _Unloadable(f"the file cannot be read: {error.strerror}") from None
 
 
 def _image_format(data: bytes) -> str:
@@ -223,8 +223,8 @@ def _endpoint(url: str) -> tuple[str, int]:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise _Unloadable("its address cannot be read") from error
+    except ValueError:
+        raise _Unloadable("its address cannot be read") from None
     if parts.scheme not in ("http", "https") or not host:
         raise _Unloadable("it leads to something that is no http(s) address")
     return host, port or (443 if parts.scheme == "https" else 80)
@@ -234,8 +234,8 @@ def _public_address(host: str, port: int) -> str:
     """The address to connect to for `host`; refused unless every address it has is public."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise _Unloadable("its host has no address") from error
+    except (OSError, UnicodeError):
+        raise _Unloadable("its host has no address") from None
     addresses = [str(entry[4][0]) for entry in found]
     if not all(map(_is_public, addresses)):
         raise _Unloadable("its host is not on the public network")

@@ -30,7 +30,7 @@ def count_responses(body: Json, call: Call) -> ApiResponse[Body]:
         request = call.parse(translated.chat, translated.warnings(call.settings.unknown))
         return ApiResponse(200, dump(_counted(request, call)), facts=call.facts)
     except InvalidRequest as error:
-        raise translated.in_responses_words(error) from error
+        raise translated.in_responses_words(error) from None
 
 
 def apply_template(body: Json, call: Call) -> ApiResponse[Body]:

@@ -30,7 +30,7 @@ def answer(body: Mapping[str, Any], call: Call) -> ApiResponse[Body]:
         request = call.parse(translated.chat, translated.warnings(call.settings.unknown))
         reply = ask(request, call)
     except InvalidRequest as error:
-        raise translated.in_responses_words(error) from error
+        raise translated.in_responses_words(error) from None
     return relayed(reply, ResponseWriter(body, translated.offer, keep), call.facts)
 
 

@@ -57,7 +57,7 @@ class FunctionTool:
             else:
                 keywords = self.arguments.validate_python(arguments)
         except ValidationError as error:
-            raise InvalidRequest(_faults(error), param="arguments") from error
+            raise InvalidRequest(_faults(error), param="arguments") from None
         return keywords
 
     def run(self, keywords: Mapping[str, Any]) -> Any:
@@ -152,7 +152,7 @@ def _arguments_of(
     try:
         signature = inspect.signature(function, eval_str=True)
     except (NameError, AttributeError, TypeError, ValueError, SyntaxError) as error:
-        raise refuse(f"its signature cannot be read ({error})") from error
+        raise refuse(f"its signature cannot be read ({error})") from None
     config = ConfigDict(extra="forbid")
     fields: dict[str, Any] = {}
     for parameter in signature.parameters.values():
@@ -170,7 +170,7 @@ def _arguments_of(
         adapter: TypeAdapter[Any] = TypeAdapter(arguments)
         return adapter, _untitled(adapter.json_schema())
     except PydanticUserError as error:
-        raise refuse(f"a parameter has a type that JSON has not ({error.message.splitlines()[0]})") from error
+        raise refuse(f"a parameter has a type that JSON has not ({error.message.splitlines()[0]})") from None
 
 
 def _field(parameter: inspect.Parameter, described: str | None) -> Any:

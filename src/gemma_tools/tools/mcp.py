@@ -59,8 +59,8 @@ async def amcp_toolbox(
     """`mcp_toolbox` for async code: the tools are async functions of the running event loop."""
     try:
         import mcp  # noqa: F401
-    except ImportError as error:
-        raise MissingDependency("mcp", "mcp", "an MCP server") from error
+    except ImportError:
+        raise MissingDependency("mcp", "mcp", "an MCP server") from None
     connected = False
     failure: Exception | None = None
     try:
@@ -130,8 +130,8 @@ def _function(session: ClientSession, name: str, timeout: float) -> Callable[...
         try:
             with fail_after(timeout):
                 result = await session.call_tool(name, arguments)
-        except TimeoutError as error:
-            raise ToolError(f"no answer within {timeout:g} seconds") from error
+        except TimeoutError:
+            raise ToolError(f"no answer within {timeout:g} seconds") from None
         data = result.model_dump(mode="json", by_alias=True)
         text = "\n".join(map(_text, data["content"]))
         if data.get("isError"):

@@ -13,8 +13,8 @@ from gemma_tools.tools.functions import tool
 
 try:
     import psutil  # type: ignore[import-untyped]
-except ImportError as error:
-    raise MissingDependency("psutil", "tools", "get_system_info") from error
+except ImportError:
+    raise MissingDependency("psutil", "tools", "get_system_info") from None
 
 _CPU_SECONDS = 0.1
 

@@ -174,7 +174,7 @@ def load_tools(path: str | PathLike[str]) -> ToolBox:
         else:
             raise InvalidRequest(f"{file} must end in .py or .json", param="path")
     except OSError as error:
-        raise InvalidRequest(f"{file} cannot be read: {error.strerror}", param="path") from error
+        raise InvalidRequest(f"{file} cannot be read: {error.strerror}", param="path") from None
     except InvalidRequest:
         raise
     except (Exception, SystemExit) as error:
