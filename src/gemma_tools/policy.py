@@ -49,28 +49,26 @@ class RunParameters(TypedDict, total=False):
 
     messages: Annotated[
         Sequence[Mapping[str, Any]],
-        _honoured("All roles of today and `function`; content as text, parts or nothing."),
+        _honoured("All current roles and `function`; content as a string, parts or nothing."),
     ]
     tools: Annotated[
         Sequence[Mapping[str, Any]] | None, _honoured("Functions. Tools of other types are treated as unknown fields.")
     ]
     response_format: Annotated[Mapping[str, Any] | None, _honoured("`text`, `json_object` or `json_schema`.")]
-    stream: Annotated[bool | None, _honoured("Chunks in place of one completion.")]
+    stream: Annotated[bool | None, _honoured("Chunks instead of one completion.")]
 
 
 class RequestFields(TypedDict, total=False):
     """The other fields of a request that can be honoured: what `run` and `arun` take as `**fields`. None counts as absent."""
 
-    model: Annotated[str | None, _honoured("The name of the model; one that is not there is an error.")]
+    model: Annotated[str | None, _honoured("The name of the model; an unknown name is an error.")]
     tool_choice: Annotated[
         Literal["none", "auto", "required"] | Mapping[str, Any] | None,
         _honoured("`none`, `auto`, `required`, one function, or `allowed_tools`."),
     ]
     parallel_tool_calls: Annotated[
         bool | None,
-        _honoured(
-            "`false`: the answer holds one call at most. `true`: several in Gemma 3's JSON style, too, where one is the rule."
-        ),
+        _honoured("`false`: at most one call. `true`: several calls also in Gemma 3's JSON style, where the default is one."),
     ]
     functions: Annotated[
         Sequence[Mapping[str, Any]] | None,
@@ -88,9 +86,9 @@ class RequestFields(TypedDict, total=False):
     top_p: Annotated[float | None, _honoured("From 0 to 1.", 0, 1)]
     top_k: Annotated[int | None, _honoured("Not OpenAI's. An integer from 0; -1 is 0, which means no limit.", 0)]
     min_p: Annotated[float | None, _honoured("Not OpenAI's. From 0 to 1.", 0, 1)]
-    seed: Annotated[int | None, _honoured("An integer of 64 bits.", -INT64, INT64)]
+    seed: Annotated[int | None, _honoured("A 64-bit integer.", -INT64, INT64)]
     n: Annotated[int | None, _honoured("From 1 to 128. The answers are generated one after another.", 1, 128)]
-    stop: Annotated[str | Sequence[str] | None, _honoured("A text or a list of texts.")]
+    stop: Annotated[str | Sequence[str] | None, _honoured("A string or a list of strings.")]
     reasoning_effort: Annotated[
         Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None,
         _honoured("`none` and `minimal` turn thinking off, `low`, `medium`, `high`, `xhigh` and `max` turn it on."),
@@ -100,16 +98,16 @@ class RequestFields(TypedDict, total=False):
     ]
     chat_template_kwargs: Annotated[
         Mapping[str, Any] | None,
-        _honoured("Not OpenAI's. `enable_thinking`, which goes before all other words for it; `preserve_thinking`."),
+        _honoured("Not OpenAI's. `enable_thinking`, which overrides all other fields for it; `preserve_thinking`."),
     ]
     enable_thinking: Annotated[bool | None, _honoured("Not OpenAI's. Whether to think.")]
-    think: Annotated[bool | str | None, _honoured("Ollama's. Whether to think; an effort means yes.")]
+    think: Annotated[bool | str | None, _honoured("Ollama's. Whether to think; an effort level means yes.")]
     thinking: Annotated[
         bool | Mapping[str, Any] | None, _honoured('Anthropic\'s. Whether to think: `{"type": "enabled"}` or `"disabled"`.')
     ]
     continue_final_message: Annotated[
         bool | None,
-        _honoured("vLLM's. The last message, the assistant's, is continued: the answer is what comes after its text."),
+        _honoured("vLLM's. Continues the last message, which must be the assistant's: the answer contains only the new text."),
     ]
     guided_json: Annotated[
         str | Mapping[str, Any] | None, _honoured("vLLM's. A JSON Schema for the answer, as in `response_format`.")
@@ -122,38 +120,38 @@ class RequestFields(TypedDict, total=False):
     metadata: Annotated[Mapping[str, Any] | None, _accepted("Nothing is stored.")]
     store: Annotated[bool | None, _accepted("Nothing is stored.")]
     service_tier: Annotated[str | None, _accepted("There is one tier.")]
-    prompt_cache_key: Annotated[str | None, _accepted("Engines reuse what they have computed by the prompt itself.")]
-    prompt_cache_retention: Annotated[str | None, _accepted("Engines reuse what they have computed by the prompt itself.")]
+    prompt_cache_key: Annotated[str | None, _accepted("Engines find their cache by the prompt itself.")]
+    prompt_cache_retention: Annotated[str | None, _accepted("Engines find their cache by the prompt itself.")]
     safety_identifier: Annotated[str | None, _accepted("There are no accounts.")]
     verbosity: Annotated[str | None, _accepted("Gemma was not trained on it.")]
-    cache_prompt: Annotated[bool | None, _accepted("llama.cpp's. Engines reuse what they have computed by the prompt itself.")]
+    cache_prompt: Annotated[bool | None, _accepted("llama.cpp's. Engines find their cache by the prompt itself.")]
     client_metadata: Annotated[Mapping[str, Any] | None, _accepted("Nothing is stored.")]
     keep_alive: Annotated[str | float | None, _accepted("Ollama's. A setting of the engine, not of a request.")]
     moderation: Annotated[Any, _accepted("Nothing is moderated.")]
-    prompt_cache_options: Annotated[Any, _accepted("Engines reuse what they have computed by the prompt itself.")]
-    skip_special_tokens: Annotated[bool | None, _accepted("vLLM's. Control tokens are read here, and never shown.")]
-    truncation: Annotated[str | None, _accepted("A prompt that is too long is refused, unless the model has `fit`.")]
+    prompt_cache_options: Annotated[Any, _accepted("Engines find their cache by the prompt itself.")]
+    skip_special_tokens: Annotated[bool | None, _accepted("vLLM's. Special tokens are always parsed and never shown.")]
+    truncation: Annotated[str | None, _accepted("A prompt that is too long is refused, unless the model has `fit` set.")]
 
-    logprobs: Annotated[bool | None, _engine("The probabilities of the tokens that were drawn.")]
+    logprobs: Annotated[bool | None, _engine("The log probabilities of the sampled tokens.")]
     top_logprobs: Annotated[int | None, _engine("From 0 to 20, with `logprobs`.", 0, 20)]
     logit_bias: Annotated[
         Mapping[str, float] | Mapping[int, float] | None,
-        _engine("Token ids are those of the engine's own vocabulary."),
+        _engine("Token ids are those of the engine's vocabulary."),
     ]
-    frequency_penalty: Annotated[float | None, _engine("From -2 to 2; 0 is no demand.", -2, 2)]
-    presence_penalty: Annotated[float | None, _engine("From -2 to 2; 0 is no demand.", -2, 2)]
-    repeat_penalty: Annotated[float | None, _engine("llama.cpp's and Ollama's. From 0 to 100; 1 is none.", 0, 100)]
-    repetition_penalty: Annotated[float | None, _engine("vLLM's name of `repeat_penalty`, which goes before it.", 0, 100)]
-    grammar: Annotated[str | None, _engine("llama.cpp's. A GBNF grammar for the whole answer; not together with tools.")]
+    frequency_penalty: Annotated[float | None, _engine("From -2 to 2; 0 means no penalty.", -2, 2)]
+    presence_penalty: Annotated[float | None, _engine("From -2 to 2; 0 means no penalty.", -2, 2)]
+    repeat_penalty: Annotated[float | None, _engine("llama.cpp's and Ollama's. From 0 to 100; 1 means no penalty.", 0, 100)]
+    repetition_penalty: Annotated[float | None, _engine("vLLM's name for `repeat_penalty`, which overrides it.", 0, 100)]
+    grammar: Annotated[str | None, _engine("llama.cpp's. A GBNF grammar for the whole answer; cannot be combined with tools.")]
 
 
 class OtherFields(TypedDict, total=False):
     """Fields that are known, and cannot be honoured."""
 
-    audio: Annotated[Mapping[str, Any] | None, _refused("Gemma writes text only.")]
-    modalities: Annotated[Sequence[str] | None, _refused('Anything but `["text"]` is refused: Gemma writes text only.')]
-    prediction: Annotated[Mapping[str, Any] | None, _left_out("No engine here takes one.")]
-    web_search_options: Annotated[Mapping[str, Any] | None, _left_out("There is no search.")]
+    audio: Annotated[Mapping[str, Any] | None, _refused("Gemma writes only text.")]
+    modalities: Annotated[Sequence[str] | None, _refused('Anything but `["text"]` is refused: Gemma writes only text.')]
+    prediction: Annotated[Mapping[str, Any] | None, _left_out("No engine supports it.")]
+    web_search_options: Annotated[Mapping[str, Any] | None, _left_out("There is no web search.")]
 
 
 class RequestBody(RunParameters, RequestFields, OtherFields, total=False):
