@@ -19,7 +19,7 @@ from support.serving import named, serving
 
 ROOT = Path(__file__).parents[2]
 SECTION = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Server\n")[2].partition("\n## ")[0]
-SERVE, *COMMANDS = re.findall(r"^```sh\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
+TRY, TRIAL, SERVE, *COMMANDS = re.findall(r"^```sh\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
 LISTING, QUESTION, SCRIPT, STREAM = COMMANDS
 
 
@@ -28,10 +28,12 @@ def run(command: str) -> str:
     words = shlex.split(command)
     assert words[0] == "curl"
     if shutil.which("curl"):
-        return subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(command, shell=True, check=True, capture_output=True, text=True, cwd=ROOT).stdout
     headers = dict(words[i + 1].split(": ") for i, word in enumerate(words) if word == "-H")
     url = next(word for word in words if word.startswith("http"))
     body = words[words.index("-d") + 1] if "-d" in words else None
+    if body and body.startswith("@"):
+        body = (ROOT / body[1:]).read_text(encoding="utf-8")
     return httpx.request("POST" if body else "GET", url, content=body, headers=headers).text
 
 
@@ -55,6 +57,16 @@ def test_the_server_is_started_as_a_command_that_there_is() -> None:
     assert shlex.split(SERVE)[:4] == ["gemma-tools", "serve", "--model", "gemma-3-4b-it=gemma3:4b"]
 
 
+def test_the_small_model_shows_the_server() -> None:
+    command, serve, *models = shlex.split(TRY)
+    assert (command, serve) == ("gemma-tools", "serve")
+    with serving(models=models) as url:
+        answer = json.loads(run(TRIAL.replace("http://127.0.0.1:1337/v1", url)))
+    [call] = answer["choices"][0]["message"]["tool_calls"]
+    assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == ("get_weather", {"city": "Lisbon"})
+    assert "warnings" not in answer
+
+
 def test_the_commands_do_what_the_readme_says() -> None:
     pytest.importorskip("psutil")
     calls = [
@@ -63,6 +75,7 @@ def test_the_commands_do_what_the_readme_says() -> None:
     ]
     engine = ScriptedEngine([calls[0], "It is 3 %.", calls[1], "It printed its name.", "One, two, three, four, five."])
     listing, question, script, stream = run_all(Gemma3Model("x", engine=engine))
+    assert all("warnings" not in json.loads(printed) for printed in (question, script))
     assert [model["id"] for model in json.loads(listing)["data"]] == ["gemma-3-4b-it"]
     assert text_of(question) == "It is 3 %."
     assert '"percent"' in engine.asked[1].prompt.text

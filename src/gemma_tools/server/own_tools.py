@@ -47,7 +47,17 @@ def own_tools(settings: Settings) -> ToolBox:
 def with_own_tools(box: ToolBox, request: ChatRequest) -> ChatRequest:
     """`request` with the tools of `box` offered before its own. Where a name is in both, the server's tool counts."""
     theirs = (tool for tool in request.tools if tool.name not in box)
-    return replace(request, tools=(*validate_tools(box.schemas()), *theirs))
+    return replace(request, tools=(*validate_tools(list(map(_without_defaults, box.schemas()))), *theirs))
+
+
+def _without_defaults(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The declaration without defaults, for which not every format has a place: the descriptions of these tools tell them."""
+    function = tool["function"]
+    properties = {
+        name: {key: value for key, value in schema.items() if key != "default"}
+        for name, schema in function["parameters"]["properties"].items()
+    }
+    return {**tool, "function": {**function, "parameters": {**function["parameters"], "properties": properties}}}
 
 
 def respond_with(
