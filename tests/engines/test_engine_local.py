@@ -6,6 +6,7 @@ import gc
 import sys
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -15,6 +16,7 @@ from gemma_tools.data import tiny_path
 from gemma_tools.engines import GenerationRequest, create_engine
 from gemma_tools.engines.llama_cpp import LlamaCppEngine
 from gemma_tools.errors import ContextExceeded, InvalidRequest, MissingDependency, ModelNotFound
+from gemma_tools.prompt import Prompt
 from support.endings import ENDINGS, ended
 from support.servers.hub import hub as serving_hub
 from support.servers.llama import TINY_CONTROL
@@ -35,6 +37,15 @@ def test_the_context_is_the_models_or_less() -> None:
 def test_all_layers_on_a_gpu_where_there_is_none() -> None:
     with LlamaCppEngine("tiny", threads=1, gpu_layers=-1) as engine:
         assert written(engine, weather(), GREEDY).startswith(PARIS)
+
+
+@pytest.mark.parametrize(("cache_ram", "kept"), [(64, True), (0, False)])
+def test_a_conversation_outside_of_the_slots_is_kept_where_there_is_memory_for_it(cache_ram: int, kept: bool) -> None:
+    with LlamaCppEngine("tiny", threads=1, parallel=1, cache_ram=cache_ram) as engine:
+        for text in ("one " * 100, "two " * 100, "one " * 100):
+            request = GenerationRequest(Prompt(f"<bos>{text}", ()), replace(GREEDY, max_tokens=1))
+            usage = play(engine.generate(request))[1].usage
+    assert ((usage.cached_tokens or 0) > usage.prompt_tokens / 2) == kept
 
 
 def test_an_engine_that_was_just_opened_can_be_closed() -> None:

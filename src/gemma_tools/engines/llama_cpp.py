@@ -45,7 +45,8 @@ class LlamaCppEngine(LlamaServerEngine):
     is all of them, and None as many as there is room for. `mmproj` is the model's projector, a .gguf file with which it sees,
     and hears if the projector is made for sound. `lora` are adapters, each a .gguf file or a pair of one and its scale (1 if
     it is not given).
-    Both may be "hf:owner/repo/file.gguf", too.
+    Both may be "hf:owner/repo/file.gguf", too. `cache_ram` is how many MiB the conversations may take that are kept beside the
+    `parallel` ones, so that their next prompts need not be read again; 0 keeps none.
 
     Loading takes as long as reading the file does, and nothing else of Python runs meanwhile; Ctrl-C ends the whole program
     then, at once.
@@ -67,8 +68,9 @@ class LlamaCppEngine(LlamaServerEngine):
         gpu_layers: int | None = None,
         mmproj: str | Path | None = None,
         lora: Sequence[Adapter] = (),
+        cache_ram: int = 1024,
     ) -> None:
-        self.check(model, context, parallel, threads, gpu_layers, mmproj, lora)
+        self.check(model, context, parallel, threads, gpu_layers, mmproj, lora, cache_ram)
         if threads is None:
             # llama.cpp's threads wait for each other by spinning, which on a busy machine costs far more than they save.
             threads = 1 if model == "tiny" else compute_threads()
@@ -86,6 +88,7 @@ class LlamaCppEngine(LlamaServerEngine):
             gpu_layers=gpu_layers,
             projector=projector,
             adapters=adapters,
+            cache_ram=cache_ram,
         )
         super().__init__(server.listening_address, api_key=key, timeout=math.inf, max_retries=0)
         self._remote.held.append(server)
@@ -106,6 +109,7 @@ class LlamaCppEngine(LlamaServerEngine):
         gpu_layers: int | None = None,
         mmproj: str | Path | None = None,
         lora: Sequence[Adapter] = (),
+        cache_ram: int = 1024,
     ) -> None:
         """See that this can be made, as far as that is known without fetching or loading anything.
 
@@ -114,6 +118,7 @@ class LlamaCppEngine(LlamaServerEngine):
         """
         check_least(1, context=context, parallel=parallel, threads=threads)
         check_least(-1, gpu_layers=gpu_layers)
+        check_least(0, cache_ram=cache_ram)
         if find_spec("xllamacpp") is None:
             raise MissingDependency("xllamacpp", "local", "running a model in this process")
         files = {"model": [model], "mmproj": [mmproj] if mmproj else [], "lora": [file for file, _ in scaled(lora)]}
@@ -204,6 +209,7 @@ def _open(
     gpu_layers: int | None,
     projector: Path | None,
     adapters: Sequence[tuple[Path, float]],
+    cache_ram: int,
 ) -> Any:
     import xllamacpp
 
@@ -216,6 +222,7 @@ def _open(
     params.n_ctx = context * parallel
     params.n_parallel = parallel
     params.swa_full = True  # else a conversation's next prompt is read again from an earlier point
+    params.cache_ram_mib = cache_ram  # llama.cpp's own default is 8 GiB
     params.warmup = False
     params.verbosity = 0
     if threads is not None:
