@@ -14,6 +14,8 @@ nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["tests", "lint", "types"]
 
 GROUPS = nox.project.load_toml("pyproject.toml")
+PYTHONS = re.findall(r"Python :: (3\.\d+)", " ".join(GROUPS["project"]["classifiers"]))
+"""Those of the classifiers."""
 QUIET = {"CREWAI_DISABLE_TELEMETRY": "true", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 """Frameworks that would otherwise use the network."""
 
@@ -52,6 +54,13 @@ def tests_openai2(session: nox.Session) -> None:
 def tests_openai3(session: nox.Session) -> None:
     """The whole suite on openai 3, which runs on httpx2."""
     install(session, "tests", "openai>=3,<4")
+    session.run("pytest", *PARALLEL, *session.posargs)
+
+
+@nox.session(name="tests-pythons", python=PYTHONS)
+def tests_pythons(session: nox.Session) -> None:
+    """The whole suite on every Python that the package is for; one is `nox -s tests-pythons-3.13`."""
+    install(session, "tests")
     session.run("pytest", *PARALLEL, *session.posargs)
 
 
@@ -109,6 +118,16 @@ def types(session: nox.Session) -> None:
     install(session, "types")
     session.run("mypy", *session.posargs)
     session.run("pytest", "tests/test_types.py")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The sdist and the wheel in `dist/`: what is in them, and the README's Python where nothing else is installed."""
+    session.install("build", "twine>=6")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build", silent=True)
+    session.run("twine", "check", "--strict", *map(str, sorted(Path("dist").iterdir())))
+    session.run("python", "tests/distribution.py")
 
 
 @nox.session
