@@ -235,7 +235,7 @@ def chat(path: Path, model: Gemma3Model, count: int) -> None:
     row("gemma_tools", count, *(found[name] for name in ("valid", "cut", "invalid", "no call", "right")))
     for title, template in (("llama-server, as the file has it", ""), ("llama-server, Gemma 3's template", TEMPLATE)):
         found = Counter[str]()
-        with llama_server(path, slots=1, context=1024, chat_template=template) as url:
+        with llama_server(path, slots=1, context=2048, chat_template=template) as url:
             for question in asked:
                 body = {"messages": question.messages, "tools": question.tools, "tool_choice": "required"}
                 answer = httpx.post(
@@ -247,7 +247,7 @@ def chat(path: Path, model: Gemma3Model, count: int) -> None:
 
 def evaluation(path: Path, model: Gemma3Model, count: int) -> None:
     """What `gemma-tools bench model --suite bfcl --force --against` prints, against llama-server's own chat endpoint."""
-    with llama_server(path, slots=1, context=1024) as url:
+    with llama_server(path, slots=1, context=2048) as url:
         cases = sample(bfcl_cases(), count)
         found = evaluate(model, cases, ways=["force"], against=url, max_tokens=THEIRS, progress=_told)
     print(file=sys.stderr)
@@ -279,7 +279,7 @@ def main() -> None:
         if path is None:
             sys.exit("the model is not installed: nox -s real")
         before, begun, wall = memory(), cpu(), time.perf_counter()
-        with LlamaCppEngine(path, context=1024, parallel=2, threads=1) as engine:
+        with LlamaCppEngine(path, context=2048, parallel=2, threads=1) as engine:
             loaded = cpu() - begun, time.perf_counter() - wall, memory() - before
             model = Gemma3Model(str(path), engine=engine)
             parts: dict[str, Callable[[], None]] = {
