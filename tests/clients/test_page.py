@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 from typer.main import get_command
 
-from gemma_tools.backends import check_name
+from gemma_tools.backends import check_model
 from gemma_tools.cli.app import app
 from support.clients import ADDRESS, PAGE, SCRIPTS, blocks, parts
 
@@ -23,7 +23,7 @@ def test_the_server_is_started_with_options_that_there_are() -> None:
     serve = get_command(app).commands["serve"]  # type: ignore[attr-defined]
     for command in re.findall(r"^gemma-tools serve (.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE):
         models = serve.make_context("serve", shlex.split(command)).params["model"]
-        assert all(check_name(model.partition("=")[2] or model) is None for model in models)
+        assert all(check_model(model.partition("=")[2] or model) is None for model in models)
 
 
 def test_every_script_is_of_a_part() -> None:
