@@ -127,7 +127,7 @@ def test_variants_are_known_by_type_and_name(tmp_path: Path) -> None:
 
 
 def test_a_model_of_another_maker(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match=r"the type qwen3; known are functiongemma"):
+    with pytest.raises(UnknownName, match=r"the type qwen3; known types: functiongemma"):
         create_model(str(made(tmp_path / "gemma3.litertlm", (METADATA, typed(5)))))
     with pytest.raises(UnknownName):
         create_model(str(made(tmp_path / "phi-4.litertlm", (METADATA, typed(1)))))

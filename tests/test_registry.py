@@ -110,7 +110,7 @@ def test_options_are_checked_against_the_factory(kind: str, install: Callable[..
     _, make, _ = KINDS[kind]
     install(kind, "theirs = their_module:Made")
     assert make("theirs", url="x").url == "x"
-    with pytest.raises(InvalidRequest, match=f"the {kind} theirs has no such option; known are .*url") as caught:
+    with pytest.raises(InvalidRequest, match=f"the {kind} theirs does not have this option; known options: .*url") as caught:
         make("theirs", color="red")
     assert (caught.value.param, caught.value.code) == ("color", "unknown_option")
 
@@ -120,7 +120,7 @@ def test_an_option_that_is_needed_is_named(kind: str) -> None:
     register, make, _ = KINDS[kind]
     register("mine", lambda where: where)
     assert make("mine", where="here") == "here"
-    with pytest.raises(InvalidRequest, match=f"the {kind} mine needs it") as caught:
+    with pytest.raises(InvalidRequest, match=f"the {kind} mine needs this option") as caught:
         make("mine")
     assert caught.value.param == "where"
 

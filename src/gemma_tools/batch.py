@@ -87,7 +87,7 @@ def run_batch(
         try:
             name, url, body = read_line(request, name)
             if name in seen:
-                raise InvalidRequest(f"{name!r} is another request's, too", param="custom_id", code="duplicate_name")
+                raise InvalidRequest(f"{name!r} is already used by another request", param="custom_id", code="duplicate_name")
             seen.add(name)
         except InvalidRequest as wrong:
             error = {"message": str(wrong), "type": "invalid_request_error", "param": wrong.param, "code": wrong.code}

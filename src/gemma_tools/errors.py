@@ -15,7 +15,7 @@ GemmaToolsError
 │   ├── ModelNotFound         no such model, or no such model file
 │   └── ContextExceeded       the prompt is longer than the context; `prompt_tokens`, `context`
 ├── UnusableAnswer            the model answered, and the answer breaks what was asked; `text` is the answer
-└── ToolError                 raised by a tool: the message is what the model is told, word for word
+└── ToolError                 raised by a tool: the message is what the model sees, word for word
 """
 
 from __future__ import annotations

@@ -24,13 +24,13 @@ _SCALAR: Final = re.compile(r"[-0-9][0-9.eE+-]*|true|false|null")
 
 def refuse_constant(name: str) -> NoReturn:
     """What `json` is given as `parse_constant`, so that NaN and the infinities are no JSON."""
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
     if not isfinite(number):
-        raise ValueError(f"{digits} is more than a float can hold")
+        raise ValueError(f"{digits}is too large for a float")
     return number
 
 

@@ -38,16 +38,16 @@ _FAMILIES: Final = {
     "gemma4": Family("gemma4"),
 }
 _OTHERS: Final = {
-    "embeddinggemma": "it makes embeddings and writes no text",
-    "t5gemma": "it is an encoder and a decoder, and has no chat format",
+    "embeddinggemma": "it makes embeddings and does not write text",
+    "t5gemma": "it is an encoder-decoder model without a chat format",
     "vaultgemma": "it is a base model without a chat format",
-    "translategemma": "its prompt needs the two languages, for which a chat request has no fields",
+    "translategemma": "its prompt needs two languages, and a chat request has no fields for them",
     "shieldgemma": "it classifies content, and does not chat",
     "paligemma": "it has no chat format",
-    "recurrentgemma": "it has a format of an older generation, without tools",
-    "codegemma": "it has a format of an older generation, without tools",
-    "txgemma": "it has a format of an older generation, without tools",
-    "gemma2": "it has a format of an older generation, without tools",
+    "recurrentgemma": "it has the format of an older generation, without tools",
+    "codegemma": "it has the format of an older generation, without tools",
+    "txgemma": "it has the format of an older generation, without tools",
+    "gemma2": "it has the format of an older generation, without tools",
 }
 """Other models of the name Gemma, and why no format here is theirs."""
 
@@ -84,7 +84,7 @@ def family_of(name: str) -> Family:
                 raise UnknownName(f"{name!r} cannot be run: {_OTHERS[word]}")
             sizes = " ".join((part[found.end() :], *parts))
             return _sized(_FAMILIES[word], sizes, base=_is_base(part) and not any(map(_TUNED.search, parts)))
-    raise UnknownName(f"no model is called {name!r}")
+    raise UnknownName(f"there is no model {name!r}")
 
 
 def family_of_file(header: Header, path: str) -> Family:
@@ -97,7 +97,9 @@ def family_of_file(header: Header, path: str) -> Family:
     if architecture == "gemma3" and "<start_function_call>" in header.get("tokenizer.ggml.tokens", ()):
         return _FAMILIES["functiongemma"]
     if architecture not in ("gemma3", "gemma3n", "gemma4"):
-        raise UnknownName(f"{path} holds a model of the architecture {architecture!r}; known are gemma3, gemma3n and gemma4")
+        raise UnknownName(
+            f"{path} contains a model of the architecture {architecture!r}; known architectures: gemma3, gemma3n, gemma4"
+        )
     title = str(header.get("general.name", "")).lower().replace(" ", "-")
     word = "diffusiongemma" if architecture == "gemma4" and "diffusiongemma" in title else architecture
     # Files without a size in their metadata often have one in their own name.
@@ -127,7 +129,7 @@ def _family_of_type(kind: str | None, path: str) -> Family:
     if kind in (None, "generic"):
         return family_of(path)
     if kind not in _FAMILIES:
-        raise UnknownName(f"{path} holds a model of the type {kind}; known are functiongemma, gemma3, gemma3n and gemma4")
+        raise UnknownName(f"{path} contains a model of the type {kind}; known types: functiongemma, gemma3, gemma3n, gemma4")
     parts = _parts(path)
     return _sized(_FAMILIES[kind], " ".join(parts), base=_is_base(parts[0]) and not _TUNED.search(parts[0]))
 

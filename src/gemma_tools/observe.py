@@ -130,7 +130,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class ToolReturned:
-    """At the end of a `ToolWork`: what the model is told, and what kind of fault it was, if it was one."""
+    """At the end of a `ToolWork`: what the model sees, and what kind of fault it was, if it was one."""
 
     content: str
     fault: str | None

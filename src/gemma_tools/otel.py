@@ -350,7 +350,7 @@ def _parts(content: Content) -> list[dict[str, Any]]:
         return _text(json.dumps(content, ensure_ascii=False))
     if content is None or isinstance(content, str):
         return _text(content)
-    # Of an image or a sound its kind is told, not its data.
+    # Of an image or an audio file its kind is told, not its data.
     return [one for part in content for one in (_text(part["text"]) if "text" in part else [{"type": str(part.get("type"))}])]
 
 

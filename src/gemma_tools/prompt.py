@@ -19,7 +19,7 @@ BOS = "<bos>"
 MEDIA_CONTROLS = frozenset({"<start_of_image>", "<image_soft_token>", "<audio_soft_token>", "<|image|>", "<|audio|>"})
 """The control tokens that stand for one image or one sound each: those of Gemma 3, 3n and 4."""
 MEDIA_GAPS = MappingProxyType(dict.fromkeys(("<start_of_image>", "<image_soft_token>", "<audio_soft_token>"), "\n\n"))
-"""The text that the processors of Gemma 3 and 3n put before and after an image or a sound; Gemma 4's puts none there."""
+"""The text that the processors of Gemma 3 and 3n put before and after an image or an audio file; Gemma 4's puts none there."""
 
 WORD_JOINER = "\u2060"
 """Put behind the first character of a control spelling in text, so that no tokenizer takes it for the token."""

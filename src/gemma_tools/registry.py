@@ -54,7 +54,7 @@ class Registry(Generic[T]):
             where, factory = f"that of {entry.value}", self._load(entry)
         if name not in self._told and self._is_built_in(name):
             self._told.add(name)
-            logger.warning("the %s %r is the one %s, in place of the built-in one", self._kind, name, where)
+            logger.warning("the %s %r is the one %s, instead of the built-in one", self._kind, name, where)
         return factory
 
     def names(self) -> tuple[str, ...]:
@@ -75,13 +75,13 @@ class Registry(Generic[T]):
         parameters = signature(factory).parameters
         if all(parameter.kind is not Parameter.VAR_KEYWORD for parameter in parameters.values()):
             for option in options.keys() - parameters.keys():
-                known = f"known are {', '.join(parameters)}" if parameters else "it has none"
-                message = f"the {self._kind} {name} has no such option; {known}"
+                known = f"known options: {', '.join(parameters)}" if parameters else "it has no options"
+                message = f"the {self._kind} {name} does not have this option; {known}"
                 raise InvalidRequest(message, param=option, code="unknown_option")
         for option, parameter in parameters.items():
             plain = parameter.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
             if plain and parameter.default is Parameter.empty and option not in options:
-                raise InvalidRequest(f"the {self._kind} {name} needs it", param=option)
+                raise InvalidRequest(f"the {self._kind} {name} needs this option", param=option)
 
     def _plugins(self) -> Mapping[str, EntryPoint]:
         return _plugins(f"gemma_tools.{self._kind}s", tuple(sys.path))

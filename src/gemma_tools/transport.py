@@ -94,7 +94,7 @@ def _anthropic() -> Any:
     try:
         import anthropic
     except ImportError:
-        raise MissingDependency("anthropic", "anthropic", "a client of Anthropic's kind") from None
+        raise MissingDependency("anthropic", "anthropic", "an Anthropic client") from None
     return anthropic
 
 

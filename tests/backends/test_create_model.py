@@ -107,7 +107,7 @@ def test_case_separators_owners_and_quantisations_change_nothing(
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("gpt-4", "no model is called 'gpt-4'"),
+        ("gpt-4", "there is no model 'gpt-4'"),
         ("gemma", "no model"),
         ("gemma-30b", "no model"),
         ("gemma31", "no model"),
@@ -119,7 +119,7 @@ def test_case_separators_owners_and_quantisations_change_nothing(
         ("embeddinggemma", "embeddings"),
         ("google/embeddinggemma-2", "embeddings"),
         ("shieldgemma2:4b", "classifies"),
-        ("t5gemma-2-4b-4b", "no chat format"),
+        ("t5gemma-2-4b-4b", "without a chat format"),
         ("vaultgemma-1b", "base model"),
         ("translategemma:12b", "languages"),
     ],
@@ -153,7 +153,7 @@ def test_an_unknown_name_is_an_error_that_says_why_and_what_is_known(name: str, 
 )
 def test_a_base_model_is_run_with_a_warning(name: str, base: bool, caplog: pytest.LogCaptureFixture) -> None:
     model = create_model(name, engine=ScriptedEngine(["hello"]))
-    sentence = f"{name} is a base model: it was trained neither to follow instructions nor to call tools"
+    sentence = f"{name} is a base model: it was not trained to follow instructions or to call tools"
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [sentence] * base
     answer = model.run(user("hi"))
     assert answer.choices[0].message.content == "hello"
@@ -172,8 +172,11 @@ def test_settings_and_options_find_their_places() -> None:
     assert isinstance(model, Gemma4Model)
     assert (model.config.temperature, model.config.seed, model.max_retries) == (0.1, 3, 1)
     assert (model.format.variant, model.format.recovery) == ("large", "strict")  # type: ignore[attr-defined]
-    for wrong, told in (("tempature", "did you mean temperature?"), ("x", r"known are .*variant.*settings.*temperature")):
-        with pytest.raises(InvalidRequest, match=f"no such option; {told}") as caught:
+    for wrong, told in (
+        ("tempature", r"unknown option; did you mean temperature\?"),
+        ("x", r"known options: .*variant.*settings.*temperature"),
+    ):
+        with pytest.raises(InvalidRequest, match=told) as caught:
             create_model("gemma4:e2b", engine=ScriptedEngine([]), **{wrong: 0.1})  # type: ignore[arg-type]
         assert caught.value.param == wrong
 

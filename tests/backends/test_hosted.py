@@ -60,7 +60,10 @@ def test_where_the_server_would_leave_the_tools_out() -> None:
         with create_engine("openai-chat", **make) as engine:
             answer = FunctionGemmaModel("tiny", SETTINGS, engine=engine).run(user(QUESTION), tools=[WEATHER])
             assert calls(answer) == [("get_weather", '{"city": "Paris"}')]
-        with create_engine("openai-chat", **make, way="native") as engine, pytest.raises(EngineRejected, match="left out"):
+        with (
+            create_engine("openai-chat", **make, way="native") as engine,
+            pytest.raises(EngineRejected, match="leave them out"),
+        ):
             FunctionGemmaModel("tiny", SETTINGS, engine=engine).run(user(QUESTION), tools=[WEATHER])
 
 

@@ -1,4 +1,4 @@
-"""Requests with images and sounds, answered by a model of llama.cpp: all that holds for text holds for them, too."""
+"""Requests with images and audio, answered by a model of llama.cpp: all that holds for text holds for them, too."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_with_a_projector_that_only_sees(tmp_path: Path) -> None:
         "tiny", SETTINGS, engine="tiny", variant="3n", threads=1, mmproj=gemma3_projector(tmp_path / "p.gguf")
     ) as model:
         assert model.run([user("What is this?", picture(png()))]).usage
-        with pytest.raises(InvalidRequest, match=r"takes no audio: its projector is not made for that"):
+        with pytest.raises(InvalidRequest, match=r"takes no audio: its projector does not support it"):
             model.run([user("What is this?", sound(wav()))])
 
 
@@ -230,9 +230,12 @@ def _uri(data: bytes) -> str:
 def test_options_of_the_engine_go_to_the_engine(projector: Path) -> None:
     with create_model("tiny", context=512, threads=1) as model:
         assert model.token_limit == 512
-    with pytest.raises(InvalidRequest, match="ollama has no such option") as caught:
+    with pytest.raises(InvalidRequest, match="ollama does not have this option") as caught:
         create_model("gemma3:4b", mmproj=projector)
     assert caught.value.param == "mmproj"
-    with create_engine("tiny", threads=1) as engine, pytest.raises(InvalidRequest, match="when you make it") as caught:
+    with (
+        create_engine("tiny", threads=1) as engine,
+        pytest.raises(InvalidRequest, match="when you create the engine") as caught,
+    ):
         create_model("tiny", engine=engine, lora=["x.gguf"])
     assert caught.value.param == "lora"

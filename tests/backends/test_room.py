@@ -97,7 +97,7 @@ def test_what_cannot_fit_never_reaches_the_engine(how: str, fit: str | None) -> 
         ask(engine, messages, how, fit=fit)
     assert engine.asked == []
     assert caught.value.context == 1000
-    assert fit or str(caught.value).endswith("the context 1000: turn the dial")
+    assert fit or str(caught.value).endswith("the context is only 1000: turn the dial")
     assert 1200 < (caught.value.prompt_tokens or 0) < 1600
 
 
@@ -121,7 +121,7 @@ def test_an_estimate_refuses_nothing() -> None:
 
 def test_what_the_engine_refuses_is_told_with_the_same_advice() -> None:
     """As the tiny model, one by its option, one by its own limit; and a server."""
-    for options, advice in (({"context": 256}, "as context=..., on the command line as --context"), ({}, "takes no more")):
+    for options, advice in (({"context": 256}, "with context=..., on the command line with --context"), ({}, "maximum")):
         with create_model("tiny", token_counter=EstimatedTokenCounter(get_format("functiongemma")), **options) as model:
             for stream in (False, True):
                 with pytest.raises(ContextExceeded, match=advice) as caught:
@@ -154,7 +154,7 @@ def test_a_context_that_has_grown_is_used() -> None:
 
 
 def test_an_engine_that_does_not_tell_its_context() -> None:
-    with pytest.raises(InvalidRequest, match="does not tell its context") as caught:
+    with pytest.raises(InvalidRequest, match="does not report its context") as caught:
         ask(Small("It is.", context=None), LONG, "run", fit="drop-oldest")
     assert caught.value.param == "model_config_dict.fit"
     assert ask(Small("It is.", context=None), LONG, "run") == []

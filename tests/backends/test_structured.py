@@ -184,7 +184,7 @@ def test_a_schema_that_is_none_is_refused() -> None:
 
 def test_a_reference_out_of_the_schema_is_never_followed() -> None:
     outside = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"$ref": "http://127.0.0.1:9/schema"}}}
-    with pytest.raises(InvalidRequest, match="leads out of the schema, and is not fetched"):
+    with pytest.raises(InvalidRequest, match="leads out of the schema, and is not downloaded"):
         scripted(GOOD).run(user("hi"), outside)
 
 

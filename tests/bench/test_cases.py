@@ -59,7 +59,7 @@ def test_a_wrong_line_is_told_with_its_place(tmp_path: Path, row: Any, place: st
 
 
 def test_two_cases_of_one_name_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match="line 2: id: 'a' is another case's"):
+    with pytest.raises(InvalidRequest, match="line 2: id: 'a' is already used by another case"):
         read_cases(written(tmp_path / "cases.jsonl", {**ROW, "id": "a"}, {**ROW, "id": "a"}))
 
 

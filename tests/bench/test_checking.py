@@ -88,16 +88,16 @@ NONE = Case(id="c", category="c", messages=[], tools=ASKED.tools, says=("Done",)
 FAULTS: list[tuple[Case, list[MadeCall], str, str | None]] = [
     (ASKED, [], "", "no call made, 1 call expected"),
     (ASKED, [MadeCall("put", {}), MadeCall("put", {})], "", "2 calls made, 1 call expected"),
-    (ASKED, [MadeCall("get", {})], "", "get is called, and put is expected"),
+    (ASKED, [MadeCall("get", {})], "", "get was called, but put was expected"),
     (ASKED, [MadeCall("put", None)], "", "the arguments are not a JSON object"),
     (ASKED, [MadeCall("put", {"y": 1})], "", "y should not be given"),
     (ASKED, [MadeCall("put", {"x": "b"})], "", "x is 'b', and expected is 'a' or ''"),
     (ASKED, [MadeCall("put", {})], "", None),
-    (case(TEXT, ["a"]), [MadeCall("put", {})], "", "x is missing, and required"),
+    (case(TEXT, ["a"]), [MadeCall("put", {})], "", "x is required, but missing"),
     (TWICE, [MadeCall("put", {}), MadeCall("put", {"x": "a"})], "", None),
     (TWICE, [MadeCall("put", {})] * 2, "", "no call is the one of put that is expected: x is missing"),
     (NONE, [], "it is done.", None),
-    (NONE, [], "", "the answer does not say 'Done'"),
+    (NONE, [], "", "the answer does not contain 'Done'"),
     (NONE, [MadeCall("put", {})], "done", "1 call made, no call expected"),
 ]
 

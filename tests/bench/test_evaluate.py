@@ -139,9 +139,7 @@ class ChatOnly(ScriptedEngine):
 def test_what_an_engine_has_read_itself_cannot_be_read_again() -> None:
     plain, *again = evaluate(FunctionGemmaModel("m", engine=ChatOnly()), [ASKS], ways=["recovery"]).results
     assert (plain.right, plain.said.text) == (True, None)
-    assert {result.said.error for result in again} == {
-        "the engine's own reader has read the calls, so that there is no text to be read again"
-    }
+    assert {result.said.error for result in again} == {"the engine itself read the calls, so there is no text to read again"}
 
 
 def test_a_thought_is_asked_for_and_kept() -> None:
@@ -157,12 +155,12 @@ def test_a_thought_is_asked_for_and_kept() -> None:
     ("options", "message"),
     [
         ({"ways": ["fast"]}, "'fast' is not one of plain, force"),
-        ({"ways": ["thinking"]}, "functiongemma has no thinking"),
-        ({"repeat": 2}, "give a temperature"),
+        ({"ways": ["thinking"]}, "functiongemma cannot think"),
+        ({"repeat": 2}, "set a temperature"),
         ({"repeat": 0}, "repeat"),
         ({"concurrency": 0}, "concurrency"),
         ({"temperature": 3}, "temperature"),
-        ({"cases": [TALKS, TALKS]}, "'talks' names more than one case"),
+        ({"cases": [TALKS, TALKS]}, "'talks' is the id of more than one case"),
     ],
 )
 def test_what_is_impossible_is_refused_before_anything_is_asked(options: dict[str, Any], message: str) -> None:
@@ -188,7 +186,7 @@ def test_any_backend_can_be_measured() -> None:
     evaluation = evaluate(Plain("own"), [ASKS])
     assert (evaluation.model, evaluation.score().right.count) == ("own", 1)
     assert evaluation.results[0].said.text is None
-    with pytest.raises(InvalidRequest, match="own has no levels of recovery"):
+    with pytest.raises(InvalidRequest, match="own has no recovery levels"):
         evaluate(Plain("own"), [ASKS], ways=["recovery"])
 
 
@@ -267,7 +265,7 @@ def test_a_file_of_another_run_is_refused(tmp_path: Path, options: dict[str, Any
 def test_a_file_of_something_else_is_refused_and_kept(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("My notes.\n")
-    with pytest.raises(InvalidRequest, match="line 1: is not a line of results"):
+    with pytest.raises(InvalidRequest, match="line 1: is not a valid result line"):
         evaluate(scripted(PARIS), [ASKS], results=file)
     assert file.read_text() == "My notes.\n"
     (tmp_path / "empty").touch()

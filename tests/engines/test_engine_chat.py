@@ -257,7 +257,7 @@ def test_a_call_that_the_endpoint_broke_is_not_asked_for_again() -> None:
             assert play(made.chat(ASKED, tools))[0] == pieces
             assert "native" in made.capabilities.chat
     with Faulty([broken]) as server, engine(server.url) as made:
-        with pytest.raises(EngineRejected, match="breaks the calls"):
+        with pytest.raises(EngineRejected, match="parses calls incorrectly"):
             play(made.chat(ASKED, tools))
         assert made.capabilities.chat == {"prompted"}
 

@@ -120,7 +120,7 @@ def test_a_file_from_the_hub_is_fetched_once(monkeypatch: pytest.MonkeyPatch, ca
     ("model", "told"),
     [
         ("hf:owner/gated/x.gguf", "accept the terms at https://huggingface.co/owner/gated, then log in with `hf auth login`"),
-        ("hf:owner/repo/y.gguf", "owner/repo has no file y.gguf"),
+        ("hf:owner/repo/y.gguf", "owner/repo does not contain the file y.gguf"),
         ("hf:nobody/repo/x.gguf", "there is no nobody/repo, or it is private"),
     ],
 )

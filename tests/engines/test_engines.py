@@ -57,7 +57,7 @@ class TestNames:
             create_engine("lama")
 
     def test_an_unknown_option_lists_the_known(self) -> None:
-        with pytest.raises(InvalidRequest, match=r"n_ctx.*known are model, context"):
+        with pytest.raises(InvalidRequest, match=r"n_ctx.*known options: model, context"):
             create_engine("llama.cpp", n_ctx=5)
 
     def test_a_missing_option_is_named(self) -> None:
@@ -189,7 +189,7 @@ class TestOpenAI:
                 assert "".join(pieces).startswith("call:get_weather{city:Paris}"[:20])
         warnings = [record.message for record in caplog.records if record.name == "gemma_tools"]
         assert len(warnings) == 1
-        assert "strips control tokens" in warnings[0]
+        assert "removes special tokens" in warnings[0]
 
     def test_a_server_that_keeps_them_is_not(self, caplog: pytest.LogCaptureFixture) -> None:
         with (

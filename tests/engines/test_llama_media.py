@@ -261,7 +261,7 @@ def test_a_server_that_was_started_anew_has_another_marker() -> None:
 def test_a_file_that_is_not_for_this_model(tmp_path: Path, option: str) -> None:
     file = gemma3_projector(tmp_path / "wide.gguf", width=64)
     given: Any = file if option == "mmproj" else [file]
-    with pytest.raises(ModelNotFound, match=r"wide\.gguf: is that made for this model"):
+    with pytest.raises(ModelNotFound, match=r"wide\.gguf: was it made for this model"):
         create_engine("tiny", threads=1, **{option: given})
 
 

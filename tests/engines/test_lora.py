@@ -45,7 +45,7 @@ def test_a_model_with_an_adapter(adapter: Path) -> None:
 
 def test_an_adapter_for_another_model(tmp_path: Path) -> None:
     other = lora_adapter(tmp_path / "other.gguf", architecture="llama")
-    with pytest.raises(ModelNotFound, match=r"other\.gguf: is that made for this model"):
+    with pytest.raises(ModelNotFound, match=r"other\.gguf: was it made for this model"):
         create_engine("tiny", threads=1, lora=[other])
 
 

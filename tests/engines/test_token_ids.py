@@ -153,7 +153,7 @@ def test_a_stop_sequence_cuts_what_vllm_writes_and_the_counts_are_kept() -> None
 
 
 def test_a_vllm_that_tells_no_ids_is_an_error() -> None:
-    with pytest.raises(EngineProtocolError, match="tells no token ids"):
+    with pytest.raises(EngineProtocolError, match="does not return token ids"):
         on_vllm(event("hi", None, "stop"), END)
 
 

@@ -133,5 +133,5 @@ def test_backends_take_the_option() -> None:
         assert not hasattr(answer, "warnings")
     with pytest.raises(InvalidRequest, match="'all' is not one of 'template', 'full'"):
         create_model("gemma4", engine=ScriptedEngine([]), declarations="all")  # type: ignore[arg-type]
-    with pytest.raises(InvalidRequest, match="no such option"):
+    with pytest.raises(InvalidRequest, match="does not have this option"):
         create_model("gemma3", engine=ScriptedEngine([]), declarations="full")

@@ -57,7 +57,7 @@ def test_a_turn_after_a_result_is_a_turn_of_its_own(role: str) -> None:
     assert text_of(messages) == START + ANSWERED + "<end_of_turn>\n" + after
     exact = START + ANSWERED + "go<end_of_turn>\n<start_of_turn>model\n"
     assert text_of(messages, options={"exact": True}) == exact
-    assert "a turn of its own" in get_format("functiongemma").render(messages).warnings[0]
+    assert "its own turn" in get_format("functiongemma").render(messages).warnings[0]
 
 
 def test_an_answer_after_results_goes_on_in_their_turn() -> None:

@@ -47,7 +47,7 @@ def test_text_beside_calls_stays_before_them() -> None:
     thought = "<|channel>thought\nhm\n<channel|>"
     assert text_of(messages) == START + thought + "One moment." + ANSWERED
     assert text_of(messages, options=EXACT) == START + thought + ANSWERED + "One moment.<turn|>\n"
-    assert "its text stands before its calls" in warnings_of(messages)[0]
+    assert "its text is written before its calls" in warnings_of(messages)[0]
 
 
 def test_in_gemmas_own_shape_the_text_is_the_answer() -> None:
@@ -86,7 +86,9 @@ def test_results_without_calls_stand_in_a_model_turn() -> None:
     assert text_of(answered, options=EXACT) == START + "xy" + AGAIN
     assert warnings_of([USER, RESULT]) == ("messages[1] follows no call",)
     assert warnings_of([USER, RESULT], exact=True) == ("messages[1] follows no call and is dropped",)
-    assert warnings_of([USER, calls(), RESULT, {**RESULT, "tool_call_id": "2"}]) == ("messages[3] answers no call before it",)
+    assert warnings_of([USER, calls(), RESULT, {**RESULT, "tool_call_id": "2"}]) == (
+        "messages[3] does not answer an earlier call",
+    )
 
 
 def test_the_name_of_a_result() -> None:

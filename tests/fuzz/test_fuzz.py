@@ -176,7 +176,7 @@ def test_request_bodies(data: st.DataObject) -> None:
 
 
 def _no_constant(name: str) -> None:
-    raise AssertionError(f"{name} is not JSON")
+    raise AssertionError(f"{name} is not valid JSON")
 
 
 SCHEMAS: list[Any] = [

@@ -417,4 +417,4 @@ def test_a_grammar_of_the_callers_own_is_told_where_strings_have_escapes(style: 
     schema = {"type": "string", "x-lark": SUM}
     grammar = get_format("gemma3", tool_style=style).grammar([tool("put", properties("v", v=schema))], tool_choice="required")
     assert not grammar.needs_lark
-    assert "put.v: a Lark grammar is not enforced where strings have escapes" in grammar.warnings
+    assert "put.v: a Lark grammar is not enforced in a notation whose strings have escapes" in grammar.warnings

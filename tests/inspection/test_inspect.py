@@ -134,7 +134,7 @@ def test_tools_that_may_not_be_called() -> None:
     ("request_", "more", "words"),
     [
         ({"messages": []}, {}, "messages"),
-        ({"messages": QUESTION}, {}, "name a model or a format"),
+        ({"messages": QUESTION}, {}, "pass a model or a format"),
         (REQUEST, {"format": "gemma9"}, "gemma9"),
         (REQUEST, {"tokenizer": "missing.gguf"}, "missing.gguf"),
     ],

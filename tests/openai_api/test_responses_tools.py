@@ -167,7 +167,7 @@ def test_a_lark_grammar_that_cannot_be_read_is_refused() -> None:
     assert refused.value.param == "tools[0].format.definition"
 
 
-NOT_HELD = "pick: the Lark grammar of its input is asked of the model, and not enforced"
+NOT_HELD = "pick: the Lark grammar of its input is shown to the model, but not enforced"
 
 
 def test_a_lark_grammar_is_asked_for_and_told(create: Callable[..., Any], stream: bool) -> None:

@@ -143,7 +143,7 @@ def test_references_are_written_out() -> None:
 def test_a_reference_to_nothing_is_reported(reference: str) -> None:
     plain, warnings = simplified({"$ref": reference}, **{"$defs": {"A": {"type": "string"}}})
     assert plain["type"] == "string"
-    assert f"property p: {reference} refers to nothing in the tool" in warnings[0]
+    assert f"property p: {reference} cannot be resolved within the tool" in warnings[0]
 
 
 def test_a_schema_that_refers_to_itself_is_written_once() -> None:
@@ -153,7 +153,7 @@ def test_a_schema_that_refers_to_itself_is_written_once() -> None:
     }
     plain, warnings = simplified({"$ref": "#/$defs/T"}, **{"$defs": {"T": tree}})
     assert plain["properties"]["children"]["items"] == {"type": "object"}
-    assert warnings == ("property p.children: #/$defs/T refers to itself; its properties are written once only",)
+    assert warnings == ("property p.children: #/$defs/T refers to itself; its properties are written only once",)
     assert simplify({"$ref": "#"})[0]["type"] == "object"
 
 
@@ -230,7 +230,7 @@ def test_forms_that_exclude_each_other_are_none() -> None:
 def test_a_property_that_can_have_no_value_is_not_declared() -> None:
     plain, warnings = simplify({"type": "object", "properties": {"a": {"type": "string"}, "b": False}})
     assert plain["properties"] == {"a": {"type": "string"}}
-    assert warnings == ("property b: no value is allowed for it, so that it is not declared",)
+    assert warnings == ("property b: no value is allowed for it, so it is not declared",)
     closed = {"properties": {"a": {"type": "string"}}, "additionalProperties": False}
     assert list(simplified({"allOf": [closed, {"properties": {"b": {"type": "string"}}}]})[0]["properties"]) == ["a"]
 
@@ -246,7 +246,7 @@ def test_reports_are_bounded() -> None:
     schema = {"type": "object", "properties": {f"p{i}": {} for i in range(1000)}}
     warnings = simplify(schema)[1]
     assert len(warnings) == 101
-    assert warnings[-1] == "and there is more like that"
+    assert warnings[-1] == "and there are more such warnings"
 
 
 def test_many_alternatives_are_bounded() -> None:
@@ -260,6 +260,6 @@ def test_what_is_no_schema_keyword_is_reported() -> None:
     plain, warnings = simplified({"type": "object", "properties": ["a"], "required": "a"})
     assert plain == {"type": "object"}
     assert warnings == (
-        "property p: its properties are no object, and are left out",
-        "property p: its required is no list of names, and is left out",
+        "property p: its properties are not an object, and are left out",
+        "property p: its required is not a list of names, and is left out",
     )

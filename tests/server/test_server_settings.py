@@ -140,18 +140,18 @@ def test_what_does_not_fit_is_named(options: Mapping[str, Any], param: str) -> N
 @pytest.mark.parametrize(
     ("model", "option", "told"),
     [
-        ("tiny", {"context": 0}, "at least 1, not 0"),
-        ("tiny", {"context": "many"}, "not 'many'"),
-        ("tiny", {"threads": 1.5}, "not 1.5"),
+        ("tiny", {"context": 0}, "at least 1, got 0"),
+        ("tiny", {"context": "many"}, "got 'many'"),
+        ("tiny", {"threads": 1.5}, "got 1.5"),
         ("tiny", {"gpu_layers": -2}, "at least -1"),
         ("tiny", {"mmproj": 3}, "path of a file"),
         ("tiny", {"lora": "x.gguf"}, "list"),
         ("tiny", {"temprature": 0}, "did you mean temperature"),
-        ("tiny", {"frobnicate": 1}, "no such option; known are"),
+        ("tiny", {"frobnicate": 1}, "does not have this option; known options"),
         ("tiny", {"temperature": "hot"}, "number"),
         ("tiny", {"recovery": "never"}, "strict"),
         ("gemma3:4b", {"context": 0}, "at least 1"),
-        ("gemma3:4b", {"threads": 2}, "ollama has no such option"),
+        ("gemma3:4b", {"threads": 2}, "ollama does not have this option"),
         ("gemma3:4b", {"engine": "openai-chat", "url": "x", "way": "x"}, "native"),
     ],
 )
@@ -164,11 +164,11 @@ def test_a_model_s_options_are_checked_before_anything_is_loaded(model: str, opt
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"engine": "olama"}, "no engine is called 'olama'"),
+        ({"engine": "olama"}, "there is no engine 'olama'"),
         ({"engine": "gemini"}, "GEMINI_API_KEY"),
         ({"options": {"mmproj": "nowhere.gguf"}}, r"nowhere\.gguf cannot be read"),
         ({"threads": 1}, r"models\.a\.threads: write it .* options = { threads = "),
-        ({"frobnicate": 1}, r"models\.a\.frobnicate: there is no such setting"),
+        ({"frobnicate": 1}, r"models\.a\.frobnicate: unknown setting"),
     ],
 )
 def test_so_is_what_is_to_run_a_model(settings: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +249,7 @@ def taken() -> Iterator[int]:
     [
         ("", "name a model"),
         ("--model tiny --host 0.0.0.0", "api_keys"),
-        ("--model nosuch", "no model is called"),
+        ("--model nosuch", "there is no model"),
         ("--model tiny --run-tools rm", "run_tools"),
         ("--model tiny --config nowhere.toml", "nowhere.toml"),
         ("--model tiny --port TAKEN", "cannot listen on 127.0.0.1:TAKEN"),

@@ -116,7 +116,7 @@ class Gbnf:
             raise ValueError(f"unexpected {lexeme}")
         inside = self._alternatives()
         if self._lexemes.pop()[1] != ")":
-            raise ValueError("a group that is not closed")
+            raise ValueError("an unclosed group")
         return inside
 
     def _ends(self, node: Node, text: str, at: int) -> frozenset[int]:

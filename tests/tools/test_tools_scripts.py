@@ -142,7 +142,7 @@ def test_a_missing_script_is_answered_with_those_that_can_be_run(folder: Path) -
     (folder / ".hidden.py").write_text("")
     (folder / "directory.py").mkdir()
     os.mkfifo(folder / "fifo.py")
-    assert (script_runner(folder)("helo.py").error or "").endswith("there is: alias.py, hello.py")
+    assert (script_runner(folder)("helo.py").error or "").endswith("available: alias.py, hello.py")
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_an_allowed_environment_is_used_by_its_interpreter(folder: Path, venv: P
 )
 def test_other_environments_are_refused(folder: Path, venv: Path, path: str) -> None:
     result = script_runner(folder, venvs=[venv])("hello.py", venv_path=path.format(venv=venv))
-    assert (result.return_code, "not one of those allowed" in (result.error or "")) == (-1, True)
+    assert (result.return_code, "is not allowed" in (result.error or "")) == (-1, True)
 
 
 @pytest.mark.parametrize(

@@ -507,7 +507,7 @@ def test_accepted_fields_change_nothing(name: str) -> None:
         ({"messages": [{"role": "user", "name": 5}]}, "messages[0].name: must be a string, got 5"),
         (
             {"messages": [{"role": 10**5000}]},
-            "messages[0].role: a very large integer is not a role; roles are system, developer,",
+            "messages[0].role: a very large integer is not a role; the roles are system, developer,",
         ),
         ({"messages": [assistant(call(name=5))]}, "messages[0].tool_calls[0].function.name: must be a string, got 5"),
     ],

@@ -51,7 +51,7 @@ def to_chat(body: Json) -> Translated:
     """
     body = {name: value for name, value in body.items() if value is not None}
     if "messages" not in body:
-        raise InvalidRequest("give the conversation", param="messages", code="missing_required_parameter")
+        raise InvalidRequest("the conversation is missing", param="messages", code="missing_required_parameter")
     left_out: list[str] = []
     chat: dict[str, Any] = {name: body[name] for name in _SAME if name in body}
     chat["messages"] = _messages(body, left_out)
@@ -66,7 +66,7 @@ def to_chat(body: Json) -> Translated:
     _add_thinking(chat, body)
     _add_format(chat, body)
     for name in body.keys() - _OWN - _WITHOUT_EFFECT - set(_SAME):
-        left_out.append(f"{name}: this is not supported, and was left out")
+        left_out.append(f"{name}: not supported, left out")
     return Translated(chat, tuple(left_out))
 
 
@@ -143,7 +143,7 @@ def _add_assistant(messages: list[dict[str, Any]], blocks: Blocks, left_out: lis
                 message = {"role": "assistant", "content": None}
             message["content"] = (message["content"] or "") + _text(block, "text", param)
         else:  # what another model's server ran or hid, such as redacted_thinking: not to be said again
-            left_out.append(f"{param}: a block of type {shown(kind)} was left out")
+            left_out.append(f"{param}: blocks of type {shown(kind)} are not supported, left out")
     messages.append(message)
 
 
@@ -193,7 +193,7 @@ def _parts(block: Json, param: str) -> list[dict[str, Any]]:
         found = _content(block.get("content") or [], f"{param}.content")
         return [{"type": "text", "text": head}, *([{"type": "text", "text": found}] if isinstance(found, str) else found)]
     raise InvalidRequest(
-        f"a block of type {shown(kind)} is not supported here", param=f"{param}.type", code="unsupported_value"
+        f"blocks of type {shown(kind)} are not supported here", param=f"{param}.type", code="unsupported_value"
     )
 
 
@@ -202,7 +202,7 @@ def _image(source: Json, param: str) -> str:
         return f"data:{_text(source, 'media_type', f'{param}.source')};base64,{_text(source, 'data', f'{param}.source')}"
     if source.get("type") == "url":
         return _text(source, "url", f"{param}.source")
-    what = f"an image source of type {shown(source.get('type'))} is not supported here: send base64 or url"
+    what = f"an image source of type {shown(source.get('type'))} is not supported: send base64 or url"
     raise InvalidRequest(what, param=f"{param}.source.type", code="unsupported_value")
 
 
@@ -214,7 +214,7 @@ def _document(block: Json, param: str) -> list[dict[str, Any]]:
         inner = _content(source.get("content") or "", f"{param}.source.content")
         body = [{"type": "text", "text": inner}] if isinstance(inner, str) else inner
     else:
-        what = f"a document source of type {shown(source.get('type'))} is not supported here: send its text"
+        what = f"a document source of type {shown(source.get('type'))} is not supported: send its text"
         raise InvalidRequest(what, param=f"{param}.source.type", code="unsupported_value")
     heads = [text for name in ("title", "context") if (text := check_text(block.get(name), f"{param}.{name}"))]
     return [*({"type": "text", "text": f"{head}\n"} for head in heads), *body]
@@ -229,7 +229,7 @@ def _add_tools(chat: dict[str, Any], body: Json, left_out: list[str]) -> None:
             kept.append(_tool(tool))
         else:
             missing.add(str(tool.get("name")))
-            left_out.append(f"tools[{i}]: a tool of type {shown(tool.get('type'))} cannot be offered, and was left out")
+            left_out.append(f"tools[{i}]: a tool of type {shown(tool.get('type'))} is not supported, left out")
     if kept:
         chat["tools"] = kept
     if "tool_choice" not in body:
@@ -239,7 +239,7 @@ def _add_tools(chat: dict[str, Any], body: Json, left_out: list[str]) -> None:
     if kind not in _CHOICES:
         raise InvalidRequest(f"{shown(kind)} is not one of {', '.join(_CHOICES)}", param="tool_choice.type")
     if kind == "tool" and choice.get("name") in missing:
-        message = f"the tool {choice['name']!r} cannot be offered here"
+        message = f"the tool {choice['name']!r} is not supported here, so it cannot be chosen"
         raise InvalidRequest(message, param="tool_choice.name", code="unsupported_value")
     chat["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}} if kind == "tool" else _CHOICES[kind]
     if check_flag(choice.get("disable_parallel_tool_use"), "tool_choice.disable_parallel_tool_use"):

@@ -61,7 +61,7 @@ def create_model(
     family = _family(name)
     model = _made(_backend(family), name, {**family.options, **given})
     if family.base:
-        model.warn(f"{name} is a base model: it was trained neither to follow instructions nor to call tools")
+        model.warn(f"{name} is a base model: it was not trained to follow instructions or to call tools")
     return model
 
 
@@ -98,8 +98,8 @@ def _made(backend: type[GemmaBackend], name: str, options: dict[str, Any]) -> Ge
         from gemma_tools.backends.config import ModelOptions
 
         near = get_close_matches(str(wrong.param), ModelOptions.__annotations__, 1)
-        known = f"{wrong.message}; settings of the model are {', '.join(fields)}"
-        message = f"there is no such option; did you mean {near[0]}?" if near else known
+        known = f"{wrong.message}; the settings of the model are {', '.join(fields)}"
+        message = f"unknown option; did you mean {near[0]}?" if near and near[0] != wrong.param else known
         raise InvalidRequest(message, param=wrong.param, code=wrong.code) from None
 
 
@@ -129,9 +129,10 @@ def _family(name: str) -> Family:
     except UnknownName as unknown:
         known = ["tiny", "tiny-gemma4", *_backends.names()]
         raise UnknownName(
-            f"{unknown}. Known are names with functiongemma, gemma3:SIZE or gemma-3-SIZE-it, gemma3n:SIZE or gemma-3n-SIZE-it, "
-            "gemma4:SIZE or gemma-4-SIZE-it, diffusiongemma or medgemma in them (also after an owner, such as google/, and "
-            f"with other words around), *.gguf and *.litertlm files, hf:OWNER/REPO/FILE.gguf, and {', '.join(known)}. "
-            'A model under any other name is run by the class of its family, as in Gemma3Model("anything"); an engine that '
-            'has loaded its model takes the family\'s name, as in create_model("gemma3", engine=...)'
+            f"{unknown}. Known names contain functiongemma, gemma3:SIZE or gemma-3-SIZE-it, gemma3n:SIZE or gemma-3n-SIZE-it, "
+            "gemma4:SIZE or gemma-4-SIZE-it, diffusiongemma or medgemma, also after an owner, such as google/, and between "
+            "other words. Also known are *.gguf and *.litertlm files, hf:OWNER/REPO/FILE.gguf, and "
+            f"{', '.join(known)}. For a model with any other name use the class of its family, as in "
+            'Gemma3Model("anything"). If the engine has already loaded its model, use the family\'s name, as in '
+            'create_model("gemma3", engine=...)'
         ) from None

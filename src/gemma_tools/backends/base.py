@@ -66,7 +66,7 @@ class BaseModelBackend(ABC):
         check_text(api_key, "api_key")
         check_text(url, "url")
         if not isinstance(model_config_dict, Mapping | None):
-            message = "must be a dict; a configuration gives one by as_dict()"
+            message = "must be a dict; a configuration object returns one with as_dict()"
             raise InvalidRequest(message, param="model_config_dict", code="invalid_type")
         check_number(timeout, "timeout", 0, math.inf)
         check_integer(max_retries, "max_retries", 0)
@@ -205,7 +205,7 @@ class BaseModelBackend(ABC):
             InvalidRequest: the engine cannot honour a setting, or this backend has no engine.
             EngineError: the engine failed.
         """
-        raise InvalidRequest("this model takes no prompts", param="model", code="unsupported_value")
+        raise InvalidRequest("this model does not take prompts", param="model", code="unsupported_value")
 
     def prompt(self, request: ChatRequest) -> Prompt:
         """The prompt that `request` makes, as the model would read it. Nothing is generated.
@@ -213,7 +213,7 @@ class BaseModelBackend(ABC):
         Raises:
             InvalidRequest: the request cannot be honoured, or this backend makes no prompts of its own.
         """
-        raise InvalidRequest("this model shows no prompt", param="model", code="unsupported_value")
+        raise InvalidRequest("this model does not show its prompt", param="model", code="unsupported_value")
 
     @property
     def stream(self) -> bool:

@@ -33,9 +33,9 @@ from gemma_tools.reply import (
 )
 from gemma_tools.request import MEDIA_PARTS, Content, Message, Tool
 
-HIDDEN_TOKENS = "the engine hides control tokens, so its own chat endpoint wrote the prompt and read the calls"
+HIDDEN_TOKENS = "the engine hides special tokens, so its own chat endpoint wrote the prompt and read the calls"
 """Said of every answer that came by a chat endpoint for that."""
-MEDIA_BY_CHAT = "the engine takes images and sounds by its chat endpoint alone, which wrote the prompt and read the calls"
+MEDIA_BY_CHAT = "the engine takes images and audio only through its chat endpoint, which wrote the prompt and read the calls"
 """Said of every answer that came by a chat endpoint for that."""
 
 
@@ -198,7 +198,7 @@ class ChatReader:
     def _call(self, name: str, arguments: Mapping[str, Any], start: int, end: int) -> None:
         builder = self._builder
         if builder.full is not None:
-            builder.problem(builder.full, "a call after the last one that is taken", start, end, quoted=True)
+            builder.problem(builder.full, "a call after the last allowed one", start, end, quoted=True)
         elif name not in self._names:
             builder.problem("undeclared", f"no tool named {name!r} is declared", start, end, quoted=True)
         else:
@@ -209,7 +209,7 @@ class ChatReader:
     def _half_call(self, name: str, text: str, start: int, end: int) -> None:
         """A call whose arguments the endpoint has not read: cut, or in the model's own notation."""
         if self._finish == "length":
-            self._builder.problem("cut", f"the call of {name} was cut", start, end, quoted=True)
+            self._builder.problem("cut", f"the call of {name} is incomplete", start, end, quoted=True)
             return
         reply = self._reread(name, text)
         if reply is None or len(reply.tool_calls) != 1:
@@ -251,7 +251,7 @@ _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 
 def _turns(messages: Sequence[Message], media: Sequence[Mapping[str, Any]], guard: Callable[[str], str]) -> Iterator[ChatTurn]:
-    """A conversation in turns; `media` are the loaded images and sounds in the order of their parts.
+    """A conversation in turns; `media` are the loaded images and audio in the order of their parts.
 
     Calls without an id get one, and a result without one answers the first call that waits.
     """

@@ -27,10 +27,10 @@ from gemma_tools.formats.gemma3 import Gemma3Format
 from gemma_tools.jsontext import read_json, to_json
 from gemma_tools.request import ChatRequest, Message, Tool
 
-PROMPTED = "the endpoint is not given the tools: the text of the turns tells of them"
+PROMPTED = "the endpoint does not get the tools; they are described in the text of the messages"
 """Said of an answer that tools were told for."""
 
-NO_SWITCH = "enable_thinking: no field is known by which this endpoint could be asked to think"
+NO_SWITCH = "enable_thinking: this endpoint has no known field for thinking"
 
 _AS_JSON = 'Answer with the call that fits, as one JSON object: {"name": its name, "parameters": its arguments}.'
 _MOST_NAMED = 32
@@ -48,7 +48,7 @@ def chat_plan(
     if request.grammar is not None:
         check_grammar(request, engine)
     if request.continues:
-        message = "a chat endpoint opens a new turn: end with another message than the assistant's"
+        message = "a chat endpoint always starts a new turn: the last message must not be the assistant's"
         raise InvalidRequest(message, param="continue_final_message", code="unsupported_parameter")
     tools, declared, _, max_calls, forced, answer = demands_of(request, format)
     way = _way(format, engine)

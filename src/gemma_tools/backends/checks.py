@@ -48,7 +48,7 @@ def answer_fault(text: str, wanted: ResponseFormat) -> str | None:
     if wanted.schema is not None:
         return value_fault(text, wanted.schema)
     try:
-        return None if isinstance(read_json(text), dict) else "it is JSON, but not an object"
+        return None if isinstance(read_json(text), dict) else "it is valid JSON, but not an object"
     except ValueError as error:
         return f"it is not valid JSON: {error}"
 

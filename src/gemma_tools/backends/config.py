@@ -65,13 +65,13 @@ class ModelConfig(BaseModel):
         except ValidationError as error:
             fault = error.errors(include_url=False)[0]
             name = ".".join(["model_config_dict", *map(str, fault["loc"])])
-            known = f"; known are: {', '.join(cls.model_fields)}" if fault["type"] == "extra_forbidden" else ""
+            known = f"; known settings: {', '.join(cls.model_fields)}" if fault["type"] == "extra_forbidden" else ""
             raise InvalidRequest(f"{fault['msg']}{known}", param=name) from None
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
         if self.max_tokens is not None and self.num_predict is not None:
-            raise ValueError("max_tokens and num_predict are the same setting: give one of them")
+            raise ValueError("max_tokens and num_predict are the same setting: use only one of them")
         return self
 
     @property

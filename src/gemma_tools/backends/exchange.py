@@ -25,7 +25,7 @@ class Exchange:
     model: str
     format: Format
     prompt: Prompt
-    """As it was sent, without the images and sounds themselves."""
+    """As it was sent, without the images and audio themselves."""
     declared: tuple[Tool, ...] = ()
     """The tools that the model was told of."""
     tools: tuple[Tool, ...] | None = ()

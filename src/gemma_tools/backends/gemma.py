@@ -268,7 +268,7 @@ class GemmaBackend(BaseModelBackend):
         """
 
         if not self.engine.capabilities.raw_prompt:
-            message = f"the engine {self.engine.name} takes no prompts: it has a chat endpoint alone"
+            message = f"the engine {self.engine.name} does not take prompts: it has only a chat endpoint"
             raise InvalidRequest(message, param="prompt", code="unsupported_value")
 
         def completed() -> Pieces:
@@ -277,8 +277,8 @@ class GemmaBackend(BaseModelBackend):
             stop = request.stop or self.config.stops
             asked = GenerationRequest(prompt, self._sampling(request), stop=stop, constraint=constraint)
             if request.prompt_logprobs and "prompt_logprobs" not in self.engine.capabilities.settings:
-                message = f"the engine {self.engine.name} does not tell the log probabilities of a prompt, as vLLM does"
-                raise InvalidRequest(f"{message}: ask without echo, or without logprobs", param="logprobs", code=_NOT_HERE)
+                message = f"the engine {self.engine.name} does not return log probabilities of the prompt (vLLM does)"
+                raise InvalidRequest(f"{message}: leave out echo or logprobs", param="logprobs", code=_NOT_HERE)
             self.engine.refuse_unsupported(asked)
             return self._completed(_reseeded(asked, index), cancel or Cancellation())
 
@@ -345,7 +345,7 @@ class GemmaBackend(BaseModelBackend):
     def _fitted(self, planned: Callable[[Sequence[Message]], Plan], request: ChatRequest) -> Plan:
         context = self.token_limit
         if context is None:
-            message = f"the engine {self.engine.name} does not tell its context, so nothing can be fitted to it: leave fit out"
+            message = f"the engine {self.engine.name} does not report its context, so `fit` cannot work: leave it out"
             raise InvalidRequest(message, param="model_config_dict.fit")
         answer = self.config.limit if request.max_tokens is None else request.max_tokens
         return fitted_plan(planned, request.messages, counter=self.token_counter, context=context, answer=answer)
@@ -588,7 +588,7 @@ class GemmaBackend(BaseModelBackend):
         if not isinstance(engine, Engine):
             return self._create_engine(engine, given)
         for option in given:
-            raise InvalidRequest(f"give it to the engine {engine.name} when you make it", param=option)
+            raise InvalidRequest(f"pass it to the engine {engine.name} when you create the engine", param=option)
         return engine
 
     def _create_engine(self, name: str | None, given: Mapping[str, Any]) -> Engine:
@@ -597,7 +597,7 @@ class GemmaBackend(BaseModelBackend):
         `given` are options of the engine itself.
         """
         if not isinstance(name, str | None):
-            raise InvalidRequest("must be an engine, or the name of one", param="engine", code="invalid_type")
+            raise InvalidRequest("must be an engine, or the name of an engine", param="engine", code="invalid_type")
         model = self.model_type
         place = name or model
         if place.lower().endswith(".litertlm"):
@@ -609,7 +609,7 @@ class GemmaBackend(BaseModelBackend):
             name, model = "ollama", ollama_name(model)
         takes = engine_options(name)
         for option in given.keys() - takes:
-            raise InvalidRequest(f"the engine {name} has no such option", param=option, code="unsupported_value")
+            raise InvalidRequest(f"the engine {name} does not have this option", param=option, code="unsupported_value")
         wanted = {"model": model, "api_key": self.api_key, "timeout": self.timeout, "max_retries": self.max_retries}
         options = {**{option: value for option, value in wanted.items() if option in takes}, **given}
         if self.url is not None:

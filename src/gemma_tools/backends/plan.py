@@ -132,7 +132,7 @@ def make_plan(
     by_grammar = takes_grammar and (forced or any(tool.strict for tool in tools))
     begin = format.call_opening if forced and not by_grammar else None
     if forced and not by_grammar and not (begin and engine.raw_prompt):
-        message = "this engine takes neither a grammar nor a begun answer, so no call can be forced"
+        message = "this engine supports neither grammars nor prefilled answers, so it cannot force a call: use another engine"
         raise InvalidRequest(message, param="tool_choice", code="unsupported_parameter")
 
     # A call that is begun for the model leaves no room for a thought before it.
@@ -189,7 +189,7 @@ def make_plan(
 
 def unheld_grammars(tools: tuple[Tool, ...]) -> tuple[str, ...]:
     """A sentence about each tool with a Lark grammar, where nothing holds it: no check of a call knows it either."""
-    sentence = "the Lark grammar of its input is asked of the model, and not enforced"
+    sentence = "the Lark grammar of its input is shown to the model, but not enforced"
     return tuple(f"{tool.name}: {sentence}" for tool in tools if _has_lark(tool))
 
 
@@ -201,16 +201,16 @@ def _has_lark(tool: Tool) -> bool:
 def check_grammar(request: ChatRequest, engine: Capabilities) -> None:
     """Refuse a grammar of the caller's own where it cannot hold."""
     if "gbnf" not in engine.constraints:
-        raise InvalidRequest("this engine takes no GBNF grammar", param="grammar", code="unsupported_parameter")
+        raise InvalidRequest("this engine does not support GBNF grammars", param="grammar", code="unsupported_parameter")
     if request.response_format is not None and request.response_format.type != "text":
-        raise InvalidRequest("give a grammar or a response_format, not both", param="grammar")
+        raise InvalidRequest("use grammar or response_format, not both", param="grammar")
     if request.tools and request.tool_choice.mode != "none":
-        raise InvalidRequest("a grammar binds the whole answer, which leaves no room for tool calls", param="grammar")
+        raise InvalidRequest("a grammar constrains the whole answer: it cannot be combined with tools", param="grammar")
 
 
 def check_continued(forced: bool, answer: ResponseFormat | None) -> None:
     """Refuse what the beginning of an answer leaves no room for."""
-    message = "an answer that is begun already cannot be held to it: leave out the assistant's last message"
+    message = "it cannot constrain an answer that is already prefilled: leave out the last assistant message"
     if forced:
         raise InvalidRequest(message, param="tool_choice", code="unsupported_value")
     if answer is not None:

@@ -56,7 +56,7 @@ def refuse_too_long(prompt: Prompt, counter: BaseTokenCounter, engine: Engine) -
     """
     tokens, context = counter.count(prompt.text) + least_of_media(prompt, counter.format), engine.context_length
     if context is not None and tokens >= context and not prompt.guarded:
-        message = f"the prompt has {tokens} tokens, and the context {context}"
+        message = f"the prompt has {tokens} tokens, but the context is only {context}"
         with advising(engine):
             raise ContextExceeded(message, engine=engine.name, prompt_tokens=tokens, context=context)
 
@@ -73,5 +73,5 @@ def advising(engine: Engine) -> Iterator[None]:
 
 
 def least_of_media(prompt: Prompt, format: Format) -> int:
-    """What images and sounds take at least, besides their placeholders."""
+    """What images and audio take at least, besides their placeholders."""
     return sum(format.least_media_tokens.get(MEDIA_PARTS[part["type"]], 1) - 1 for part in prompt.media)

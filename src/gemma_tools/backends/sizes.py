@@ -40,11 +40,11 @@ def refuse_large_grammar(constraint: Constraint | None, request: ChatRequest, co
     size = max((len(text) for text in texts if text is not None), default=0)
     if size > config.max_grammar_size:
         param = "grammar" if request.grammar is not None else "tools" if request.tools else "response_format"
-        raise _too_large(f"a grammar of {size} characters comes of it", param, "max_grammar_size", config.max_grammar_size)
+        raise _too_large(f"its grammar has {size} characters", param, "max_grammar_size", config.max_grammar_size)
 
 
 def _too_large(what: str, param: str, setting: str, most: int) -> InvalidRequest:
-    message = f"{what}; at most {most} are taken: {setting}, a setting of the model, is the limit"
+    message = f"{what}; the limit is {most} (the model's setting {setting})"
     return InvalidRequest(message, param=param, code="too_large")
 
 

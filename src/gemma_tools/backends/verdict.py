@@ -32,13 +32,13 @@ def judge(plan: Plan, reply: Reply) -> Verdict:
         return Verdict(reply)
     if plan.forced:
         again = _asked_to_call(plan, reply) if plan.told_to_call or plan.must_call else ()
-        return Verdict(reply, "the model made no call of an allowed tool, and tool_choice requires one", "no_call", again)
+        return Verdict(reply, "the model did not call an allowed tool, but tool_choice requires a call", "no_call", again)
     return _judge_answer(plan, reply) if plan.answer is not None else Verdict(reply)
 
 
 def _asked_to_call(plan: Plan, reply: Reply) -> tuple[Message, ...]:
     names = ", ".join(tool.name for tool in plan.tools)
-    text = f"That is no call. Call one of these functions, and write nothing else: {names}"
+    text = f"That is not a call. Call one of these functions, and write nothing else: {names}"
     return (Message("assistant", reply.content), Message("user", text))
 
 
@@ -79,4 +79,4 @@ def _judge_answer(plan: Plan, reply: Reply) -> Verdict:
         Message("assistant", reply.content),
         Message("user", f"That is not the JSON that was asked for: {fault}\nAnswer again, with that JSON and nothing else."),
     )
-    return Verdict(reply, f"the answer is not the JSON that was asked for: {fault}", "not_json", again if plan.told else ())
+    return Verdict(reply, f"the answer is not the requested JSON: {fault}", "not_json", again if plan.told else ())

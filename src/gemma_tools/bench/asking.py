@@ -114,7 +114,7 @@ class Endpoint:
         """
         listed = self.model or next((model.id for model in self.client.models.list()), None)
         if listed is None:
-            raise EngineUnavailable(f"{self.url} lists no model: name one", engine="openai")
+            raise EngineUnavailable(f"{self.url} lists no models: name the model", engine="openai")
         return listed
 
     def ask(self, body: Mapping[str, Any]) -> Said:
@@ -130,7 +130,7 @@ class Endpoint:
         try:
             return _of_completion(self.client.chat.completions.create(**known, model=self.served, extra_body=more))
         except openai.APIConnectionError as error:
-            raise EngineUnavailable(f"{self.url} does not answer: {error}", engine="openai") from None
+            raise EngineUnavailable(f"{self.url} did not answer: {error}", engine="openai") from None
         except openai.OpenAIError as error:
             return Said(error=str(error))
 
@@ -174,13 +174,13 @@ def chosen_ways(model: BaseModelBackend, names: Sequence[str], endpoint: Endpoin
             raise InvalidRequest(f"{name!r} is not one of {', '.join(WAYS)}", param="ways", code="invalid_option")
     format = model.format if isinstance(model, GemmaBackend) else None
     if "thinking" in names and format is not None and format.thought is None:
-        raise InvalidRequest(f"{format.name} has no thinking", param="ways", code="unsupported_value")
+        raise InvalidRequest(f"{format.name} cannot think", param="ways", code="unsupported_value")
     kinds = [name for name in WAYS if name in names or name == "plain"]
     asked = [Way(name=kind, kind=kind) for kind in kinds if kind != "recovery"]
     read: list[Way] = []
     if "recovery" in kinds:
         if not isinstance(format, GemmaFormat):
-            raise InvalidRequest(f"{model.model_type} has no levels of recovery", param="ways", code="unsupported_value")
+            raise InvalidRequest(f"{model.model_type} has no recovery levels", param="ways", code="unsupported_value")
         read = [Way(name=f"recovery {level}", kind="recovery", level=level) for level in LEVELS]
     theirs = [replace(way, name=f"{way.name} at {endpoint.name}", endpoint=endpoint) for way in asked] if endpoint else []
     return (*asked, *read, *theirs)
@@ -217,7 +217,7 @@ def read_again(model: GemmaBackend, body: Mapping[str, Any], said: Said, level: 
     if said.error is not None:
         return said
     if said.text is None:
-        return Said(error="the engine's own reader has read the calls, so that there is no text to be read again")
+        return Said(error="the engine itself read the calls, so there is no text to read again")
     assert isinstance(model.format, GemmaFormat)
     request = parse_request({"model": model.model_type, **body})
     prompt, format = model.prompt(request), replace(model.format, recovery=level)  # type: ignore[type-var]

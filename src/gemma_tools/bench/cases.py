@@ -44,7 +44,7 @@ class Case:
         known = ("id", "category", "messages", "tools", "calls", "says", "exact")
         for key in row:
             if key not in known:
-                raise InvalidRequest(f"is not a member of a case; these are {', '.join(known)}", param=f"{where}: {key}")
+                raise InvalidRequest(f"is not a member of a case; known members: {', '.join(known)}", param=f"{where}: {key}")
         for key, kind in (("id", str), ("category", str), ("calls", list), ("says", list), ("exact", bool)):
             if key in row and not isinstance(row[key], kind):
                 message = f"must be a {'boolean' if kind is bool else 'list' if kind is list else 'string'}"
@@ -102,7 +102,7 @@ def read_cases(path: str | Path) -> tuple[Case, ...]:
             raise InvalidRequest("must be a JSON object", param=where, code="invalid_type")
         case = Case.of({"id": f"line {number}", **row}, where)
         if case.id in cases:
-            raise InvalidRequest(f"{case.id!r} is another case's, too", param=f"{where}: id", code="duplicate_name")
+            raise InvalidRequest(f"{case.id!r} is already used by another case", param=f"{where}: id", code="duplicate_name")
         cases[case.id] = case
     return tuple(cases.values())
 

@@ -38,11 +38,11 @@ def fault_of(case: Case, calls: Sequence[MadeCall], content: str | None = None) 
     for wanted in case.calls:
         faults = [_call_fault(case, wanted, call) for call in left]
         if None not in faults:
-            return faults[0] if len(case.calls) == 1 else f"no call is the one of {wanted.name} that is expected: {faults[0]}"
+            return faults[0] if len(case.calls) == 1 else f"the expected call of {wanted.name} is missing: {faults[0]}"
         del left[faults.index(None)]
     said = (content or "").casefold()
     missing = [text for text in case.says if text.casefold() not in said]
-    return f"the answer does not say {missing[0]!r}" if missing else None
+    return f"the answer does not contain {missing[0]!r}" if missing else None
 
 
 def names_fit(case: Case, calls: Sequence[MadeCall]) -> bool:
@@ -56,14 +56,14 @@ def _counted(count: int) -> str:
 
 def _call_fault(case: Case, wanted: ExpectedCall, call: MadeCall) -> str | None:
     if call.name != wanted.name:
-        return f"{call.name} is called, and {wanted.name} is expected"
+        return f"{call.name} was called, but {wanted.name} was expected"
     if call.arguments is None:
         return "the arguments are not a JSON object"
     schema = _parameters(case, wanted.name)
     properties = schema.get("properties") or {}
     for key in schema.get("required") or ():
         if key not in call.arguments:
-            return f"{key} is missing, and required"
+            return f"{key} is required, but missing"
     for key, value in call.arguments.items():
         if key not in properties or key not in wanted.arguments:
             return f"{key} should not be given"

@@ -112,11 +112,11 @@ def evaluate(
     check_integer(max_tokens, "max_tokens", 1)
     check_number(temperature, "temperature", 0, 2)
     if repeat > 1 and not temperature:
-        raise InvalidRequest("greedy answers are always the same: give a temperature, too", param="repeat")
+        raise InvalidRequest("greedy answers are always the same: also set a temperature", param="repeat")
     asked = tuple(cases)
     twice = [name for name, count in Counter(case.id for case in asked).items() if count > 1]
     if twice:
-        raise InvalidRequest(f"{twice[0]!r} names more than one case", param="cases", code="duplicate_name")
+        raise InvalidRequest(f"{twice[0]!r} is the id of more than one case", param="cases", code="duplicate_name")
     endpoint = Endpoint(against) if isinstance(against, str) else against
     chosen = chosen_ways(model, ways, endpoint)
     sampling = Sampling(temperature=temperature, seed=seed, max_tokens=max_tokens)

@@ -45,7 +45,7 @@ class Result:
         A call that was begun, and that the reply does not have, is no refusal.
         """
         if not (self.case.calls or self.said.calls or self.refused) and self.asked:
-            return "a call was begun, and no call is expected"
+            return "a call was started, but no call is expected"
         return self.said.error or fault_of(self.case, self.said.made, self.said.content)
 
     @property
@@ -106,7 +106,7 @@ class Log:
                     result = Result(log.cases[row["case"]], row["way"], row["repeat"], Said.of(row["said"]))
                     log.results[result.key] = result
             except (ValueError, KeyError, TypeError) as error:
-                raise InvalidRequest(f"is not a line of results: {error}", param=f"{path}, line {number}") from None
+                raise InvalidRequest(f"is not a valid result line: {error}", param=f"{path}, line {number}") from None
         return log
 
     def keep_in(self, path: Path, cases: Sequence[Case]) -> None:
@@ -130,10 +130,10 @@ class Log:
         for name in ("model", "sampling"):
             theirs, own = getattr(before, name), getattr(self, name)
             if theirs != own:
-                raise InvalidRequest(f"holds results of {theirs}, and not of {own}: give another file", param=str(path))
+                raise InvalidRequest(f"contains results of {theirs}, not of {own}: use another file", param=str(path))
         for case in cases:
             if to_json(before.cases.get(case.id, case).as_dict()) != to_json(case.as_dict()):
-                raise InvalidRequest(f"holds another case {case.id!r}: give another file", param=str(path))
+                raise InvalidRequest(f"holds another case {case.id!r}: use another file", param=str(path))
         self.cases = before.cases
         self.results = {key: result for key, result in before.results.items() if result.asked}
 

@@ -133,5 +133,7 @@ def _factory(name: str) -> Callable[..., Engine]:
     if factory is None and name in _BUILT_IN:
         factory = load(_BUILT_IN[name])
     if factory is None:
-        raise UnknownName(f"no engine is called {name!r}; known are {', '.join(engine_names())}, and .gguf and .litertlm files")
+        raise UnknownName(
+            f"there is no engine {name!r}; known engines: {', '.join(engine_names())}, and .gguf and .litertlm files"
+        )
     return factory

@@ -19,7 +19,7 @@ def scaled(lora: Sequence[Adapter]) -> list[tuple[str | Path, float]]:
         InvalidRequest: it is no list, or something in it is neither a file nor a pair.
     """
     if isinstance(lora, str | Path):
-        raise InvalidRequest("give a list of adapters", param="lora", code="invalid_type")
+        raise InvalidRequest("must be a list of adapters", param="lora", code="invalid_type")
     return [(adapter, 1.0) if isinstance(adapter, str | Path) else _pair(adapter) for adapter in lora]
 
 
@@ -45,4 +45,4 @@ def _pair(adapter: tuple[str | Path, float]) -> tuple[str | Path, float]:
             return file, float(scale)
     except (TypeError, ValueError):
         pass
-    raise InvalidRequest("give files, or pairs of a file and a scale", param="lora", code="invalid_type")
+    raise InvalidRequest("must be files, or pairs of a file and a scale", param="lora", code="invalid_type")

@@ -37,7 +37,7 @@ class Size:
     def __post_init__(self) -> None:
         for name, most in (("max_line_bytes", self.line), ("max_answer_bytes", self.answer)):
             if most < 1:
-                raise InvalidRequest("give a number of at least 1", param=name)
+                raise InvalidRequest("must be a number of at least 1", param=name)
 
 
 class Meter:
@@ -75,12 +75,10 @@ def refuse_head(status: int, headers: Headers, where: str) -> None:
     """
     if 300 <= status < 400:
         place = str(headers.get("location") or "another address")[:500]
-        message = (
-            f"{where} redirects to {place} (status {status}); a prompt is sent only to the url that was given: change that"
-        )
+        message = f"{where} redirects to {place} (status {status}); prompts are sent only to the configured url: change the url"
         raise EngineRejected(message, status=status)
     if (coding := headers.get("content-encoding") or "identity") != "identity":
-        raise EngineProtocolError(f"{where} answered in the encoding {coding[:100]!r}, but it was asked for none")
+        raise EngineProtocolError(f"{where} answered in the encoding {coding[:100]!r}, but no encoding was requested")
 
 
 def retry_after(headers: Headers) -> float | None:

@@ -269,7 +269,7 @@ class Engine(ABC):
         for setting in fields(request.sampling):
             value = getattr(request.sampling, setting.name)
             if value is not None and setting.name != "extra" and setting.name not in can.settings:
-                raise InvalidRequest(f"{self.name} cannot honour it", param=setting.name, code="unsupported_setting")
+                raise InvalidRequest(f"{self.name} does not support it", param=setting.name, code="unsupported_setting")
         if constraint is None:
             return
         forms = {form.name for form in fields(constraint) if getattr(constraint, form.name) is not None}
@@ -279,7 +279,7 @@ class Engine(ABC):
 
     @property
     def for_media(self) -> Engine | None:
-        """The engine that has the same model and takes images and sounds, where this one does not; None: there is none."""
+        """The engine that has the same model and takes images and audio, where this one does not; None: there is none."""
         return None
 
     def __enter__(self) -> Self:

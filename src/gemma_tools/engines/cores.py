@@ -30,7 +30,7 @@ def compute_threads() -> int | None:
     """
     if said := os.environ.get("GEMMA_TOOLS_THREADS"):
         if not said.isdecimal() or int(said) < 1:
-            raise InvalidRequest("give a number of at least 1", param="GEMMA_TOOLS_THREADS")
+            raise InvalidRequest("must be a number of at least 1", param="GEMMA_TOOLS_THREADS")
         return int(said)
     if not sys.platform.startswith("linux"):
         return None

@@ -104,5 +104,5 @@ def _text(content: object) -> str:
     if isinstance(content, list) and content and all(isinstance(part, Mapping) for part in content):
         content = "".join(str(part.get("text") or "") for part in content)
     if not isinstance(content, str):
-        raise EngineProtocolError(f"the server answered with a text that is not a string: {content!r:.100}")
+        raise EngineProtocolError(f"the server sent text that is not a string: {content!r:.100}")
     return content

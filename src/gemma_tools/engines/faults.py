@@ -40,7 +40,7 @@ def transport_fault(error: BaseException, where: str) -> EngineError | None:
     if "TransportError" in names:
         return EngineUnavailable(f"the connection to {where} broke: {error}")
     if names:
-        return EngineProtocolError(f"{where} answered in a way that is not understood: {error}")
+        return EngineProtocolError(f"{where} sent an invalid answer: {error}")
     return None
 
 
@@ -67,12 +67,12 @@ def status_fault(status: int, message: str, where: str, headers: Headers = Mappi
 
 def not_understood(error: BaseException, where: str) -> EngineProtocolError:
     """What any other exception of a client means: the answer was not of its protocol."""
-    return EngineProtocolError(f"{where} answered in a way that is not understood: {error!r}")
+    return EngineProtocolError(f"{where} sent an invalid answer: {error!r}")
 
 
 def no_character(error: UnicodeEncodeError) -> InvalidRequest:
     """What a text means that cannot be written as UTF-8: half of a surrogate pair is in it."""
-    return InvalidRequest(f"{error.object[error.start]!r} is no character", param="messages")
+    return InvalidRequest(f"{error.object[error.start]!r} is not a character", param="messages")
 
 
 def refuse_half_characters(*texts: str) -> None:

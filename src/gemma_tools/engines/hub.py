@@ -22,7 +22,7 @@ def check_name(model: str | Path, param: str = "model") -> tuple[str, str] | Non
     owner, _, rest = model.removeprefix("hf:").partition("/")
     repo, _, file = rest.partition("/")
     if not (owner and repo and file):
-        raise InvalidRequest(f"{model!r} is not of the form hf:owner/repo/file", param=param)
+        raise InvalidRequest(f"{model!r} must have the form hf:owner/repo/file", param=param)
     if find_spec("huggingface_hub") is None:
         raise MissingDependency("huggingface_hub", "hub", f"fetching {model}")
     return f"{owner}/{repo}", file
@@ -49,10 +49,10 @@ def located(model: str | Path, engine: str, param: str = "model") -> Path:
         return Path(kept)
     try:
         _check_reachable()
-        logger.warning("fetching %s from the Hugging Face Hub", model)
+        logger.warning("downloading %s from the Hugging Face Hub", model)
         return Path(hf_hub_download(name, file, tqdm_class=download_bar()))
     except Exception as error:  # its errors, those of its HTTP client, and of the file system
-        raise ModelNotFound(f"{model} cannot be fetched: {_reason(error, name, file)}", engine=engine) from None
+        raise ModelNotFound(f"{model} cannot be downloaded: {_reason(error, name, file)}", engine=engine) from None
 
 
 _PATIENCE = 10
@@ -79,10 +79,10 @@ def _reason(error: Exception, name: str, file: str) -> str:
     if isinstance(error, errors.GatedRepoError):
         return f"accept the terms at https://huggingface.co/{name}, then log in with `hf auth login`"
     if isinstance(error, errors.RepositoryNotFoundError):
-        return f"there is no {name}, or it is private: then log in with `hf auth login`"
+        return f"{name} does not exist, or it is private: log in with `hf auth login`"
     if isinstance(error, ConnectionError | errors.LocalEntryNotFoundError):
         asked = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
-        return f"the Hub cannot be reached{asked}, and the file is not here yet"
+        return f"the Hub cannot be reached{asked}, and the file is not downloaded yet"
     if isinstance(error, errors.EntryNotFoundError):
-        return f"{name} has no file {file}"
+        return f"{name} does not contain the file {file}"
     return " ".join(str(error).split())

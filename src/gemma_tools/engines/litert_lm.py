@@ -77,7 +77,7 @@ class LiteRTLMEngine(Engine):
         try:
             with litert_lm.ModelInfo(path) as info:
                 if info.llm is None:
-                    raise ModelNotFound(f"{model} holds no language model", engine=self.name)
+                    raise ModelNotFound(f"{model} does not contain a language model", engine=self.name)
                 self._defaults = info.llm.default_sampler_params
                 self._longest: int = info.max_context_tokens
                 self._context: int = min(context or self._longest, self._longest)
@@ -139,13 +139,13 @@ class LiteRTLMEngine(Engine):
         refuse_half_characters(request.prompt.text)
         self.refuse_unsupported(request)
         if extra := request.sampling.extra:
-            raise InvalidRequest("not a setting of this engine", param=next(iter(extra)))
+            raise InvalidRequest("this engine does not have this setting", param=next(iter(extra)))
         sampler = _sampler(request.sampling, self._defaults)
         text, most, cancel = request.prompt.text, request.sampling.max_tokens, cancel or Cancellation()
         size = self.count_tokens(text)
         room = self._context - size
         if room <= 0:
-            message = f"the prompt has {size} tokens, and the context {self._context}"
+            message = f"the prompt has {size} tokens, but the context is only {self._context}"
             raise ContextExceeded(message, engine=self.name, prompt_tokens=size, context=self._context)
         run = self._loaded.run(text.removeprefix(BOS) if self._adds_bos else text, sampler, most)
         pieces = Returning(until(run.pieces(), request.stops))

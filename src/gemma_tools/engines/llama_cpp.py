@@ -95,7 +95,7 @@ class LlamaCppEngine(LlamaServerEngine):
         # Something has to go through its queue: freeing a server whose queue does not run yet would hang.
         self._remote.call(self._wait)
         takes = self._remote.call(partial(self._json, "/props")).get("modalities", {})
-        hint = "give the model's projector as mmproj=" if mmproj is None else "its projector is not made for that"
+        hint = "pass the model's projector as mmproj=" if mmproj is None else "its projector does not support it"
         self._can = replace(
             super().capabilities, images=bool(takes.get("vision")), audio=bool(takes.get("audio")), media_hint=hint
         )
@@ -125,7 +125,7 @@ class LlamaCppEngine(LlamaServerEngine):
         for param, named in files.items():
             for file in named:
                 if not isinstance(file, str | Path):
-                    raise InvalidRequest(f"give the path of a file, not {file!r}", param=param, code="invalid_type")
+                    raise InvalidRequest(f"must be the path of a file, got {file!r}", param=param, code="invalid_type")
                 if check_name(file, param) is None and file != "tiny":
                     _check_file(Path(file).expanduser())
 
@@ -237,7 +237,7 @@ def _open(
         with loading(path), _ended_by_interrupts():
             return xllamacpp.Server(params)
     except RuntimeError as error:
-        together = f" with {' and '.join(map(str, others))}: is that made for this model?" if others else f": {error}"
+        together = f" with {' and '.join(map(str, others))}: was it made for this model?" if others else f": {error}"
         raise ModelNotFound(f"llama.cpp cannot load {path}{together}", engine=LlamaCppEngine.name) from None
 
 
@@ -276,4 +276,4 @@ def _check_file(path: Path) -> None:
     except OSError as error:
         raise ModelNotFound(f"{path} cannot be read: {error.strerror}", engine=LlamaCppEngine.name) from None
     if magic != b"GGUF":
-        raise ModelNotFound(f"{path} is no GGUF file", engine=LlamaCppEngine.name)
+        raise ModelNotFound(f"{path} is not a GGUF file", engine=LlamaCppEngine.name)

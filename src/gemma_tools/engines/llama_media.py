@@ -30,7 +30,7 @@ def refuse_unseen(media: Sequence[Mapping[str, Any]], properties: Mapping[str, A
     for number, part in enumerate(media):
         if not modalities.get(_MODALITIES.get(part["type"])):
             kind = part["type"]
-            reason = f"the model of {engine} takes no {kind}; it needs a projector: mmproj=, or --mmproj of its server"
+            reason = f"{engine} takes no {kind} without a projector: pass mmproj=, or start its server with --mmproj"
             message = f"media part {number} of the request ({kind}): {reason}"
             raise InvalidRequest(message, param="messages", code="unsupported_media")
 
@@ -64,7 +64,7 @@ def media_prompt(
         parts.append(text)
     string = "".join(parts)
     if places != len(prompt.media):
-        raise InvalidRequest(f"the prompt has {places} places for {len(prompt.media)} images and sounds", param="messages")
+        raise InvalidRequest(f"the prompt has {places} places for {len(prompt.media)} images and audio", param="messages")
     if string.count(marker) != places:
         raise EngineProtocolError(f"the server's marker for media, {marker!r}, is part of the prompt's text")
     return {"prompt_string": string, "multimodal_data": [b64encode(part["data"]).decode() for part in prompt.media]}

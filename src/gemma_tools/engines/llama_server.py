@@ -104,13 +104,13 @@ llguidance the schema is. Servers of 2025 do not miss the trigger, and show the 
 
 
 _UNREAD = "Failed to load image or audio file"
-"""What the server says of an image or a sound that it cannot decode."""
+"""What the server says of an image or an audio file that it cannot decode."""
 
 
 class LlamaServerEngine(Engine):
     """Runs prompts on a llama-server that somebody else started, at `url`; `api_key` where it was started with one.
 
-    It takes the images and sounds that the server's projector takes, which is asked at each request that has some. A `/v1` at
+    It takes the images and audio that the server's projector takes, which is asked at each request that has some. A `/v1` at
     the end of `url`, which other clients need, does no harm. Any number of threads may use the engine; the server works on as
     many prompts at once as it has slots. `timeout` is the longest silence in seconds, `max_retries` how often a request is sent
     again while nothing has come of it. An answer is refused when one of its lines is longer than `max_line_bytes`, or all of it
@@ -150,7 +150,7 @@ class LlamaServerEngine(Engine):
         return can if self._nests_lark else replace(can, constraints=can.constraints - {"lark"})
 
     def refuse_unsupported(self, request: GenerationRequest) -> None:
-        """See `Engine.refuse_unsupported`. The server is asked whether it takes the request's images and sounds."""
+        """See `Engine.refuse_unsupported`. The server is asked whether it takes the request's images and audio."""
         super().refuse_unsupported(request)
         if request.prompt.media:
             refuse_unseen(request.prompt.media, self._remote.call(partial(self._json, "/props")), self.name)
@@ -282,14 +282,14 @@ class LlamaServerEngine(Engine):
         alone = constraint.gbnf is None
         if lark is not None and (self._takes_lark(bounds) if alone else self._prefers_lark(bounds)):
             if alone and not self._reads(lark, bounds):
-                raise InvalidRequest("llama.cpp cannot read the grammar in Lark", param="constraint", code="invalid_grammar")
+                raise InvalidRequest("llama.cpp cannot read the Lark grammar", param="constraint", code="invalid_grammar")
             return {"grammar": lark}
         if constraint.gbnf is not None:
             return {"grammar": constraint.gbnf}
         if constraint.lark is not None:
             self._nests_lark = False
             raise EngineRejected(
-                "it takes no grammar in Lark: llguidance is not there, or the vocabulary lacks a control token"
+                "it does not support this Lark grammar: llguidance is missing, or the vocabulary lacks a special token"
             )
         return {"json_schema": constraint.json_schema}
 
@@ -329,7 +329,7 @@ class LlamaServerEngine(Engine):
         answer = self._json("/tokenize", bounds, {"content": content, **options})
         tokens = answer["tokens"]
         if not isinstance(tokens, list):
-            raise EngineProtocolError("/tokenize gave no list of tokens")
+            raise EngineProtocolError("/tokenize did not return a list of tokens")
         return tokens
 
     def _json(self, path: str, bounds: Bounds, body: object = None) -> dict[str, Any]:
@@ -337,7 +337,7 @@ class LlamaServerEngine(Engine):
             _refuse_error(response)
             answer = json.loads(response.read())
         if not isinstance(answer, dict):
-            raise EngineProtocolError(f"{path} gave no JSON object")
+            raise EngineProtocolError(f"{path} did not return a JSON object")
         return answer
 
 
@@ -345,7 +345,9 @@ def _check_same(theirs: Mapping[str, int], ours: Mapping[str, int]) -> None:
     """Refuse a tokenizer that is not that of the server's model."""
     for control in theirs.keys() & ours.keys():
         if theirs[control] != ours[control]:
-            message = f"it is not that of the server's model: {control} is {ours[control]} in it, and {theirs[control]} there"
+            message = (
+                f"it does not belong to the server's model: {control} is {ours[control]} in it, and {theirs[control]} there"
+            )
             raise InvalidRequest(message, param="tokenizer")
 
 
@@ -376,7 +378,7 @@ class _Reader:
 def _sampling(sampling: Sampling) -> dict[str, Any]:
     body = dict(sampling.extra)
     if unknown := sorted(body.keys() - _EXTRA):
-        raise InvalidRequest(f"not a setting of llama.cpp; known are {', '.join(sorted(_EXTRA))}", param=unknown[0])
+        raise InvalidRequest(f"not a setting of llama.cpp; known settings: {', '.join(sorted(_EXTRA))}", param=unknown[0])
     for name, field in _FIELDS.items():
         if (value := getattr(sampling, name)) is not None:
             body[field] = value
@@ -386,7 +388,7 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
         try:
             body["logit_bias"] = [[int(i), bias if bias > -100 else False] for i, bias in sampling.logit_bias.items()]
         except ValueError:
-            raise InvalidRequest("its keys are token ids, whole numbers", param="logit_bias") from None
+            raise InvalidRequest("its keys must be token ids, integers", param="logit_bias") from None
     return body
 
 
@@ -418,8 +420,10 @@ def _refuse_error(response: Response) -> None:
 
 def _refusal(error: Mapping[str, Any], message: str, response: Response) -> EngineError | InvalidRequest:
     if message == _UNREAD:
-        reads = "it reads PNG, JPEG, GIF and BMP, WAV, MP3 and FLAC, and with ffmpeg beside it WebP"
-        return InvalidRequest(f"llama.cpp cannot read an image or a sound; {reads}", param="messages", code="invalid_media")
+        reads = "it reads PNG, JPEG, GIF and BMP, WAV, MP3 and FLAC, and WebP if ffmpeg is installed"
+        return InvalidRequest(
+            f"llama.cpp cannot read an image or an audio file; {reads}", param="messages", code="invalid_media"
+        )
     if error.get("type") == "exceed_context_size_error":
         return ContextExceeded(message, prompt_tokens=error.get("n_prompt_tokens"), context=error.get("n_ctx"))
     return status_fault(response.status, message, response.url, response.headers)

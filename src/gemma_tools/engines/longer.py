@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-BY_OPTION: Final = "give a longer one as context=..., on the command line as --context"
+BY_OPTION: Final = "set a larger context with context=..., on the command line with --context"
 """Of engines with an option `context`."""
-OF_MODEL: Final = "the model takes no more"
+OF_MODEL: Final = "this is the model's maximum"
 BY_SERVER: Final[Mapping[str, str]] = MappingProxyType(
     {
         "llama-server": "start llama-server with a larger --ctx-size",

@@ -46,7 +46,7 @@ class Notations:
             return (yield from ask(request))
         # Where one that the request does not have comes first, it has to be tried first.
         if notation != self.likely[0] and self._find(request, ask) != notation:
-            raise EngineRejected(f"the server takes no grammar in {notation}")
+            raise EngineRejected(f"the server does not support grammars in {notation}")
         try:
             generation = yield from ask(_with(request, notation))
         except EngineRejected as error:

@@ -13,4 +13,4 @@ def check_least(least: int, **options: object) -> None:
     """
     for name, value in options.items():
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            raise InvalidRequest(f"give a number of at least {least}, not {value!r}", param=name)
+            raise InvalidRequest(f"must be a number of at least {least}, got {value!r}", param=name)

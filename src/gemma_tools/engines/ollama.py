@@ -66,7 +66,7 @@ _CAPABILITIES = Capabilities(
 )
 
 
-_START = "`ollama serve` starts it, and url=..., --url or OLLAMA_HOST says where else it is"
+_START = "`ollama serve` starts it, and url=..., --url or OLLAMA_HOST sets another address"
 
 
 def default_url() -> str:
@@ -106,7 +106,7 @@ class OllamaEngine(ChatEngine):
     ) -> None:
         check_least(1, context=context)
         if not model:
-            raise InvalidRequest("name a model that Ollama has", param="model")
+            raise InvalidRequest("must be a model that Ollama has", param="model")
         self._model = model
         self._url = _host(url or default_url())
         self._context = context
@@ -188,7 +188,7 @@ class OllamaEngine(ChatEngine):
         sampling = request.sampling
         options = dict(sampling.extra)
         if unknown := sorted(options.keys() - _EXTRA):
-            raise InvalidRequest(f"not an option of Ollama; known are {', '.join(sorted(_EXTRA))}", param=unknown[0])
+            raise InvalidRequest(f"not an option of Ollama; known options: {', '.join(sorted(_EXTRA))}", param=unknown[0])
         keep_alive = options.pop("keep_alive", None)
         options |= {field: value for name, field in _OPTIONS.items() if (value := getattr(sampling, name)) is not None}
         if self._context is not None:
@@ -222,10 +222,10 @@ class OllamaEngine(ChatEngine):
                 yield text
                 if done:
                     if body.get("logprobs") and not logprobs and part.eval_count:
-                        logger.warning("Ollama at %s answered without the logprobs that it was asked for", self._url)
+                        logger.warning("Ollama at %s answered without the requested logprobs", self._url)
                     yield _generation(part, tuple(logprobs))
         if not done and times > _REPEATS:
-            raise EngineRejected(f"Ollama at {self._url} gave the answer up, because the model wrote {last!r} over and over")
+            raise EngineRejected(f"Ollama at {self._url} stopped the answer, because the model repeated {last!r} without end")
 
     async def _ask_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[ChatPiece | Generation, None]:
         parts: AsyncIterator[ollama.ChatResponse] = await self._client.chat(**body)

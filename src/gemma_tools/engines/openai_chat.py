@@ -1,8 +1,8 @@
-"""Endpoints that only chat: OpenAI's `/v1/chat/completions` by the openai client, at hosted providers and on servers.
+"""Chat-only endpoints: OpenAI's `/v1/chat/completions` with the openai client, at hosted providers and on servers.
 
-Such an endpoint writes the prompt itself, so it is asked in turns: with the tools as they are ("native"), or with turns whose
-text tells of the tools ("prompted"). What it cannot do it says when it is asked; that is remembered, and is no longer among its
-`capabilities`. The facts about each provider are in `gemma_tools.engines.providers`.
+Such an endpoint writes the prompt itself, so it gets messages: with the tools in their own field ("native"), or with the
+tools described in the text of the messages ("prompted"). If an endpoint turns out not to support something, this is
+remembered and removed from its `capabilities`. The facts about each provider are in `gemma_tools.engines.providers`.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ class OpenAIChatEngine(ChatEngine):
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         if not model:
-            raise InvalidRequest("name a model that the endpoint has", param="model")
+            raise InvalidRequest("must be a model of the endpoint", param="model")
         check_least(1, context=context, max_tokens=max_tokens)
         if server not in PROVIDERS:
-            raise InvalidRequest(f"{server!r} is not known; known are {', '.join(PROVIDERS)}", param="server")
+            raise InvalidRequest(f"{server!r} is not known; known providers: {', '.join(PROVIDERS)}", param="server")
         if way not in ("auto", "native", "prompted"):
             raise InvalidRequest(f"{way!r} is not one of 'auto', 'native', 'prompted'", param="way", code="invalid_option")
         provider = PROVIDERS[server]
@@ -136,7 +136,7 @@ class OpenAIChatEngine(ChatEngine):
             self._left_out = self._find_left_out()
             self._refused |= self._left_out or set()
         if chat.tools and "tools" in (self._left_out or ()):
-            message = f"the chat template at {self._server.url} has no tools: they would be left out of the prompt"
+            message = f"the chat template at {self._server.url} does not support tools: it would leave them out of the prompt"
             raise EngineRejected(message, engine=self.name)
         while True:
             known = self._refused & _MENDED
@@ -193,8 +193,8 @@ class OpenAIChatEngine(ChatEngine):
         if unread != _NOTHING:
             if self._way == "auto" and not begun and pieces.value.finish == "stop":
                 self._refused.add("tools")
-                message = f"the server at {self._server.url} breaks the calls that it reads"
-                logger.info("%s; from now on the tools are told in the text", message)
+                message = f"the server at {self._server.url} parses calls incorrectly"
+                logger.info("%s; from now on the tools are described in the text", message)
                 raise EngineRejected(message, engine=self.name)
             yield unread
         return pieces.value
@@ -248,8 +248,8 @@ class OpenAIChatEngine(ChatEngine):
         feature = refused_feature(status, error_body(error), _features(body))
         if feature is not None:
             self._refused.add(feature)
-            message = f"the server at {self._server.url} does not take {feature}: {words_of(error_body(error))}"
-            logger.info("%s; that is remembered", message)
+            message = f"the server at {self._server.url} does not support {feature}: {words_of(error_body(error))}"
+            logger.info("%s; this is remembered for later requests", message)
             return EngineRejected(message, status=status)
         settings = {name: w for name, w in self._provider.settings.items() if getattr(request.sampling, name) is not None}
         return refused_setting(error, settings) if status in (400, 422) else None
@@ -278,7 +278,7 @@ async def _read(chunks: AsyncIterable[Any]) -> AsyncGenerator[ChatPiece | Genera
     if reason in ENDED_BLOCKED:
         raise AnswerBlocked(f"the provider's safety filter stopped the answer: {finish}")
     if reason in ENDED_WRONG:
-        raise EngineRejected(f"the provider gave the answer up: {finish}")
+        raise EngineRejected(f"the provider stopped the answer: {finish}")
     if finish:
         cut = reason in ("length", "max_tokens")
         yield Generation(finish="length" if cut else "stop", usage=usage, logprobs=tuple(logprobs))
@@ -356,7 +356,7 @@ def _response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
 def _address(provider: Provider, url: str | None) -> str:
     """Where the endpoint is: `url`, else the provider's address with what the environment says."""
     if url is None and not provider.url:
-        raise InvalidRequest("say where the endpoint is, with its /v1", param="url", code="missing")
+        raise InvalidRequest("must be the address of the endpoint, with its /v1", param="url", code="missing")
     return checked_url(url or _BRACES.sub(lambda found: _environment(found[1], "url"), provider.url))
 
 
@@ -364,14 +364,16 @@ def _key(provider: Provider, server: str) -> str:
     """The key that the environment has for the provider."""
     found = next((key for name in provider.keys if (key := os.environ.get(name))), None)
     if found is None and provider.url:
-        raise InvalidRequest(f"give the key of {server}, or set {provider.keys[0]}", param="api_key", code="missing")
+        raise InvalidRequest(
+            f"must be the key of {server}; you can also set {provider.keys[0]}", param="api_key", code="missing"
+        )
     return found or ""
 
 
 def _environment(name: str, param: str) -> str:
     value = os.environ.get(name)
     if not value:
-        raise InvalidRequest(f"set {name}, which is a part of the address, or give url", param=param, code="missing")
+        raise InvalidRequest(f"set {name}, which is a part of the address, or pass url", param=param, code="missing")
     return value
 
 

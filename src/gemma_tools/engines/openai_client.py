@@ -137,7 +137,7 @@ def refused_setting(error: openai.APIError, settings: Mapping[str, str]) -> Inva
     name = next((name for name, wire in settings.items() if wire in named), None)
     if name is None or isinstance(refusal(400, body, ""), ContextExceeded):
         return None
-    return InvalidRequest(f"the server does not take it: {words_of(body)}", param=name, code="unsupported_value")
+    return InvalidRequest(f"the server does not support it: {words_of(body)}", param=name, code="unsupported_value")
 
 
 def usage_of(prompt: object, completion: object, cached: object) -> Usage:

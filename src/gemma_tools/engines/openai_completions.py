@@ -87,7 +87,7 @@ class Profile:
     counts: bool = False
     """It has vLLM's `/tokenize` and `/detokenize`."""
     media_by_chat: bool = False
-    """It takes images and sounds, by its chat endpoint alone."""
+    """It takes images and audio, by its chat endpoint alone."""
 
 
 _KEEP_MARKERS = {"skip_special_tokens": False, "spaces_between_special_tokens": False}
@@ -98,8 +98,8 @@ def _structured(grammar: str) -> Mapping[str, Any]:
 
 
 _STRIPPED = (
-    "The server at %s strips control tokens from the text: tool calls can be read only from their bare text. "
-    "Choose the server's profile with server=..., or tell the server to keep special tokens."
+    "The server at %s removes special tokens from the text, so tool calls can be read only from their plain text. "
+    "Choose the server's profile with server=..., or configure the server to keep special tokens."
 )
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
@@ -184,9 +184,9 @@ class OpenAICompletionsEngine(Engine):
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         if not model:
-            raise InvalidRequest("name a model that the server has", param="model")
+            raise InvalidRequest("must be a model of the server", param="model")
         if server not in PROFILES:
-            raise InvalidRequest(f"{server!r} has no profile; known are {', '.join(PROFILES)}", param="server")
+            raise InvalidRequest(f"{server!r} has no profile; known profiles: {', '.join(PROFILES)}", param="server")
         self._model = model
         self._profile = PROFILES[server]
         self._longer = BY_SERVER.get(server, "")
@@ -261,7 +261,7 @@ class OpenAICompletionsEngine(Engine):
 
     @cached_property
     def for_media(self) -> Engine | None:
-        """The server's chat endpoint, where images and sounds go by that alone."""
+        """The server's chat endpoint, where images and audio go by that alone."""
         return self._for_media() if self._profile.media_by_chat else None
 
     def close(self) -> None:
@@ -367,7 +367,7 @@ class OpenAICompletionsEngine(Engine):
         if read:
             yield read.close()
         if request.sampling.prompt_logprobs and not before:
-            raise EngineProtocolError("the server does not tell the token ids of a prompt; a newer vLLM does")
+            raise EngineProtocolError("the server does not return the token ids of a prompt; a newer vLLM does")
         if finish:
             yield Generation(
                 finish="length" if finish == "length" else "stop",
@@ -389,7 +389,7 @@ class _IdReader:
     def feed(self, choice: Any) -> str:
         ids = getattr(choice, "token_ids", None)
         if ids is None and choice.text:
-            raise EngineProtocolError("the server tells no token ids; a newer vLLM does, or leave out tokenizer=...")
+            raise EngineProtocolError("the server does not return token ids: use a newer vLLM, or leave out tokenizer=...")
         if ids and self._on_ids:
             self._on_ids(ids)
         return self._guard.feed(self._decoder.feed(ids or ()))

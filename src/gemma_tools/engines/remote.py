@@ -82,7 +82,7 @@ class Patience:
         try:
             return float(os.environ.get("MODEL_TIMEOUT", "180"))
         except ValueError:
-            raise InvalidRequest("give a number of seconds", param="MODEL_TIMEOUT") from None
+            raise InvalidRequest("must be a number of seconds", param="MODEL_TIMEOUT") from None
 
 
 def checked_url(url: str) -> str:
@@ -98,7 +98,7 @@ def checked_url(url: str) -> str:
     except ValueError:
         good = False
     if not good:
-        raise InvalidRequest(f"{url!r} is no address of an HTTP server", param="url")
+        raise InvalidRequest(f"{url!r} is not the address of an HTTP server", param="url")
     return whole.rstrip("/")
 
 
@@ -194,14 +194,14 @@ class Remote:
                         if stop.cancelled:
                             return
                         if item is not None and not isinstance(item, (str, ChatPiece, Generation)):
-                            raise EngineProtocolError(f"the server answered with a text that is not a string: {item!r:.100}")
+                            raise EngineProtocolError(f"the server sent text that is not a string: {item!r:.100}")
                         if item:
                             begun = True
                             yield item
                         if isinstance(item, Generation):
                             return
                 ended = True  # so ends what a proxy passes on from a server that was lost
-                raise EngineProtocolError("the answer broke off before its end")
+                raise EngineProtocolError("the connection ended before the end of the answer")
             except InvalidRequest:
                 raise
             except UnicodeEncodeError as error:
@@ -270,7 +270,7 @@ def _typed(error: Exception, seconds: float | None, fault: Callable[[Exception],
     if isinstance(error, EngineError):
         return error
     if isinstance(error, TimeoutError):
-        return EngineTimeout(f"nothing came for {seconds:g} seconds")
+        return EngineTimeout(f"no data arrived for {seconds:g} seconds")
     return fault(error)
 
 

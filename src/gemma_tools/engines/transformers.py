@@ -136,7 +136,7 @@ class TransformersEngine(Engine):
         refuse_half_characters(request.prompt.text)
         self.refuse_unsupported(request)
         if extra := request.sampling.extra:
-            raise InvalidRequest("not a setting of this engine", param=next(iter(extra)))
+            raise InvalidRequest("this engine does not have this setting", param=next(iter(extra)))
         prompt, tokenizer = request.prompt, request.tokenizer
         ids = prompt.token_ids(tokenizer) if tokenizer else self._encode(prompt)
         guide = Guide(self._guided(), request.constraint, self.name) if request.constraint else None
@@ -240,7 +240,7 @@ class _Run:
         assert context is not None
         if len(self.prompt) >= context:
             raise ContextExceeded(
-                f"the prompt has {len(self.prompt)} tokens, and the context {context}",
+                f"the prompt has {len(self.prompt)} tokens, but the context is only {context}",
                 engine=self.engine.name,
                 prompt_tokens=len(self.prompt),
                 context=context,
@@ -355,4 +355,4 @@ def _token_id(key: str) -> int:
     try:
         return int(key)
     except ValueError:
-        raise InvalidRequest("its keys are token ids, whole numbers", param="logit_bias") from None
+        raise InvalidRequest("its keys must be token ids, integers", param="logit_bias") from None

@@ -43,7 +43,7 @@ class ChatTurn:
 
     @property
     def media(self) -> tuple[Mapping[str, Any], ...]:
-        """The images and sounds."""
+        """The images and audio."""
         return tuple(part for part in self.parts if not isinstance(part, str))
 
 
@@ -68,7 +68,7 @@ def turns_of(prompt: Prompt) -> tuple[ChatTurn, ...]:
         InvalidRequest: nobody can tell whose turns they are.
     """
     if prompt.turns is None:
-        message = "a chat endpoint takes turns, and this prompt does not show whose text is whose"
+        message = "a chat endpoint needs messages, but the roles in this prompt are unknown"
         raise InvalidRequest(message, param="prompt", code="unsupported_value")
     turns: list[tuple[Role, list[TurnPart]]] = []
     for role, part in _said(prompt, prompt.turns):

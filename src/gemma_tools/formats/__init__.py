@@ -43,5 +43,5 @@ def get_format(name: str, **options: Any) -> Format:
         factory = load(_BUILT_IN[name])
     if factory is None:
         known = sorted({*_BUILT_IN, *_formats.names()})
-        raise UnknownName(f"there is no format {name!r}; there are {', '.join(known)}")
+        raise UnknownName(f"there is no format {name!r}; known formats: {', '.join(known)}")
     return _formats.make(name, factory, options)

@@ -82,7 +82,7 @@ class Format(ABC):
     """How many tokens an image ("image") or a sound ("audio") takes in place of its placeholder, at most where that varies."""
 
     least_media_tokens: ClassVar[Mapping[str, int]] = MappingProxyType({})
-    """How many an image or a sound takes at least, on any engine: a prompt is refused early by these."""
+    """How many an image or an audio file takes at least, on any engine: a prompt is refused early by these."""
 
     thought: ClassVar[tuple[str, str] | None] = None
     """What opens and ends a thought; None where the family has none."""

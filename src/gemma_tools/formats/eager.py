@@ -26,7 +26,7 @@ from gemma_tools.reply import (
 _REFUSED: Final = frozenset(("unreadable", "undeclared"))
 _WHITE_AND_MARKS: Final = " \t\r\n`~"
 _FULL: Final = {
-    "call_limit": "after the last call that is taken",
+    "call_limit": "after the last allowed call",
     "repeated_call": f"the same call {MOST_REPEATS + 1} times in a row",
 }
 

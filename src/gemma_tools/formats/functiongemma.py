@@ -176,7 +176,7 @@ class _Turns:
         if results and self._exact:
             return ""
         if results:
-            self._draft.warnings.append(f"messages[{index}] has a turn of its own, where the template joins it to the result")
+            self._draft.warnings.append(f"messages[{index}] has its own turn; the template joins it to the result")
         if self._waiting:
             self._draft.warnings.append(f"before messages[{index}]: calls without a result: {self._waiting}")
             self._waiting = 0
@@ -234,7 +234,7 @@ def _text_only(content: Content, index: int) -> Content:
         for i, part in enumerate(content):
             if part["type"] != "text":
                 raise InvalidRequest(
-                    "FunctionGemma reads text only", param=f"messages[{index}].content[{i}]", code="unsupported_content"
+                    "FunctionGemma reads only text", param=f"messages[{index}].content[{i}]", code="unsupported_content"
                 )
     return content
 

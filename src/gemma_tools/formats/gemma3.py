@@ -112,7 +112,7 @@ class Gemma3Format(GemmaFormat):
             functions = ",\n".join(self._declarations(request.tools, draft))
             blocks += (_INSTRUCTION[self.tool_style], f"[\n{functions}\n]")
         if not blocks and request.messages[0].role == "assistant":
-            draft.warnings.append("messages[0]: an empty user turn stands before it, because the user begins")
+            draft.warnings.append("messages[0]: an empty user turn is added before it, because the user must begin")
         writer.begin("".join([block + "\n\n" for block in blocks if block]))
         writer.write(request.messages, int(request.lead is not None))
         draft.out.append(_END)
@@ -237,7 +237,7 @@ class _Turns:
             if kind not in self._placeholders:
                 readable = " and ".join(("text", *self._placeholders))
                 raise InvalidRequest(
-                    f"this Gemma reads {readable}", param=f"messages[{index}].content[{i}]", code="unsupported_content"
+                    f"this Gemma reads only {readable}", param=f"messages[{index}].content[{i}]", code="unsupported_content"
                 )
             self._draft.media.append(part)
             out.append(self._placeholders[kind])

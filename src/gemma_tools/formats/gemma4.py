@@ -257,14 +257,12 @@ class _Turns:
     def _said(self, index: int, content: Content) -> str:
         text = self._body(content, model=True)
         if _OPENER_AS_TEXT in text:
-            self._draft.warnings.append(
-                f"messages[{index}]: what follows an unclosed thought stays text, where the template drops it"
-            )
+            self._draft.warnings.append(f"messages[{index}]: the text after an unclosed thought is kept; the template drops it")
         return text
 
     def _lose_order(self, index: int) -> None:
         self._draft.warnings.append(
-            f"messages[{index}]: its text stands before its calls, where the template writes it after results"
+            f"messages[{index}]: its text is written before its calls; the template writes it after the results"
         )
 
     def _close(self, end: str, following: str, go_on: bool, *, answered: bool) -> str:

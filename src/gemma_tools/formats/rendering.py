@@ -51,7 +51,7 @@ class Draft:
 
     def lose_name(self, index: int) -> None:
         """Report that a message has a speaker's name."""
-        self.warnings.append(f"messages[{index}].name: turns carry no speaker's name")
+        self.warnings.append(f"messages[{index}].name: turns have no speaker names")
 
     def lose_thought(self, index: int, family: str) -> None:
         """Report that a message has a thought."""
@@ -59,7 +59,7 @@ class Draft:
 
     def lose_question(self, index: int) -> None:
         """Report that a result has no call."""
-        self.warnings.append(f"messages[{index}] answers no call before it")
+        self.warnings.append(f"messages[{index}] does not answer an earlier call")
 
     def calls(self, notation: Notation, message: Message, index: int) -> None:
         """Write the calls of a message, and report what of them the notation cannot say."""

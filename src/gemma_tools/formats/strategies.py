@@ -243,7 +243,7 @@ def _may_be_called(name: str, declared: Declared) -> bool:
 
 
 def _call(name: str, arguments: object, declared: Declared, call_id: str | None = None) -> ToolCall | None:
-    """A call, unless the arguments are no object, or are the schema of a tool's parameters: the declaration said again."""
+    """A call, unless the arguments are not an object, or are the schema of a tool's parameters: the declaration said again."""
     if isinstance(arguments, str):
         try:
             arguments = _DECODER.decode(arguments)

@@ -62,7 +62,7 @@ def read_pattern(pattern: str, spell: Callable[[Ranges], Node | None], longest: 
     reader = _Reader(pattern, spell, longest)
     node = reader.alternatives(0)
     if reader.pos < len(pattern):
-        raise Unsaid("a bracket that closes nothing")
+        raise Unsaid("a bracket without an opening one")
     return node
 
 
@@ -101,7 +101,7 @@ class _Reader:
     def alternatives(self, depth: int) -> Node:
         """What stands up to the closing bracket or the end."""
         if depth > _DEEPEST:
-            raise Unsaid("groups too deep in one another")
+            raise Unsaid("groups nested too deep")
         branches = [self._branch(depth)]
         while self._take("|"):
             branches.append(self._branch(depth))
@@ -125,11 +125,11 @@ class _Reader:
         if character == "(":
             kind = _GROUP.match(self.pattern, self.pos)
             if not kind:
-                raise Unsaid("a group that looks ahead, behind, or sets flags")
+                raise Unsaid("a lookahead, a lookbehind, or a group with flags")
             self.pos = kind.end()
             node = self.alternatives(depth + 1)
             if not self._take(")"):
-                raise Unsaid("a group that is not closed")
+                raise Unsaid("an unclosed group")
             return node
         if character == "[":
             return self._one(self._class())
@@ -140,7 +140,7 @@ class _Reader:
         if character in "^$":
             raise Unsaid(f"{character} in the middle")
         if character in "*+?{":
-            raise Unsaid(f"{character} with nothing to repeat")
+            raise Unsaid(f"{character} without something to repeat")
         return self._one(_single(character))
 
     def _repeated(self, item: Node) -> Node:
@@ -151,7 +151,7 @@ class _Reader:
         if character == "{":
             times = _TIMES.match(self.pattern, self.pos)
             if not times:
-                raise Unsaid("{ that is no number of times")
+                raise Unsaid("{ that is not a repetition count")
             low = int(times[1])
             high = int(times[3]) if times[3] else max(low, self._longest) if times[2] else low
             self.pos = times.end()
@@ -163,7 +163,7 @@ class _Reader:
         if self.pattern[self.pos : self.pos + 1] in ("*", "+", "?", "{"):
             raise Unsaid("a repetition of a repetition")
         if high > 1 and _ambiguous(item, high):
-            raise Unsaid("a repetition in a repetition, with nothing to tell them apart")
+            raise Unsaid("nested repetitions that cannot be separated")
         return repeat(item, low, high)
 
     def _class(self) -> Ranges:
@@ -175,7 +175,7 @@ class _Reader:
                 self.pos += 1
                 last = self._member()
                 if len(member) != 1 or len(last) != 1 or member[0][0] > last[0][1]:
-                    raise Unsaid("a range without two ends")
+                    raise Unsaid("a range without two valid ends")
                 member = ((member[0][0], last[0][1]),)
             members.append(member)
         inside = union(*members)
@@ -202,7 +202,7 @@ class _Reader:
     def _one(self, ranges: Ranges) -> Node:
         node = self._spell(ranges)
         if node is None:
-            raise Unsaid("a character that must not be written")
+            raise Unsaid("a character that is not allowed here")
         return node
 
     def _next(self) -> str:

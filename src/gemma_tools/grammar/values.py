@@ -92,7 +92,7 @@ class SchemaReader:
         place = _Place(name)
         node = self._arguments(self._root, place, brackets)
         if node is None:
-            self._warn(place, "no arguments can satisfy it; any are taken")
+            self._warn(place, "no arguments can satisfy it; any arguments are allowed")
             return self._any_map(brackets)
         self._end()
         return node
@@ -106,7 +106,7 @@ class SchemaReader:
         place = _Place(name)
         node = self._value(self._root, place)
         if node is None:
-            self._warn(place, "no value can satisfy it; any is taken")
+            self._warn(place, "no value can satisfy it; any value is allowed")
             node = self._any(self._bounds.depth)
         self._end()
         return node
@@ -116,7 +116,7 @@ class SchemaReader:
     def _arguments(self, schema: object, place: _Place, brackets: Brackets) -> Node | None:
         self._left -= 1
         if self._left < 0:
-            self._warn(place, "the schemas are too large; any arguments are taken")
+            self._warn(place, "the schemas are too large; any arguments are allowed")
             return self._any_map(brackets)
         flat = self._flat(schema, place)
         ways = None if flat is None or place.depth > DEEPEST else self._branches(flat, place)
@@ -136,7 +136,7 @@ class SchemaReader:
         if schema is True or not isinstance(schema, Mapping):
             return self._any(self._bounds.depth)
         if place.depth > DEEPEST or self._left < 0:
-            self._warn(place, "it is nested too deep, or the schemas are too large; any value is taken")
+            self._warn(place, "it is nested too deeply, or the schemas are too large; any value is allowed")
             return self._any(self._bounds.depth)
         schema = normal(schema)
         reference = schema.get("$ref")
@@ -154,7 +154,7 @@ class SchemaReader:
         if reference in place.open:
             # A union that names itself adds nothing; one that does so through another would, and no engine takes that.
             if reference != place.open[-1]:
-                self._warn(place, f"$ref {reference!r} leads back here before anything is written; it is left out")
+                self._warn(place, f"$ref {reference!r} refers to itself without a value in between; it is left out")
             return None
         known = self._references.get(reference)
         if known is not None:
@@ -180,7 +180,7 @@ class SchemaReader:
         self._left -= 1
         target = self._document.lookup(reference) if self._left > 0 else None
         if target is None:
-            self._warn(place, "$ref {!r} leads nowhere, or there are too many; any value is taken", reference)
+            self._warn(place, "$ref {!r} cannot be resolved, or there are too many references; any value is allowed", reference)
         return target
 
     def _branches(self, schema: Schema, place: _Place) -> list[object] | None:
@@ -188,7 +188,7 @@ class SchemaReader:
         self._left -= len(schema.get("allOf", ()))  # the unions that each branch goes through again
         ways = branches(schema)
         if ways is not None and not schema.get("anyOf") and not self._apart(ways, place):
-            self._warn(place, "oneOf is read as anyOf: a value may satisfy more than one")
+            self._warn(place, "oneOf is treated as anyOf: a value may match more than one branch")
         return ways
 
     def _apart(self, ways: list[object], place: _Place) -> bool:
@@ -216,7 +216,7 @@ class SchemaReader:
         named = allowed_types(schema)
         if named is None:
             if schema.get("type") is not None:
-                self._warn(place, f"type {schema['type']!r} is not known; any value is taken")
+                self._warn(place, f"type {schema['type']!r} is not known; any value is allowed")
                 return self._any(self._bounds.depth)
             named = frozenset(ONLY)
         readers = {
@@ -244,7 +244,7 @@ class SchemaReader:
                 else:
                     ways.append(way)
         for key in sorted(TYPE_OF_KEYWORD.keys() & schema.keys()):
-            self._warn(place, f"{key} is not enforced beside enum or const")
+            self._warn(place, f"{key} is not enforced together with enum or const")
         return alt(*ways) if ways else None
 
     def _boolean(self, schema: Schema, place: _Place) -> Node:
@@ -266,7 +266,7 @@ class SchemaReader:
             return None if node is None else self._rules.add("INTEGER", node)
         for limit, keyword in ((low, "minimum"), (high, "maximum")):
             if limit is not None and limit != int(limit):
-                self._warn(place, f"{keyword} {limit} is enforced only to the whole number outside it")
+                self._warn(place, f"{keyword} {limit} is enforced only to the next integer outside it")
         first, last = None if low is None else floor(low), None if high is None else ceil(high)
         node = numbers.decimals(first, last, above=above and first == low, below=below and last == high)
         return None if node is None else self._rules.add("NUMBER", node)
@@ -287,13 +287,13 @@ class SchemaReader:
         if isinstance(grammar := schema.get("x-lark"), str):
             if (node := self._notation.lark(grammar)) is not None:
                 return node
-            self._warn(place, "a Lark grammar is not enforced where strings have escapes")
+            self._warn(place, "a Lark grammar is not enforced in a notation whose strings have escapes")
         low, high = self._counts(schema, place, "minLength", "maxLength", self._bounds.string)
         if low > high:
             return None
         pattern, form = schema.get("pattern"), schema.get("format")
         if isinstance(form, str) and (form not in FORMATS or pattern is not None):
-            self._warn(place, f"format {form!r} is not enforced" + " beside pattern" * (form in FORMATS))
+            self._warn(place, f"format {form!r} is not enforced" + " together with pattern" * (form in FORMATS))
         if not isinstance(pattern, str):
             pattern = FORMATS.get(form) if isinstance(form, str) else None
         if pattern is not None:
@@ -305,7 +305,7 @@ class SchemaReader:
             else:
                 for key in ("minLength", "maxLength"):
                     if key in schema:
-                        self._warn(place, f"{key} is not enforced beside pattern or format")
+                        self._warn(place, f"{key} is not enforced together with pattern or format")
                 return self._notation.string(self._rules.add("PATTERN", body))
         return self._notation.text(low, high, exact=_count_of(schema, "maxLength") is not None)
 
@@ -378,9 +378,9 @@ class SchemaReader:
         """Report limits on the number of properties that declared ones do not hold of themselves."""
         low, high = _count_of(schema, "minProperties") or 0, _count_of(schema, "maxProperties")
         if low > max(1, sum(pair.required for pair in pairs)) or (low and unlimited):
-            self._warn(place, "minProperties is not enforced beside properties")
+            self._warn(place, "minProperties is not enforced together with properties")
         if high is not None and (unlimited or high < len(pairs)):
-            self._warn(place, "maxProperties is not enforced beside properties")
+            self._warn(place, "maxProperties is not enforced together with properties")
 
     def _more(self, value: Node, taken: Mapping[str, Any], keys: Notation) -> tuple[Node, Node]:
         """A pair whose key is none of `taken`: as the first of an object, and with the comma before it."""
@@ -413,7 +413,7 @@ class SchemaReader:
             ending |= new
         for reference, rule in self._references.items():
             if rule.name not in ending:
-                self._warn(_Place(reference), "it requires itself without an end; any value is taken")
+                self._warn(_Place(reference), "it requires itself without end; any value is allowed")
                 self._rules.bodies[rule.name] = self._any(self._bounds.depth)
 
 

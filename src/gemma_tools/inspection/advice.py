@@ -10,23 +10,24 @@ from gemma_tools.inspection.model import LevelView
 from gemma_tools.reply import Problem, ProblemKind
 
 _HELD: Final = (
-    "A grammar keeps the model to the notation, on an engine that takes one: "
+    "On an engine that supports grammars, a grammar enforces the notation: "
     'tool_choice="required", or "strict": true in the tool.'
 )
-_TYPED: Final = "The type in the tool's schema decides what this is read as: change it there to have another value."
+_TYPED: Final = "The type in the tool's schema decides how this is read. Change the type there to get another value."
 _ADVICE: Final[dict[ProblemKind, str]] = {
-    "cut": "The text ends inside a call. Raise max_tokens, if that limit ended it. " + _HELD,
+    "cut": "The text ends inside a call. Raise max_tokens if that limit cut it. " + _HELD,
     "unreadable": _HELD,
-    "call_limit": "Reading ends after this many calls: parallel_tool_calls and max_calls say how many there may be.",
-    "repeated_call": "The model repeats itself. A higher temperature or repeat_penalty helps, and a result for the first call.",
-    "after_end": "The engine went on after the end of the turn: it has to stop at the tokens of Prompt.stop.",
-    "invalid_arguments": 'The call is given as it is. on_invalid="retry" has the model try again, with the error. ' + _HELD,
+    "call_limit": "Reading stops after this many calls. parallel_tool_calls and max_calls set the limit.",
+    "repeated_call": "The model repeats itself. A higher temperature or repeat_penalty helps, or a result for the first call.",
+    "after_end": "The engine continued after the end of the turn. It must stop at the tokens of Prompt.stop.",
+    "invalid_arguments": 'The call is returned unchanged. With on_invalid="retry" the model sees the error and tries again. '
+    + _HELD,
     "type": _TYPED,
     "literal": _TYPED,
-    "extra_key": "It is in no part of the call: the notation has no place for it.",
-    "thought_only": "The model wrote nothing but its thought. Raise max_tokens, if that limit ended it.",
+    "extra_key": "It is not in the call, because the notation has no place for it.",
+    "thought_only": "The model wrote only a thought. Raise max_tokens if that limit cut it.",
 }
-_MENDED: Final = "It was read all the same, and nothing else of the reply changed."
+_MENDED: Final = "It was read anyway, and nothing else in the reply changed."
 
 
 def advice(problem: Problem, levels: Sequence[LevelView], exchange: Exchange) -> str:
@@ -42,7 +43,7 @@ def advice(problem: Problem, levels: Sequence[LevelView], exchange: Exchange) ->
     if problem.kind in _ADVICE:
         return _ADVICE[problem.kind]
     if problem.text:
-        return "It is in no part of the reply but this problem."
+        return "It is only in this problem, not in the rest of the reply."
     strict = next((level for level in levels if level.level == "strict"), None)
     if used is not None and strict is not None and len(strict.calls) < len(used.calls):
         return f'{_MENDED} recovery="strict" reads {_names(strict.calls) if strict.calls else "no call"} here.'

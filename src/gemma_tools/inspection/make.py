@@ -177,9 +177,9 @@ def _format(model: BaseModelBackend | str | None, format: Format | str | None) -
         own = getattr(model, "format", None)
         if isinstance(own, Format):
             return own
-        raise InvalidRequest("this model has no format: name one", param="format", code="missing")
+        raise InvalidRequest("this model has no format: pass format=", param="format", code="missing")
     if model is None:
-        raise InvalidRequest("name a model or a format", param="format", code="missing")
+        raise InvalidRequest("pass a model or a format", param="format", code="missing")
     found = family_of_model(model)
     return get_format(found.name, **found.options)
 

@@ -31,7 +31,7 @@ class PromptPart:
 
 @dataclass(frozen=True, slots=True)
 class ToolView:
-    """A declared tool: what the request said of it, and what the model is told."""
+    """A declared tool: what the request said of it, and what the model sees."""
 
     name: str
     schema: str

@@ -67,7 +67,7 @@ def _tool(tool: ToolView, *, exact: bool) -> str:
     return (
         f'<section class="tool"><h3>{escape(tool.name)} <small>{words.tokens(tool.count, exact=exact)}</small></h3>'
         f'<div class="two"><div class="panel"><i>its schema</i>{pre(escape(tool.schema))}</div>'
-        f'<div class="panel"><i>what the model is told</i>{pre(segments(tool.declaration))}</div></div>'
+        f'<div class="panel"><i>what the model sees</i>{pre(segments(tool.declaration))}</div></div>'
         f"{''.join(_warnings(tool.warnings))}</section>"
     )
 
@@ -82,7 +82,7 @@ def _output(output: Output) -> Iterator[str]:
         yield "<h3>Problems</h3>" + table(("", "kind", "what was found", "what would change it"), found)
     if output.levels:
         read = ((f"{level.level}{' (used)' * level.used}", escape(words.of_level(level))) for level in output.levels)
-        yield "<h3>What each level of recovery reads</h3>" + table(("level", "calls"), read)
+        yield "<h3>What each recovery level reads</h3>" + table(("level", "calls"), read)
 
 
 def _output_row(part: OutputPart) -> tuple[str, str, str, str]:

@@ -69,7 +69,7 @@ def _tool(tool: ToolView, *, exact: bool) -> Iterator[RenderableType]:
     yield Rule(f"Tool {visible(tool.name)}, {words.tokens(tool.count, exact=exact)}", align="left", style="dim")
     table = Table.grid(padding=(0, 2), expand=True)
     table.add_column("its schema", ratio=1, overflow="fold")
-    table.add_column("what the model is told", ratio=1, overflow="fold")
+    table.add_column("what the model sees", ratio=1, overflow="fold")
     table.show_header = True
     table.add_row(Text(visible(tool.schema)), _segments(tool.declaration))
     yield table
@@ -86,7 +86,7 @@ def _output(output: Output) -> Iterator[RenderableType]:
             table.add_row(*(Text(visible(cell)) for cell in cells))
         yield table
     if output.levels:
-        table = Table("level", "calls that it reads")
+        table = Table("level", "calls")
         for level in output.levels:
             name = f"{level.level} (used)" if level.used else level.level
             table.add_row(Text(name), Text(visible(words.of_level(level))))

@@ -70,7 +70,7 @@ def load_media(parts: Sequence[Mapping[str, Any]], policy: MediaPolicy) -> tuple
     total = points = length = 0.0
     for number, part in enumerate(parts):
         if number >= policy.max_parts:
-            raise _refusal(f"a request may have {policy.max_parts} images and sounds", part, number)
+            raise _refusal(f"a request may have {policy.max_parts} images and audio", part, number)
         media = _load(part, policy, number)
         total += len(media["data"])
         if media["type"] == "image":
@@ -78,11 +78,11 @@ def load_media(parts: Sequence[Mapping[str, Any]], policy: MediaPolicy) -> tuple
         else:
             length += seconds(media["data"], media["format"])
         if total > policy.max_total_bytes:
-            raise _refusal(f"the images and audio are together larger than {policy.max_total_bytes} bytes", part, number)
+            raise _refusal(f"the images and audio together are larger than {policy.max_total_bytes} bytes", part, number)
         if points > policy.max_pixels:
-            raise _refusal(f"the images have together more than {policy.max_pixels} points", part, number)
+            raise _refusal(f"the images together have more than {policy.max_pixels} pixels", part, number)
         if length > policy.max_seconds:
-            raise _refusal(f"the audio may be longer than {policy.max_seconds} seconds, all of it together", part, number)
+            raise _refusal(f"all audio together is longer than {policy.max_seconds} seconds", part, number)
         loaded.append(media)
     return tuple(loaded)
 
@@ -105,7 +105,7 @@ def _load(part: Mapping[str, Any], policy: MediaPolicy, number: int) -> Mapping[
             return {"type": "audio", "data": data, "format": _audio_format(data, value.get("format", "wav"))}
     except _Unloadable as error:
         raise _refusal(str(error), part, number) from error.__cause__
-    raise _refusal("give images as image_url and audio as input_audio parts", part, number)
+    raise _refusal("send images as image_url parts and audio as input_audio parts", part, number)
 
 
 class _Unloadable(Exception):
@@ -129,12 +129,10 @@ def _bytes_of(url: object, policy: MediaPolicy) -> bytes:
         return _within(unquote_to_bytes(data), policy)
     if scheme in ("http", "https"):
         if not policy.allow_remote:
-            raise _Unloadable(
-                "addresses are not fetched; send a data URI, or let the backend do it with allow_remote_media=True"
-            )
+            raise _Unloadable("URLs are not downloaded; send a data URI, or create the backend with allow_remote_media=True")
         return _fetch(url, policy)
     if not policy.allow_files:
-        raise _Unloadable("files are not read; send a data URI, or let the backend do it with allow_file_media=True")
+        raise _Unloadable("files are not read; send a data URI, or create the backend with allow_file_media=True")
     return _read(Path(url2pathname(urlsplit(url).path) if scheme == "file" else url), policy)
 
 
@@ -152,7 +150,7 @@ def _decode(text: str, policy: MediaPolicy) -> bytes:
     try:
         return _within(base64.b64decode(text, validate=True), policy)
     except (binascii.Error, ValueError):
-        raise _Unloadable("its base64 is broken") from None
+        raise _Unloadable("it is not valid base64") from None
 
 
 def _read(path: Path, policy: MediaPolicy) -> bytes:
@@ -167,14 +165,14 @@ def _image_format(data: bytes) -> str:
     for start, name in _IMAGE_STARTS.items():
         if data.startswith(start) and (start != b"RIFF" or data[8:12] == b"WEBP"):
             return name
-    raise _Unloadable("it is no PNG, JPEG, GIF, WebP or BMP image")
+    raise _Unloadable("it is not a PNG, JPEG, GIF, WebP or BMP image")
 
 
 def _audio_format(data: bytes, name: object) -> str:
     if not isinstance(name, str) or name not in _AUDIO_STARTS:
         raise _Unloadable(f"its format is not one of {', '.join(_AUDIO_STARTS)}")
     if not data.startswith(_AUDIO_STARTS[name]) or (name == "wav" and data[8:12] != b"WAVE"):
-        raise _Unloadable(f"it is no {name} sound")
+        raise _Unloadable(f"it is not a {name} file")
     return name
 
 
@@ -204,7 +202,7 @@ def _fetch(url: str, policy: MediaPolicy) -> bytes:
                 finally:
                     response.close()
             except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-                raise _Unloadable(f"it cannot be fetched ({type(error).__name__})") from error
+                raise _Unloadable(f"it cannot be downloaded ({type(error).__name__})") from error
     raise _Unloadable(f"more than {_REDIRECTS} redirects")
 
 
@@ -224,9 +222,9 @@ def _endpoint(url: str) -> tuple[str, int]:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise _Unloadable("its address cannot be read") from None
+        raise _Unloadable("its URL is not valid") from None
     if parts.scheme not in ("http", "https") or not host:
-        raise _Unloadable("it leads to something that is no http(s) address")
+        raise _Unloadable("it redirects to something that is not an http(s) URL")
     return host, port or (443 if parts.scheme == "https" else 80)
 
 
@@ -235,10 +233,10 @@ def _public_address(host: str, port: int) -> str:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise _Unloadable("its host has no address") from None
+        raise _Unloadable("its host name cannot be resolved") from None
     addresses = [str(entry[4][0]) for entry in found]
     if not all(map(_is_public, addresses)):
-        raise _Unloadable("its host is not on the public network")
+        raise _Unloadable("its host is not a public address")
     return addresses[0]
 
 

@@ -71,7 +71,7 @@ def _as_chat(body: Mapping[str, Any]) -> Json:
             raise InvalidRequest("this is not supported", param=name, code="unsupported_parameter")
     for name in _CHAT_ONLY:
         if name in body:
-            raise InvalidRequest("this is for chat completions: a prompt has no turns", param=name)
+            raise InvalidRequest("this field is for chat completions: a raw prompt has no turns", param=name)
     chat: Json = {name: value for name, value in body.items() if name not in _OWN}
     logprobs = body.get("logprobs")
     if logprobs is not None and logprobs is not False:

@@ -79,7 +79,7 @@ def failure_of(error: BaseException) -> Failure:
         if isinstance(error, kind):
             param = "messages" if isinstance(error, errors.ContextExceeded) else None
             return Failure(status=status, message=str(error), code=code, param=param, headers=_headers(error))
-    logger.error("a request failed inside gemma_tools", exc_info=error)
+    logger.error("a request failed because of an error inside gemma_tools", exc_info=error)
     return Failure(status=500, message="internal error; the log has the details", code="internal_error")
 
 

@@ -51,9 +51,9 @@ def tokenize(body: Json, call: Call) -> ApiResponse[Body]:
     counter = call.responder(_name(body, call.models)).token_counter
     content = check_text(body.get("content"), "content")
     if content is None:
-        raise InvalidRequest("give the text", param="content", code="missing_required_parameter")
+        raise InvalidRequest("the text is missing", param="content", code="missing_required_parameter")
     if not counter.exact:
-        raise InvalidRequest("this model's tokenizer is not here, so that its tokens are not known", param="model")
+        raise InvalidRequest("this model's tokenizer is not available, so its tokens are unknown", param="model")
     ids = counter.encode(content)
     if not check_flag(body.get("with_pieces"), "with_pieces"):
         return ApiResponse(200, dump({"tokens": ids}), facts=call.facts)

@@ -51,7 +51,7 @@ def stored(request: ApiRequest, place: str, call: Call) -> ApiResponse[Body]:
         memory.delete(id)
         told = {"id": id, "object": "response", "deleted": True}
     elif query.get("stream") == "true":
-        raise refuse(400, "a response that is kept is not streamed", code="unsupported_parameter", param="stream")
+        raise refuse(400, "a stored response cannot be streamed", code="unsupported_parameter", param="stream")
     else:
         told = memory.response(id).response
     return ApiResponse(200, dump(told), facts=call.facts)

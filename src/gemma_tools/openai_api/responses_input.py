@@ -141,7 +141,7 @@ def items_of(body: Json, memory: Memory) -> Items:
         items += [(item, "previous_response_id") for item in memory.before(body["previous_response_id"])]
     given = body.get("input")
     if given is None:
-        raise InvalidRequest("give the conversation", param="input", code="missing_required_parameter")
+        raise InvalidRequest("the conversation is missing", param="input", code="missing_required_parameter")
     if isinstance(given, str):
         return [*items, ({"type": "message", "role": "user", "content": given}, "input")]
     for i, item in enumerate(as_array(given, "input")):
@@ -207,7 +207,7 @@ def _messages(items: Items, instructions: Any, left_out: list[InvalidRequest]) -
             add(messages, item, param)
         elif isinstance(kind, str):  # what OpenAI's own servers ran or packed
             left_out.append(
-                InvalidRequest(f"items of type {shown(kind)} are not read here", param=param, code="unsupported_value")
+                InvalidRequest(f"items of type {shown(kind)} are not supported", param=param, code="unsupported_value")
             )
         else:
             raise wrong_type("a string", kind, f"{param}.type")

@@ -126,7 +126,7 @@ class Memory:
             raise InvalidRequest(_NO_STORE, param="previous_response_id", code="unsupported_parameter")
         kept = self.store.find(self.caller, str(id))
         if kept is None:
-            message = f"no response {shown(id)} is kept here: send the whole conversation in `input`"
+            message = f"no response {shown(id)} is stored here: send the whole conversation in `input`"
             raise InvalidRequest(message, param="previous_response_id", code="previous_response_not_found")
         return (*kept.items, *kept.response["output"])
 
@@ -141,7 +141,7 @@ class Memory:
             raise InvalidRequest(_NO_STORE, param=param, code="unsupported_value")
         item = self.store.item(self.caller, str(id))
         if item is None:
-            raise refuse(404, f"no item {shown(id)} is kept here: send the item itself", code="item_not_found", param=param)
+            raise refuse(404, f"no item {shown(id)} is stored here: send the item itself", code="item_not_found", param=param)
         return item
 
     def delete(self, id: str) -> None:
@@ -150,7 +150,7 @@ class Memory:
             raise self._missing(id)
 
     def _missing(self, id: object) -> Refused:
-        message = f"no response {shown(id)} is kept here" if self.store else "responses are not stored here"
+        message = f"no response {shown(id)} is stored here" if self.store else "responses are not stored here"
         return refuse(404, message, code="response_not_found")
 
 

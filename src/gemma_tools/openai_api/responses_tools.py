@@ -142,7 +142,7 @@ def _check_lark(definition: str, param: str) -> None:
     except ImportError:
         return
     if fault := LLMatcher.validate_grammar(LLMatcher.grammar_from_lark(definition)):
-        raise InvalidRequest(f"llguidance cannot read it: {fault.strip()}", param=param)
+        raise InvalidRequest(f"llguidance cannot parse it: {fault.strip()}", param=param)
 
 
 def _unanchored(pattern: str) -> str:
@@ -170,7 +170,7 @@ def read_choice(choice: Any, offer: Offer) -> Any:
     if kind in ("function", "custom"):
         return {"type": "function", "function": {"name": _chosen(choice, offer)}}
     if kind != "allowed_tools":
-        message = f"a tool of type {shown(kind)} cannot be run here, so that it cannot be chosen"
+        message = f"a tool of type {shown(kind)} cannot be run here, so it cannot be chosen"
         raise InvalidRequest(message, param="tool_choice.type", code="unsupported_value")
     allowed = [
         as_object(one, f"tool_choice.tools[{i}]") for i, one in enumerate(as_array(choice.get("tools"), "tool_choice.tools"))

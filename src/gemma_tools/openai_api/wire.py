@@ -136,9 +136,9 @@ class Call:
     def known(self, name: str | None) -> str:
         """`name`, if a model goes by it; refused with `model_not_found` otherwise. The model is not touched."""
         if name is None:
-            raise refuse(400, "name a model", code="missing_required_parameter", param="model")
+            raise refuse(400, "the model is missing", code="missing_required_parameter", param="model")
         if name not in self.models:
-            message = f"there is no model {name!r}; there is: {', '.join(self.models) or 'none'}{self.settings.no_model}"
+            message = f"there is no model {name!r}; available: {', '.join(self.models) or 'none'}{self.settings.no_model}"
             raise refuse(404, message, code="model_not_found", param="model")
         return name
 

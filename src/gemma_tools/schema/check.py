@@ -86,7 +86,7 @@ def _prepared(schema: Schema) -> tuple[Validator | None, int, str | None]:
     try:
         text = json.dumps(schema)
     except RecursionError:
-        return None, 0, "it is nested too deep"
+        return None, 0, "it is nested too deeply"
     return _built(text)
 
 
@@ -111,7 +111,7 @@ def _built(text: str) -> tuple[Validator | None, int, str | None]:
 
 
 def _refuse(reference: str) -> NoReturn:
-    raise ValueError(f"{reference} leads out of the schema, and is not fetched")
+    raise ValueError(f"{reference} leads out of the schema, and is not downloaded")
 
 
 def _normalised(schema: Any) -> tuple[Any, int]:
@@ -145,7 +145,7 @@ def _lost_reference(schema: Any) -> str | None:
         if is_mapping(node):
             reference = node.get("$ref")
             if isinstance(reference, str) and document.lookup(reference) is None:
-                where = "nowhere in the schema" if reference.startswith("#") else "out of the schema, and is not fetched"
+                where = "nowhere in the schema" if reference.startswith("#") else "out of the schema, and is not downloaded"
                 return f"$ref {reference!r} leads {where}"
             stack.extend(value for key, value in node.items() if key not in DATA)
         elif isinstance(node, list):
@@ -157,9 +157,7 @@ def _said(error: ValidationError) -> str:
     """One sentence: where, and what is wrong there."""
     where = _path(error.instance_path)
     if error.kind.name == "backtrackLimitExceeded" or "backtracking" in error.message:
-        return (
-            f"{where}: it cannot be checked: the pattern at {_path(error.schema_path)} of the schema takes too many steps on it"
-        )
+        return f"{where}: it cannot be checked: the pattern at {_path(error.schema_path)} of the schema takes too many steps"
     message = error.message
     branches = getattr(error.kind, "context", None)
     if branches:

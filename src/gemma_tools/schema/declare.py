@@ -81,7 +81,7 @@ class _Simplifier:
         if len(self.warnings) < _MOST_WARNINGS:
             self.warnings.append(f"{where(path)}: {sentence}")
         elif len(self.warnings) == _MOST_WARNINGS:
-            self.warnings.append("and there is more like that")
+            self.warnings.append("and there are more such warnings")
 
     def _property(self, source: Any, target: Any, key: Any, path: Path, chain: frozenset[str]) -> None:
         flat, chain = self._flatten(source, path, chain)
@@ -90,11 +90,11 @@ class _Simplifier:
         if is_mapping(properties):
             self._children(copy, properties, path, chain)
         elif copy.pop("properties", None) is not None:
-            self.warn(path, "its properties are no object, and are left out")
+            self.warn(path, "its properties are not an object, and are left out")
         if isinstance(required, (list, tuple)):
             copy["required"] = [name for name in required if isinstance(name, str)]
         elif copy.pop("required", None) is not None:
-            self.warn(path, "its required is no list of names, and is left out")
+            self.warn(path, "its required is not a list of names, and is left out")
         if is_mapping(items):
             self.tasks.append((self._items, items, copy, "items", path, chain))
 
@@ -104,7 +104,7 @@ class _Simplifier:
         for name, child in properties.items():
             name = str(name)
             if child is False:
-                self.warn((path, name), "no value is allowed for it, so that it is not declared")
+                self.warn((path, name), "no value is allowed for it, so it is not declared")
                 continue
             children[name] = child
             if not _is_plain(child):
@@ -144,7 +144,7 @@ class _Simplifier:
             return flat.schema, chain | flat.references
         found, complete = unfold(flat, lookup)
         if not complete:
-            self.warn(path, f"of its many forms the first {MOST_FORMS} are looked at")
+            self.warn(path, f"only the first {MOST_FORMS} of its branches are used")
         return self._choose([form.schema for form in found], path), chain.union(*(form.references for form in found))
 
     def _dereference(self, source: Schema, path: Path, chain: frozenset[str]) -> tuple[Schema, frozenset[str]]:
@@ -161,11 +161,11 @@ class _Simplifier:
         """What `reference` names; only its type where it was written out around here already."""
         target = self.document.lookup(reference)
         if target is None:
-            self.warn(path, f"{reference} refers to nothing in the tool, so that its type is not known")
+            self.warn(path, f"{reference} cannot be resolved within the tool, so its type is unknown")
             return None
         self.resolved += 1
         if is_mapping(target) and (reference in chain or self.resolved > _MOST_REFERENCES):
-            self.warn(path, f"{reference} refers to itself; its properties are written once only")
+            self.warn(path, f"{reference} refers to itself; its properties are written only once")
             return {"type": widest(Shape(target, self.document).types or frozenset(("object",)))}
         return target
 
@@ -189,7 +189,7 @@ class _Simplifier:
                 self.warn(path, "it has no type, and is written as STRING")
             forms[kind] = untyped
         elif untyped:
-            self.warn(path, "a form of it has no type, and is left out")
+            self.warn(path, "a branch of it has no type, and is left out")
         unknown = [name for name in forms if name not in ONLY]
         kind = unknown[0] if unknown else widest(frozenset(forms))
         others = {name for name in forms if name != kind} - ({"integer"} if kind == "number" else set())

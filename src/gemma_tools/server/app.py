@@ -57,7 +57,7 @@ def make_app(settings: Settings) -> tuple[App, Api]:
         if scope["type"] == "http":
             return await api(scope, receive, send)
         if scope["type"] != "lifespan":
-            raise ValueError(f"{scope['type']} is not served")
+            raise ValueError(f"{scope['type']} is not supported")
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -152,7 +152,7 @@ class Api:
             async with asyncio.timeout(self._settings.body_timeout):
                 return await self._read(headers, receive)
         except TimeoutError:
-            raise refuse(408, "the body did not arrive in time", code="request_timeout") from None
+            raise refuse(408, "the request body did not arrive in time", code="request_timeout") from None
 
     async def _read(self, headers: Headers, receive: Receive) -> bytes:
         most = self._settings.max_body_bytes

@@ -35,13 +35,15 @@ class Guard:
         """Refuse a request that came by a foreign name or from a foreign page."""
         host = headers.get("host", "")
         if not self._any_host and _hostname(host) not in self._hosts:
-            raise refuse(403, f"this server is not called {host!r}; allowed_hosts can add names", code="host_not_allowed")
+            raise refuse(
+                403, f"the host name of this server is not {host!r}; add names with allowed_hosts", code="host_not_allowed"
+            )
         origin = headers.get("origin")
         if origin is not None and self._allows(origin):
             return
         foreign = origin is not None and _netloc(origin) != host
         if foreign or headers.get("sec-fetch-site", "").lower() in ("cross-site", "same-site"):
-            message = f"requests from {origin or 'other origins'} are not answered; allowed_origins can add them"
+            message = f"requests from {origin or 'other origins'} are refused; allow them with allowed_origins"
             raise refuse(403, message, code="origin_not_allowed")
 
     def cross_origin(self, headers: Headers) -> dict[str, str]:
@@ -61,7 +63,7 @@ class Guard:
     def check_local(self, headers: Headers, address: str) -> None:
         """Refuse a request that did not come from this machine, or came by a name that others may know, as of a proxy."""
         if not is_loopback(_hostname(headers.get("host", ""))) or not (address == "local" or is_loopback(address)):
-            raise refuse(403, "only browsers on this machine see this page", code="host_not_allowed")
+            raise refuse(403, "only browsers on this machine can open this page", code="host_not_allowed")
 
     def check_key(self, headers: Headers, *, browser: bool = False) -> str | None:
         """A short name of the key that was given, for limits and logs; None where none is needed.
@@ -91,7 +93,7 @@ class Guard:
 
 
 _CHALLENGE = {"www-authenticate": "Bearer", "x-should-retry": "false"}
-_ASKING = {"www-authenticate": 'Basic realm="a key of this server, as the password", charset="UTF-8"'}
+_ASKING = {"www-authenticate": 'Basic realm="use a key of this server as the password", charset="UTF-8"'}
 
 
 def _password(credentials: str) -> str:

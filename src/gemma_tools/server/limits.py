@@ -44,7 +44,7 @@ class RateLimiter:
             message = "too many requests" if account.requests < 1 else "too many tokens"
             seconds = str(math.ceil(wait))
             raise refuse(
-                429, f"{message}; come again in {seconds} s", code="rate_limit_exceeded", headers={"retry-after": seconds}
+                429, f"{message}; try again in {seconds} s", code="rate_limit_exceeded", headers={"retry-after": seconds}
             )
         account.requests -= 1
 

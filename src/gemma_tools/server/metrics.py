@@ -48,24 +48,24 @@ class Metrics:
         def histogram(name: str, about: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
             return Histogram(f"gemma_tools_{name}", about, labels, buckets=buckets, registry=registry)
 
-        self._requests = counter("requests", "Requests that have ended.", "method", "path", "status", "outcome")
+        self._requests = counter("requests", "Finished requests.", "method", "path", "status", "outcome")
         self._seconds = histogram("request_seconds", "From a request's head to the end of its answer.", ("path",), _SECONDS)
-        self._waited = histogram("queue_seconds", "How long requests waited for their turn.", (), _SECONDS)
-        Gauge("gemma_tools_requests_running", "Requests being answered.", registry=registry).set_function(lambda: gate.running)
+        self._waited = histogram("queue_seconds", "How long requests waited in the queue.", (), _SECONDS)
+        Gauge("gemma_tools_requests_running", "Running requests.", registry=registry).set_function(lambda: gate.running)
         Gauge("gemma_tools_requests_waiting", "Requests in the queue.", registry=registry).set_function(lambda: gate.waiting)
         self._prompt = counter("prompt_tokens", "Tokens of prompts.", "model")
-        self._cached = counter("cached_tokens", "Tokens of prompts that the engine had in its cache.", "model")
+        self._cached = counter("cached_tokens", "Tokens of prompts that were in the engine's cache.", "model")
         self._completion = counter("completion_tokens", "Tokens that models wrote.", "model")
         self._first = histogram(
-            "time_to_first_token_seconds", "From asking the engine to its first text.", ("model",), _SECONDS
+            "time_to_first_token_seconds", "From the request to the engine until its first text.", ("model",), _SECONDS
         )
         self._rate = histogram(
-            "tokens_per_second", "Tokens a second of a generation, after its first text.", ("model",), _RATES
+            "tokens_per_second", "Tokens per second of a generation, after its first text.", ("model",), _RATES
         )
-        self._calls = counter("tool_calls", "Calls that callers were given.", "model")
-        self._repairs = counter("repairs", "What was repaired in calls and text, by its kind.", "model", "kind")
-        self._refused = counter("refused_calls", "Calls that models wrote and callers were not given.", "model", "cause")
-        self._retries = counter("retries", "How often a model or an engine was asked again.", "model", "cause")
+        self._calls = counter("tool_calls", "Calls that clients got.", "model")
+        self._repairs = counter("repairs", "Repairs in calls and text, by kind.", "model", "kind")
+        self._refused = counter("refused_calls", "Calls that models wrote and clients did not get.", "model", "cause")
+        self._retries = counter("retries", "Retries of a model or an engine.", "model", "cause")
 
     @contextmanager
     def observer(self, work: Work) -> Iterator[Tell]:

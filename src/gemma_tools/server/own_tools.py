@@ -33,7 +33,7 @@ def own_tools(settings: Settings) -> ToolBox:
     for name in settings.run_tools:
         if name == "execute_python":
             if settings.scripts_dir is None:
-                raise InvalidRequest("execute_python needs the directory of its scripts", param="scripts_dir")
+                raise InvalidRequest("execute_python needs the directory of its scripts: set scripts_dir", param="scripts_dir")
             box.append(script_runner(settings.scripts_dir, venvs=settings.venvs))
         elif name == "get_system_info":
             from gemma_tools.tools.system import get_system_info
@@ -69,7 +69,7 @@ def respond_with(
     tools go to the caller; a reply that holds one ends the loop, and none of its calls is run.
     """
     if request.n > 1:
-        raise InvalidRequest("a server that runs tools gives one answer", param="n", code="unsupported_value")
+        raise InvalidRequest("a server that runs tools returns only one answer", param="n", code="unsupported_value")
     chunks = _converse(box, model, request, cancel)
     return chunks if request.stream else _whole(chunks)
 
@@ -188,5 +188,5 @@ def _whole(chunks: Iterable[ChatCompletionChunk]) -> ChatCompletion:
         whole.add(chunk)
         begun = True
     if not begun:
-        raise EngineUnavailable("the request was ended before anything was answered")
+        raise EngineUnavailable("the request ended before there was an answer")
     return whole.completion()

@@ -62,14 +62,14 @@ class Recent:
             return ApiResponse(200, _listing(kept).encode(), _HEADERS)
         exchange = kept.get(int(number)) if number.isascii() and number.isdecimal() and len(number) < 20 else None
         if exchange is None:
-            raise refuse(404, f"there is nothing at {path}, or no longer", code="not_found")
+            raise refuse(404, f"there is nothing at {path}, or it is no longer stored", code="not_found")
         return ApiResponse(200, examine(exchange).html().encode(), _HEADERS)
 
 
 def _listing(kept: dict[int, Exchange]) -> str:
     head = ("", "time", "model", "asked", "finish", "calls", "problems", "prompt", "output")
     rows = table(head, (tuple(_row(number, exchange)) for number, exchange in reversed(kept.items())))
-    none = "<p>Nothing was asked yet.</p>" if not kept else ""
+    none = "<p>No requests yet.</p>" if not kept else ""
     note = f"<p><small>The last {MOST} generations, newest first, of {MOST_BYTES >> 20} MiB at most.</small></p>"
     return document("Requests", f"<h1>Requests</h1>{note}{none or rows}")
 

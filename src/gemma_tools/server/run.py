@@ -66,7 +66,7 @@ class _Server(uvicorn.Server):
             os._exit(128 + sig)  # scripts end with this process
         if waiting := self._api.unanswered:
             what = f"{waiting} request{'s' * (waiting > 1)}, for {self._drain} seconds at most"
-            os.write(2, f"gemma-tools: stopping after {what}; the same again leaves at once\n".encode())
+            os.write(2, f"gemma-tools: stopping after {what}; the same signal again exits at once\n".encode())
         super().handle_exit(sig, frame)
 
 

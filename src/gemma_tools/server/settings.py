@@ -120,7 +120,7 @@ class Settings(_Strict):
     @classmethod
     def _no_empty_key(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not all(key.strip() for key in value):
-            raise ValueError("an empty key would let everybody in")
+            raise ValueError("an empty key would allow everyone: remove it")
         return value
 
     @field_validator("models", mode="before")
@@ -130,7 +130,7 @@ class Settings(_Strict):
             return {name: {"model": one} if isinstance(one, str) else one for name, one in value.items()}
         value = cls._split(value)
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise ValueError("give a list of models, or a table of them by name")
+            raise ValueError("must be a list of models, or a table of models by name")
         pairs = (one.partition("=") for one in value)
         return {name: {"model": model or name} for name, _, model in pairs}
 
@@ -152,7 +152,7 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], config
     values = _from_file(config or environ.get(f"{PREFIX}CONFIG"))
     sampling = values.get("sampling", {})
     if not isinstance(sampling, dict):
-        raise InvalidRequest("write it as a table, [sampling]", param="sampling")
+        raise InvalidRequest("must be a table, [sampling]", param="sampling")
     for name in Settings.model_fields:
         if (value := environ.get(f"{PREFIX}{name.upper()}")) is not None:
             values[name] = value
@@ -174,7 +174,7 @@ def _named(error: ValidationError) -> InvalidRequest:
     if first["type"] == "extra_forbidden":
         of_model = place[0] == "models" and place[-1] in ModelOptions.__annotations__
         near = get_close_matches(str(place[-1]), Settings.model_fields, 1) if len(place) == 1 else []
-        message = "there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
+        message = "unknown setting" + (f"; did you mean {near[0]}?" if near else "")
         message = f"write it as one of the model's options: options = {{ {place[-1]} = ... }}" if of_model else message
     return InvalidRequest(message, param=".".join(map(str, place)) or None)
 
@@ -186,16 +186,16 @@ def check(settings: Settings) -> None:
         InvalidRequest: `param` is the setting to change.
     """
     if not settings.models:
-        raise InvalidRequest(f"name a model, as in --model tiny, or put one at {DEFAULT_MODEL}", param="models")
+        raise InvalidRequest(f"name a model, as in --model tiny, or put a file at {DEFAULT_MODEL}", param="models")
     for name in ("mmproj", "lora"):
         if getattr(settings, name) and len(settings.models) != 1:
-            raise InvalidRequest(f"there are several models: give each its own, options.{name} in the TOML file", param=name)
+            raise InvalidRequest(f"with several models, set it for each model: options.{name} in the TOML file", param=name)
     if "*" in settings.allowed_origins and not settings.api_keys:
-        raise InvalidRequest("every page in a browser could call: set api_keys, or name the origins", param="api_keys")
+        raise InvalidRequest("every web page could call the server: set api_keys, or list the origins", param="api_keys")
     if settings.inspect and not settings.on_loopback:
-        raise InvalidRequest(f"others can reach {settings.host}: /inspect is for 127.0.0.1 only", param="inspect")
+        raise InvalidRequest(f"other machines can reach {settings.host}: /inspect works only on 127.0.0.1", param="inspect")
     if not settings.on_loopback and not settings.api_keys:
-        raise InvalidRequest(f"others can reach {settings.host}: set api_keys, or stay on 127.0.0.1", param="api_keys")
+        raise InvalidRequest(f"other machines can reach {settings.host}: set api_keys, or use 127.0.0.1", param="api_keys")
 
 
 def is_loopback(host: str) -> bool:

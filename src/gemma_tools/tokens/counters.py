@@ -64,7 +64,7 @@ class BaseTokenCounter(ABC):
 
 
 def _no_ids() -> InvalidRequest:
-    return InvalidRequest("this counter knows no token ids: use a GemmaTokenizer", param="token_counter")
+    return InvalidRequest("this counter does not know token ids: use a GemmaTokenizer", param="token_counter")
 
 
 class EngineTokenCounter(BaseTokenCounter):

@@ -63,7 +63,7 @@ def fit(
 
     fitted = newest_part(messages, count, counter=counter, room=room)
     if fitted.tokens > room:
-        sentence = f"what must stay of the conversation takes {fitted.tokens} tokens, and there is room for {room}"
+        sentence = f"the part of the conversation that must stay has {fitted.tokens} tokens, but there is room for only {room}"
         raise ContextExceeded(sentence, prompt_tokens=fitted.tokens, context=limit)
     return fitted
 

@@ -83,11 +83,11 @@ def training_prompt(
         preserve_thinking=preserve_thinking,
     )
     if prompt.turns is None:
-        raise InvalidRequest("with these options the format does not tell what the model says", param="format")
+        raise InvalidRequest("with these options the format does not know which text the model writes", param="format")
     if prompt.media:
         raise InvalidRequest("images, audio and video cannot be exported for training", param="messages")
     if not any(segment.generated for segment in prompt.segments):
-        raise InvalidRequest("the model says nothing in this conversation", param="messages")
+        raise InvalidRequest("the model writes nothing in this conversation", param="messages")
     return prompt
 
 

@@ -63,7 +63,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
     if path.is_dir():
         found = [path / name for name in ("tokenizer.json", "tokenizer.model") if (path / name).is_file()]
         if not found:
-            raise ModelNotFound(f"{path} holds neither tokenizer.json nor tokenizer.model")
+            raise ModelNotFound(f"{path} contains neither tokenizer.json nor tokenizer.model")
         path = found[0]
     if path.suffix == ".json":
         return _from_json(path)
@@ -89,7 +89,7 @@ def _from_gguf(header: Mapping[str, Any], path: Path) -> Vocabulary:
     key = "tokenizer.ggml."
     pieces, kinds = header.get(key + "tokens"), header.get(key + "token_type")
     if not pieces or kinds is None or len(kinds) != len(pieces):
-        raise _refuse(path, "the file has no tokenizer, or not the type of each token")
+        raise _refuse(path, "the file has no tokenizer, or lacks the type of each token")
     merges, scores = header.get(key + "merges"), header.get(key + "scores")
     spaced = _spaced(pieces)
     if merges:
@@ -109,7 +109,7 @@ def _from_json(path: Path) -> Vocabulary:
     except OSError as error:
         raise ModelNotFound(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ModelNotFound(f"{path} is not a tokenizer of Hugging Face's tokenizers") from None
+        raise ModelNotFound(f"{path} is not a Hugging Face tokenizer.json") from None
     if model.get("type") != "BPE" or not model.get("byte_fallback"):
         raise _refuse(path, "the tokenizer must be of type BPE with byte fallback, as Gemma's is")
     pieces, kinds = [""] * size, [int(Kind.UNUSED)] * size
@@ -154,7 +154,7 @@ def _scores_of_merges(
         if scores[number] == _UNORDERED:
             scores[number] = -1.0 - order
         elif number != last:
-            raise _refuse(path, f"the merges of {pieces[number]!r} do not follow one another")
+            raise _refuse(path, f"the merges of {pieces[number]!r} are not in order")
         last = number
     splits = sum(1 for piece in ids for cut in range(1, len(piece)) if piece[:cut] in ids and piece[cut:] in ids)
     if splits != count:

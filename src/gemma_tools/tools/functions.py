@@ -99,7 +99,7 @@ def tool(
     docstring = read_docstring(inspect.getdoc(source))
     named: str = name or source.__name__
     if named == "<lambda>":
-        raise InvalidRequest("a lambda has no name that a model could call; give it one with tool(..., name=...)", param="name")
+        raise InvalidRequest("a lambda has no name: set one with tool(..., name=...)", param="name")
     arguments, parameters = _arguments_of(function, named, docstring.parameters)
     return FunctionTool(
         {
@@ -147,7 +147,7 @@ def _arguments_of(
 ) -> tuple[TypeAdapter[Any], dict[str, Any]]:
     # A TypedDict, because a model would not take parameters that are called `schema`, `copy` or `_x`.
     def refuse(reason: str) -> InvalidRequest:
-        return InvalidRequest(f"no tool can be made of {name!r}: {reason}", param="tools")
+        return InvalidRequest(f"{name!r} cannot be a tool: {reason}", param="tools")
 
     try:
         signature = inspect.signature(function, eval_str=True)
@@ -157,7 +157,7 @@ def _arguments_of(
     fields: dict[str, Any] = {}
     for parameter in signature.parameters.values():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
-            raise refuse(f"a model passes arguments by name, and {parameter.name!r} takes none")
+            raise refuse(f"a model passes arguments by name, but {parameter.name!r} cannot be passed by name")
         if isinstance(parameter.default, FieldInfo):
             raise refuse(f"write {parameter.name}: Annotated[..., Field(...)], with a plain default")
         if parameter.kind is parameter.VAR_KEYWORD:
@@ -170,7 +170,7 @@ def _arguments_of(
         adapter: TypeAdapter[Any] = TypeAdapter(arguments)
         return adapter, _untitled(adapter.json_schema())
     except PydanticUserError as error:
-        raise refuse(f"a parameter has a type that JSON has not ({error.message.splitlines()[0]})") from None
+        raise refuse(f"a parameter has a type that JSON does not have ({error.message.splitlines()[0]})") from None
 
 
 def _field(parameter: inspect.Parameter, described: str | None) -> Any:

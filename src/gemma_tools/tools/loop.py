@@ -371,6 +371,6 @@ def _canonical(arguments: str) -> str:
 def _repeated(call: ToolCall, times: int) -> ToolResult:
     return fault(
         "repeated",
-        f"{call.name} was called with these arguments {times} times already, and was not run again; "
-        "use the results above, or call it with other arguments",
+        f"{call.name} was already called {times} times with these arguments, and was not run again; "
+        "use the results above, or use other arguments",
     )

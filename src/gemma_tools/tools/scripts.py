@@ -140,7 +140,7 @@ def script_runner(
         arguments: Annotated[
             str,
             Field(
-                description="The command line arguments, in one text",
+                description="The command line arguments, as one string",
                 validation_alias=AliasChoices("arguments", "py_script_args"),
             ),
         ] = "",
@@ -166,12 +166,12 @@ def script_runner(
 
 def _script(folder: Path, name: str) -> Path:
     if not _NAME.fullmatch(name):
-        raise _Refused(f"{name!r} is not the name of a script: a file name that ends in .py, without a path")
+        raise _Refused(f"{name!r} is not a script name: use a file name that ends in .py, without a path")
     try:
         script = (folder / name).resolve(strict=True)
     except (OSError, RuntimeError):
         known = sorted(path.name for path in folder.glob("*.py") if _can_run(folder, path))[:_NAMES_SHOWN]
-        raise _Refused(f"there is no script {name!r}; there is: {', '.join(known) or 'none'}") from None
+        raise _Refused(f"there is no script {name!r}; available: {', '.join(known) or 'none'}") from None
     if script.parent != folder or not script.is_file():
         raise _Refused(f"{name!r} is not a file of the scripts directory")
     return script
@@ -187,7 +187,7 @@ def _can_run(folder: Path, path: Path) -> bool:
 
 def _words(arguments: str) -> list[str]:
     if "\0" in arguments or len(arguments) > _MAX_ARGUMENTS:
-        raise _Refused(f"the arguments hold a NUL character, or are longer than {_MAX_ARGUMENTS} characters")
+        raise _Refused(f"the arguments contain a NUL character, or are longer than {_MAX_ARGUMENTS} characters")
     try:
         return shlex.split(arguments)
     except ValueError as error:
@@ -208,7 +208,7 @@ def _chosen(interpreters: Mapping[Path, Path], folder: Path, venv_path: str) -> 
     try:
         return interpreters[venv.resolve()]
     except (KeyError, OSError, ValueError, RuntimeError):
-        raise _Refused(f"the virtual environment {venv_path!r} is not one of those allowed") from None
+        raise _Refused(f"the virtual environment {venv_path!r} is not allowed: use one of `venvs`") from None
 
 
 def _execute(command: list[str], folder: Path, bin_dir: Path, env: Mapping[str, str], limits: _Limits) -> ScriptResult:
@@ -246,9 +246,9 @@ def _execute(command: list[str], folder: Path, bin_dir: Path, env: Mapping[str, 
             with cancel.calling(partial(_end, process, ours)):
                 process.wait(limits.timeout)
             if cancel.cancelled:
-                failure = "the script was ended, because its request was"
+                failure = "the script was stopped, because its request ended"
         except subprocess.TimeoutExpired:
-            failure = f"the script was ended after {limits.timeout:g} seconds"
+            failure = f"the script was stopped after {limits.timeout:g} seconds"
         finally:
             _end(process, ours)
             _see_ended(process, ours, mark)

@@ -21,7 +21,7 @@ _CPU_SECONDS = 0.1
 
 @tool
 def get_system_info(
-    info_type: Annotated[Literal["cpu", "memory", "disk", "all"], Field(description="What to tell of, or all")] = "all",
+    info_type: Annotated[Literal["cpu", "memory", "disk", "all"], Field(description="What to report, or all")] = "all",
 ) -> dict[str, Any]:
     """Gets the current use of this computer's processor, memory and disk. Sizes are in bytes."""
     readers = {"cpu": _cpu, "memory": _memory, "disk": _disk}

@@ -89,7 +89,7 @@ class ToolBox:
         chosen = list(names)
         for name in chosen:
             if name not in self._tools:
-                raise InvalidRequest(f"there is no tool {name!r}; there is: {', '.join(self) or 'none'}", param="tools")
+                raise InvalidRequest(f"there is no tool {name!r}; available: {', '.join(self) or 'none'}", param="tools")
         box = ToolBox()
         box._tools = {name: self._tools[name] for name in chosen}
         return box
@@ -180,7 +180,7 @@ def load_tools(path: str | PathLike[str]) -> ToolBox:
     except (Exception, SystemExit) as error:
         raise InvalidRequest(f"{file} cannot be loaded: {type(error).__name__}: {error}", param="path") from error
     if not isinstance(tools, list) or not tools:
-        raise InvalidRequest(f"{file} holds no tools", param="path")
+        raise InvalidRequest(f"{file} does not contain tools", param="path")
     return ToolBox(tools)
 
 
@@ -209,7 +209,7 @@ def _made(item: object) -> FunctionTool | Mapping[str, Any]:
         return declared(_checked(item[0]), item[1])
     if callable(item):
         return tool(item)
-    raise InvalidRequest(f"a {type(item).__name__} is not a tool; give a function or an OpenAI tool dict", param="tools")
+    raise InvalidRequest(f"a {type(item).__name__} is not a tool; pass a function or an OpenAI tool dict", param="tools")
 
 
 def _checked(declaration: Mapping[str, Any]) -> Mapping[str, Any]:

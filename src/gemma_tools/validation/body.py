@@ -85,7 +85,9 @@ def _continues(body: Mapping[str, Any], conversation: Conversation) -> bool:
         return False
     *before, last = conversation.messages
     if not before or last.role != "assistant" or last.tool_calls or not (isinstance(last.content, str) and last.content):
-        raise InvalidRequest("the last message must be the assistant's, after others, and text alone", param=param)
+        raise InvalidRequest(
+            "the last message must be the assistant's, must not be the only one, and must contain only text", param=param
+        )
     return True
 
 
@@ -167,11 +169,11 @@ def _legacy(body: Mapping[str, Any]) -> tuple[Any, Any]:
     functions, call = body.get("functions"), body.get("function_call")
     if functions is not None:
         if tools:
-            raise InvalidRequest("give tools or functions, not both", param="functions")
+            raise InvalidRequest("use tools or functions, not both", param="functions")
         tools = [{"type": "function", "function": function} for function in as_array(functions, "functions")]
     if call is not None:
         if choice is not None:
-            raise InvalidRequest("give tool_choice or function_call, not both", param="function_call")
+            raise InvalidRequest("use tool_choice or function_call, not both", param="function_call")
         choice = {"type": "function", "function": call} if isinstance(call, Mapping) else call
     return tools, choice
 
@@ -230,13 +232,13 @@ def _wanted_format(body: Mapping[str, Any]) -> ResponseFormat | None:
     for name in forms:
         if name not in ("json", "json_object"):
             raise InvalidRequest(
-                "only json is supported here", param=f"structured_outputs.{name}", code="unsupported_parameter"
+                "only its key json is supported", param=f"structured_outputs.{name}", code="unsupported_parameter"
             )
     given: dict[str, Any] = {"response_format": body.get("response_format"), "guided_json": body.get("guided_json")}
     given |= {f"structured_outputs.{name}": value for name, value in forms.items()}
     given = {name: value for name, value in given.items() if value is not None}
     if len(given) > 1:
-        raise InvalidRequest(f"give one of {', '.join(given)}", param=list(given)[1])
+        raise InvalidRequest(f"use only one of {', '.join(given)}", param=list(given)[1])
     if "response_format" in given or not given:
         return _response_format(body.get("response_format"))
     ((where, value),) = given.items()
@@ -301,7 +303,7 @@ def _logit_bias(value: object) -> Mapping[str, float] | None:
     biases: dict[str, float] = {}
     for token, bias in given.items():
         if not _TOKEN_ID.fullmatch(str(token)):
-            raise InvalidRequest("its keys are token ids, whole numbers from 0", param="logit_bias")
+            raise InvalidRequest("its keys must be token ids, integers from 0", param="logit_bias")
         number = check_number(bias, f"logit_bias.{token}", -100, 100)
         if number is None:
             raise wrong_type("a number", bias, f"logit_bias.{token}")

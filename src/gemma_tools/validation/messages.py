@@ -85,7 +85,7 @@ class _Ledger:
 
 
 def _unknown_role(role: object) -> InvalidRequest:
-    message = f"{shown(role)} is not a role; roles are system, developer, user, assistant and tool"
+    message = f"{shown(role)} is not a role; the roles are system, developer, user, assistant and tool"
     return InvalidRequest(message, param=".role", code="missing" if role is None else "invalid_value")
 
 
@@ -225,7 +225,7 @@ def _part(raw: object, where: str) -> Part:
         return part
     if not isinstance(kind, str) or kind not in _TEXT_PARTS:
         raise InvalidRequest(
-            f"{shown(kind)} is not a kind of part that Gemma reads; text, image_url and input_audio are",
+            f"{shown(kind)} is not a supported part type; use text, image_url or input_audio",
             param=f"{where}.type",
             code="missing" if kind is None else "unsupported_content",
         )

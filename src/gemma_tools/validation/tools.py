@@ -35,7 +35,7 @@ def validate_tools(tools: Sequence[RawTool] | None) -> tuple[Tool, ...]:
     if len(set(names)) < len(names):
         first = {name: i for i, name in reversed(list(enumerate(names)))}
         place = next(i for i, name in enumerate(names) if first[name] < i)
-        message = f"there is another tool {names[place]!r}"
+        message = f"there is already a tool {names[place]!r}"
         raise InvalidRequest(message, param=f"tools[{place}].function.name", code="duplicate_name")
     return tuple(result)
 
@@ -62,7 +62,7 @@ def _checked_tool(raw: Mapping[str, Any], key: bytes | None) -> Tool:
         raise InvalidRequest(message, param=".type", code="unsupported_tool")
     function = raw.get("function")
     if function is None:
-        hint = '; wrap it as {"type": "function", "function": {...}}' if "name" in raw else ""
+        hint = '; write it as {"type": "function", "function": {...}}' if "name" in raw else ""
         raise InvalidRequest("the function is missing" + hint, param=".function", code="missing")
     if not isinstance(function, Mapping):
         raise wrong_type("an object", function, ".function")
@@ -100,9 +100,9 @@ def validate_choice(choice: RawChoice, tools: tuple[Tool, ...]) -> ToolChoice:
     declared = {tool.name for tool in tools}
     if chosen.names is not None and not chosen.names <= declared:
         missing = ", ".join(sorted(chosen.names - declared))
-        raise InvalidRequest(f"no tool is called {missing}", param="tool_choice", code="unknown_tool")
+        raise InvalidRequest(f"there is no tool {missing}", param="tool_choice", code="unknown_tool")
     if not tools:
-        raise InvalidRequest("a call is required, and there are no tools", param="tool_choice", code="missing_tools")
+        raise InvalidRequest("tool_choice requires a call, but there are no tools", param="tool_choice", code="missing_tools")
     return chosen
 
 
@@ -110,12 +110,14 @@ def _choice(choice: str | Mapping[str, Any]) -> ToolChoice:
     if choice == "required":
         return ToolChoice("required")
     if not isinstance(choice, Mapping):
-        raise InvalidRequest(f"{shown(choice)} is not none, auto, required or an object that names tools", param="tool_choice")
+        raise InvalidRequest(f"{shown(choice)} must be none, auto, required or an object that names tools", param="tool_choice")
     kind = choice.get("type")
     if kind == "function":
         return ToolChoice("required", frozenset((_chosen(choice, "tool_choice.function.name"),)))
     if kind != "allowed_tools":
-        raise InvalidRequest(f"{shown(kind)} is not a kind of choice; function and allowed_tools are", param="tool_choice.type")
+        raise InvalidRequest(
+            f"{shown(kind)} is not a supported choice; use function or allowed_tools", param="tool_choice.type"
+        )
     allowed = choice.get("allowed_tools", choice)
     mode, tools = (allowed.get("mode"), allowed.get("tools")) if isinstance(allowed, Mapping) else (None, None)
     if mode not in ("auto", "required") or not isinstance(tools, (list, tuple)) or not tools:

@@ -65,7 +65,7 @@ def check_name(name: object, param: str) -> str:
     if len(name) > _LONGEST_NAME:
         raise InvalidRequest(f"the name is longer than {_LONGEST_NAME} characters", param=param, code="invalid_name")
     if _UNNAMEABLE.search(name):
-        message = f"{name!r} holds white space, a bracket, a quote or a comma, which a call cannot carry"
+        message = f"{name!r} contains white space, a bracket, a quote or a comma, which is not allowed in a tool name"
         raise InvalidRequest(message, param=param, code="invalid_name")
     return name
 

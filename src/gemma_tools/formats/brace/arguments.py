@@ -46,7 +46,7 @@ class Arguments:
             Unreadable: it is not a call.
         """
         if bracket == "(":
-            self._call.repair("round_brackets", "round brackets around the arguments", pos - 1, pos)
+            self._call.repair("round_brackets", "round brackets instead of braces around the arguments", pos - 1, pos)
         frames = self._frames
         frames.open("{", self._shape)
         frames[0].closer = CLOSER_OF[bracket]
@@ -87,7 +87,7 @@ class Arguments:
         frame = self._frames[-1]
         if frame.separated:
             end = end_of(_COMMAS, self._buffer.text, pos)
-            self._call.repair("comma_surplus", "a comma with nothing before it", pos, pos + 1)
+            self._call.repair("comma_surplus", "a comma without a value before it", pos, pos + 1)
             return end
         frame.comma = True
         return pos + 1
@@ -96,16 +96,16 @@ class Arguments:
         """Act on the closing `bracket` at `pos`."""
         frames = self._frames
         if frames[-1].comma:
-            self._call.repair("comma_surplus", "a comma with nothing after it", pos, pos)
+            self._call.repair("comma_surplus", "a comma without a value after it", pos, pos)
         if bracket != frames[-1].closer:
             level = frames.level_of(bracket)
             if level >= 0:
                 self._call.repair("bracket_missing", "a closing bracket is missing", pos, pos)
                 frames.close_down(level + 1)
             elif bracket in "})" and frames[-1].closer in "})":
-                self._call.repair("bracket_kind", "a bracket closed by one of another kind", pos, pos + 1)
+                self._call.repair("bracket_kind", "a bracket closed by another kind of bracket", pos, pos + 1)
             else:
-                self._call.repair("bracket_surplus", "a closing bracket that closes nothing", pos, pos + 1)
+                self._call.repair("bracket_surplus", "a closing bracket without an opening one", pos, pos + 1)
                 frames[-1].comma = False
                 return pos + 1
         frames.close_down(len(frames) - 1)
@@ -132,7 +132,7 @@ class Arguments:
                 self._call.out.append(", ")
             return (yield from self._value(pos, ahead, frame.next_element()))
         if ahead in "{(" and len(frames) == 1 and not frame.filled and not self._wrapped:
-            self._call.repair("brackets_twice", "the arguments stand in two pairs of brackets", pos, pos + 1)
+            self._call.repair("brackets_twice", "the arguments are in two pairs of brackets", pos, pos + 1)
             self._wrapped = True
             frame.closer = CLOSER_OF[ahead]
             return pos + 1
@@ -145,7 +145,7 @@ class Arguments:
             pos, key = yield from self._key(pos, ahead)
         key = self._source.unbreak(key)
         if key in frame.keys:
-            self._call.repair("key_twice", "a key was written twice; the last value counts", start, pos)
+            self._call.repair("key_twice", "a key was written twice; the last value is used", start, pos)
         frames.put_key(key)
         pos, ahead = yield from self._ahead(pos)
         return (yield from self._value(pos, ahead, frame.shape.member(key)))
@@ -155,7 +155,7 @@ class Arguments:
         delimiter, frame = self._source.dialect.delimiter, self._frames[-1]
         after = pos + len(delimiter)
         if ahead == delimiter and (yield from closes(self._source, self._frames, after, delimiter)):
-            self._call.repair("delimiter_stray", "a delimiter that belongs to no string", pos, after)
+            self._call.repair("delimiter_stray", "a delimiter that does not belong to a string", pos, after)
             return after
         if frame.in_array:
             follows = ahead == delimiter or ahead in "\"'`{["
@@ -199,13 +199,13 @@ class Arguments:
         return at + 1, key
 
     def _quoted_key(self, pos: int, quote: str) -> Reading[tuple[int, str]]:
-        self._call.repair("key_quoted", "a key in quotes or delimiters", pos, pos + len(quote))
+        self._call.repair("key_quoted", "a key with quotes or delimiters", pos, pos + len(quote))
         start = scan = pos + len(quote)
         while True:
             end = self._buffer.text.find(quote, scan)
             tag = self._buffer.text.find(self._source.dialect.end, scan, end if end >= 0 else len(self._buffer.text))
             if tag >= 0:
-                raise Unreadable(tag, "a key that is not closed")
+                raise Unreadable(tag, "a key without its closing delimiter")
             if end >= 0:
                 break
             if self._buffer.ended:
@@ -235,7 +235,7 @@ class Arguments:
         """Read the value at `pos`; of a container only its opening bracket."""
         frames, delimiter, types = self._frames, self._source.dialect.delimiter, shape.types
         if ahead == delimiter and (yield from self._holds_container(pos + len(delimiter), types)):
-            self._call.repair("delimiter_stray", "a delimiter that belongs to no string", pos, pos + len(delimiter))
+            self._call.repair("delimiter_stray", "a delimiter that does not belong to a string", pos, pos + len(delimiter))
             pos, ahead = yield from self._ahead(pos + len(delimiter))
         if ahead in "{[":
             frames.open(ahead, shape)

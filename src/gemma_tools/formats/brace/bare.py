@@ -35,7 +35,7 @@ def read_bare(source: Source, call: Call, frames: Sequence[Frame], pos: int, typ
         scan = at + len(mark)
         if mark == source.dialect.delimiter:
             if (yield from closes(source, frames, scan, mark)):
-                call.repair("delimiter_missing", "a string that lost its opening delimiter", pos, scan)
+                call.repair("delimiter_missing", "a string without its opening delimiter", pos, scan)
                 text = source.buffer.text[pos:at].strip()
                 call.out.append(typed(source, call, text, types, pos, at))
                 return scan
@@ -77,18 +77,18 @@ def _give(source: Source, call: Call, start: int, end: int, types: Types) -> Non
         call.repair("white_space", "white space between the tokens", start + len(text), end)
     half_quoted = textual and text.endswith('"') and text.count('"') == 1
     if half_quoted:
-        call.repair("delimiter_missing", "a string that lost its opening delimiter", start, end)
+        call.repair("delimiter_missing", "a string without its opening delimiter", start, end)
         text = text[:-1]
     value = coerce.bare(text, types)
     if not text:
         if not textual:
             raise Unreadable(start, "a value is missing")
-        call.repair("value_missing", "a value is missing; an empty string was taken", start, end)
+        call.repair("value_missing", "a value is missing; an empty string was used", start, end)
         value = '""'
     elif value is None or (value[0] == '"' and textual):
         if not half_quoted:
             call.repair("string_bare", "a string without delimiters", start, end)
         value = quote_json(source.unbreak(text)) if value is None else value
     elif value != text:
-        call.repair("literal", "a number or constant not in JSON's spelling", start, end)
+        call.repair("literal", "a number or constant that is not valid JSON", start, end)
     call.out.append(value)

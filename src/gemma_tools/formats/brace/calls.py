@@ -130,7 +130,7 @@ class CallReader:
             if like and like != source.dialect.start:
                 self._surplus(pos, bracket_end)
                 after = bracket_end + len(like)
-                self._builder.problem("end_tag_kind", "an end tag of another spelling", bracket_end, after, quoted=True)
+                self._builder.problem("end_tag_kind", "a different end tag", bracket_end, after, quoted=True)
                 return after, False
             head = yield from tagged_head(source, bracket_end)
             if head.bracket and (self._buffer.text.startswith("call:", head.start) or self._is_named(head)):
@@ -150,7 +150,7 @@ class CallReader:
         if written.strip():
             start += len(written) - len(written.lstrip())
             end -= len(written) - len(written.rstrip())
-            self._builder.problem("bracket_surplus", "a closing bracket that closes nothing", start, end, quoted=True)
+            self._builder.problem("bracket_surplus", "a closing bracket without an opening one", start, end, quoted=True)
 
     def _is_named(self, head: Head) -> bool:
         return resolve(head.name, self._declared, strict=False) is not None and (bool(self._declared) or head.keyword)
@@ -177,7 +177,7 @@ class CallReader:
             call.finish(at)
             return at if builder.full else at + len(end_tag), True
         if not self._source.strict and self._open_end >= 0 and not self._buffer.text[self._open_end : start].strip():
-            builder.problem("end_tag_kind", "a start tag in place of the end tag", start, tag_end, quoted=True)
+            builder.problem("end_tag_kind", "a start tag instead of the end tag", start, tag_end, quoted=True)
             self._open_end = -1
             return tag_end, True
         if not ahead and (self._buffer.cut or head.keyword):
@@ -305,7 +305,7 @@ class CallReader:
         like = (yield from self._tag_like(at, _TAG_LIKE)) if tagged else ""
         if like:
             after = at + len(like)
-            self._builder.problem("stray_end_tag", "something like an end tag", at, after, quoted=True)
+            self._builder.problem("stray_end_tag", "a token that looks like an end tag", at, after, quoted=True)
             return after
         at, ahead = yield from source.ahead(pos)
         while ahead in dialect.fillers:

@@ -130,10 +130,10 @@ class Declaration:
             here = (path, key)
             if key in self.undeclared:
                 if self.exact:
-                    self.warnings.append(f"{where(here)} is named like a schema word, and is not declared")
+                    self.warnings.append(f"{where(here)} is named like a schema keyword, and is not declared")
                     continue
                 self.warnings.append(
-                    f"{where(here)} is declared, and is named like a schema word, which the model has not seen"
+                    f"{where(here)} is declared although it is named like a schema keyword, which the model has not seen"
                 )
             schema = properties[key]
             pieces.append(f"{',' if pieces else ''}{quote(key)}:{{")

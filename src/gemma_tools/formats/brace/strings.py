@@ -40,7 +40,7 @@ def _marks(quote: str, delimiter: str, end: str) -> re.Pattern[str]:
 def typed(source: Source, call: Call, text: str, types: Types, start: int, end: int) -> str:
     """JSON text for the `text` of a string."""
     if types is not None and "string" not in types:
-        call.repair("type", "a string where the schema says otherwise", start, end)
+        call.repair("type", "a string where the schema expects another type", start, end)
     return coerce.delimited(source.unbreak(text), types)
 
 
@@ -162,7 +162,7 @@ class String:
 
     def _quote_mark(self, mark: str) -> None:
         """Take the mark for a quotation mark in the text."""
-        self._call.repair("delimiter_in_string", "a delimiter inside a string that goes on", self._at, self._scan)
+        self._call.repair("delimiter_in_string", "a delimiter inside a string that continues", self._at, self._scan)
         self._say(self._at)
         literal = mark
         if mark == self._source.dialect.delimiter:
@@ -368,7 +368,7 @@ class String:
         if self._quote in _ESCAPING:
             meant = unescape(text)
             if meant is None:
-                self._call.repair("backslashes", "backslashes that are no escapes were kept", self._start, end)
+                self._call.repair("backslashes", "backslashes that are not escapes were kept", self._start, end)
             text = text if meant is None else meant
         self._call.out.append(typed(self._source, self._call, text, self._types, self._start, end))
 

@@ -133,7 +133,9 @@ class TextReader:
         if self._closer and not self._thinking and not self._buffer.text.startswith("<", self._pos):
             end = yield from lost_opener_end(self._source, self._pos)
             if end:
-                self._builder.problem("thought_opener_missing", "a thought without its opener", self._pos, end, quoted=True)
+                self._builder.problem(
+                    "thought_opener_missing", "a thought without its opening token", self._pos, end, quoted=True
+                )
                 self._open_thought(end)
 
     def _header(self) -> Reading[None]:
@@ -151,7 +153,7 @@ class TextReader:
         """The answer is over at `end`."""
         silent = self._thinking and not self._spoken and not self._builder.calls
         if silent and self._buffer.text[self._thought : end].strip():
-            self._builder.problem("thought_only", "nothing but a thought that was not closed", self._thought, end)
+            self._builder.problem("thought_only", "only a thought that was not closed", self._thought, end)
 
     # Running text
 
@@ -361,7 +363,7 @@ class TextReader:
             self._builder.problem("stray_end_tag", "an end tag without a call", start, end, quoted=True)
             self._may_call = True
         elif token not in self._dialect.fillers:
-            self._builder.problem("stray_token", "a control token that means nothing here", start, end, quoted=True)
+            self._builder.problem("stray_token", "a special token that has no meaning here", start, end, quoted=True)
         self._pos = end
 
     def _tagged_calls(self) -> Reading[None]:
@@ -394,7 +396,7 @@ class TextReader:
             if after == end and self._spoken:
                 self._say(end)
                 return
-            self._builder.problem("channel_token", "an odd spelling of the thought's token", start, end, quoted=True)
+            self._builder.problem("channel_token", "a misspelt thought token", start, end, quoted=True)
         elif self._thinking:
             self._builder.problem("thought_opened_again", "the thought channel was opened twice", start, end, quoted=True)
         self._open_thought(after)
@@ -408,10 +410,10 @@ class TextReader:
         start, end = self._pos, self._pos + len(token)
         self._pos = end
         if not self._thinking:
-            self._builder.problem("stray_token", "a thought was closed that was not open", start, end, quoted=True)
+            self._builder.problem("stray_token", "a thought was closed but not open", start, end, quoted=True)
             return
         if token != self._closer:
-            self._builder.problem("channel_token", "an odd spelling of the thought's token", start, end, quoted=True)
+            self._builder.problem("channel_token", "a misspelt thought token", start, end, quoted=True)
         self._thinking = False
         after = yield from leaked_label_end(self._source, end)
         if after > end:

@@ -31,7 +31,7 @@ class Dialect:
     stop: tuple[str, ...]
     """What ends the model's turn: turn end, end of text, start of a tool's response."""
     literal_delimiter: str
-    """What a delimiter inside a string that goes on stands for."""
+    """What a delimiter inside a string that continues stands for."""
     declaration: tuple[str, str]
     """What stands around a tool's declaration in the prompt, and now and then around a call."""
     channel: tuple[str, str] | None = None

@@ -119,7 +119,7 @@ class CallReader:
         else:
             i = yield from (self.list(i) if buffer.text[i] == "[" else self.object(i))
         if prints:
-            self.note("print", "the call stands in print()", start, i)
+            self.note("print", "the call is inside print()", start, i)
         for _ in range(prints):
             i = yield from source.blank(i)
             if buffer.text[i] != ")":
@@ -140,14 +140,14 @@ class CallReader:
             i = yield from (self._call(at, head) if head else self.object(i, listed=True))
             at = yield from source.blank(i)
             while buffer.text[at] in ")}":
-                self.note("bracket_surplus", "a closing bracket that closes nothing", at, at + 1)
+                self.note("bracket_surplus", "a closing bracket without an opening one", at, at + 1)
                 at = yield from source.blank(at + 1)
             comma = buffer.text[at] == ","
             if comma:
                 at = yield from source.blank(at + 1)
             if buffer.text[at] == "]":
                 if comma:
-                    self.note("comma_surplus", "a comma with nothing after it", at, at)
+                    self.note("comma_surplus", "a comma without a value after it", at, at)
                 if self._held and (yield from self._is_link(at + 1)):
                     raise Refused
                 self._release()
@@ -187,7 +187,7 @@ class CallReader:
         """Pass over closing brackets that close nothing."""
         end = yield from self.source.run(i, _CLOSERS)
         if end > i:
-            self.note("bracket_surplus", "a closing bracket that closes nothing", i, end)
+            self.note("bracket_surplus", "a closing bracket without an opening one", i, end)
         return end
 
     # Heads
@@ -230,7 +230,7 @@ class CallReader:
         draft.name = name
         self.firm = draft.firm = self._give is not None
         if name != word:
-            draft.repair("head", f"{word!r} was taken for {name!r}", draft.start, draft.start + len(word))
+            draft.repair("head", f"{word!r}was read as {name!r}", draft.start, draft.start + len(word))
         return self._names.shape(name)
 
     def _finish(self, i: int) -> None:
@@ -297,7 +297,7 @@ class CallReader:
                 i, word = yield from self._tool_name(reader, i)
             elif key in _ARGUMENTS and not started and early is None:
                 if key != _ARGUMENTS[0]:
-                    draft.repair("argument_key", f"{key!r} in place of {_ARGUMENTS[0]!r}", entry, i)
+                    draft.repair("argument_key", f"{key!r}instead of {_ARGUMENTS[0]!r}", entry, i)
                 if word is None:
                     value = i
                     i = yield from reader.skip(i)
@@ -311,12 +311,12 @@ class CallReader:
                 foreign = True
             else:
                 if self._exact or (key not in _LABELS and not started):
-                    draft.spoil("an object that is no call")
+                    draft.spoil("an object that is not a call")
                 i = max((yield from reader.skip(i)), entry + 1)  # past what can be no value, in a call given up
                 if key not in _LABELS:
                     draft.extra.append((entry, i))
         if comma:
-            draft.repair("comma_surplus", "a comma with nothing after it", i, i)
+            draft.repair("comma_surplus", "a comma without a value after it", i, i)
         if mark == "}":
             i += 1
         else:
@@ -332,7 +332,7 @@ class CallReader:
     def _take_early(self, word: str | None, early: tuple[int, int] | None) -> None:
         """An object without arguments after its name: they may have come before it, or there may be none to give."""
         if word is None or (early is None and self._names.needs_arguments(word)):
-            self._draft.spoil("an object that is no call")
+            self._draft.spoil("an object that is not a call")
             return
         shape = self._begin(word, self._names.resolve(word, native=True))
         if early is None:
@@ -350,7 +350,7 @@ class CallReader:
         if end == len(buffer.text) and buffer.ended:
             raise Cut(end)
         if key not in ("name", *_ARGUMENTS, *_LABELS, *_NESTING) and not self.begun:
-            draft.spoil("an object that is no call")
+            draft.spoil("an object that is not a call")
         if quote != '"':
             draft.repair("quotes" if quote else "key_bare", "a key without double quotes", i, end)
         end = yield from source.blank(end)
@@ -364,7 +364,7 @@ class CallReader:
         source, buffer, draft = self.source, self.source.buffer, self._draft
         quote = buffer.text[i]
         if quote not in "\"'":
-            draft.spoil("a name that is no text")
+            draft.spoil("a name that is not a string")
             return (yield from reader.skip(i)), ""
         end = yield from source.run_up_to(i + 1, _QUOTED_NAME, LONGEST)
         yield from source.have(end + 1)
@@ -384,14 +384,14 @@ class CallReader:
         if draft.fault or mark not in "{\"'":
             i = yield from reader.skip(i)
             if self.source.buffer.text[start:i] not in ("null", "None"):
-                draft.spoil("the arguments are no object")
+                draft.spoil("the arguments are not an object")
             draft.pieces.append("{")
         elif mark == "{":
             i = yield from reader.members(i + 1, shape)
             draft.pieces.pop()
         else:
             i, text = yield from reader.text(i)
-            draft.repair("argument_text", "the arguments are a text that holds an object", start, i)
+            draft.repair("argument_text", "the arguments are a string with a JSON object", start, i)
             self._take_text(text, shape, start, i)
         return i
 
@@ -400,7 +400,7 @@ class CallReader:
         draft = self._draft
         inner = _inner_draft(text if text.strip() else "{}", shape, exact=self._exact)
         if inner is None:
-            draft.spoil("the arguments are no object")
+            draft.spoil("the arguments are not an object")
             return
         for kind, repair in inner.repairs.items():
             if kind not in draft.repairs:

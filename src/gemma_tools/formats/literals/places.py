@@ -129,7 +129,7 @@ def fence(calls: CallReader, i: int, *, line_start: bool) -> Reading[int]:
 def wrapped(calls: CallReader, i: int, opener: str) -> Reading[int]:
     """Calls between the tags of another notation; the closing one may be missing, or another one."""
     source, buffer = calls.source, calls.source.buffer
-    calls.note("wrapper", f"the calls stand between {opener} and its end", i, i + len(opener))
+    calls.note("wrapper", f"the calls are between {opener} and its end tag", i, i + len(opener))
     i = yield from source.blank(i + len(opener))
     bare = buffer.text[i] not in "[{"
     i = yield from (fence(calls, i, line_start=True) if buffer.text[i] in "`~" else calls.item(i))
@@ -143,7 +143,7 @@ def wrapped(calls: CallReader, i: int, opener: str) -> Reading[int]:
                 return end  # the next call, in tags of its own
         if tag:
             if tag != WRAPPERS[opener]:
-                calls.note("end_tag_kind", f"{tag} in place of {WRAPPERS[opener]}", end, end + len(tag))
+                calls.note("end_tag_kind", f"{tag} instead of {WRAPPERS[opener]}", end, end + len(tag))
             return end + len(tag)
         if buffer.text[end : end + 1] not in ("[", "{") and not (bare and (yield from calls.begins(end))):
             return i

@@ -82,7 +82,7 @@ class ArgumentReader:
             mark = source.buffer.text[i]
             if mark == ",":
                 if frame.separated:
-                    draft.repair("comma_surplus", "a comma with nothing before it", i, i + 1)
+                    draft.repair("comma_surplus", "a comma without a value before it", i, i + 1)
                 frame.comma = True
                 i += 1
             elif mark in ")]}":
@@ -102,13 +102,13 @@ class ArgumentReader:
         source, draft, frames = self._source, self._draft, self._frames
         mark = source.buffer.text[i]
         if frames[-1].comma:
-            draft.repair("comma_surplus", "a comma with nothing after it", i, i)
+            draft.repair("comma_surplus", "a comma without a value after it", i, i)
         level = frames.level_of(mark)
         if level < len(frames) - 1:
             if level < 0:
                 ends_list = draft.listed and mark == "]" and (yield from source.ahead(i + 1))[1] not in (",", ")", "}")
                 if not ends_list:
-                    draft.repair("bracket_surplus", "a closing bracket that closes nothing", i, i + 1)
+                    draft.repair("bracket_surplus", "a closing bracket without an opening one", i, i + 1)
                     return i + 1
             draft.repair("bracket_missing", "closing brackets are missing", i, i)
         frames.close_down(max(level, 0))
@@ -137,7 +137,7 @@ class ArgumentReader:
                 return inside
             key = self._place(i, frame)
         if key in frame.keys:
-            draft.repair("key_twice", f"{key!r} was given twice: the last one counts", start, i)
+            draft.repair("key_twice", f"{key!r} was given twice; the last value is used", start, i)
         self._frames.put_key(key)
         shape = frame.shape.member(key)
         if text is not None:
@@ -191,7 +191,7 @@ class ArgumentReader:
                 return None
         else:
             return None
-        self._draft.repair("spread", "an object was taken for the arguments", start, i + 1)
+        self._draft.repair("spread", "an object was read as the arguments", start, i + 1)
         return i + 1
 
     def _are_names(self, i: int, frame: Frame, shape: Shape) -> Reading[bool]:
@@ -233,7 +233,7 @@ class ArgumentReader:
         if value.startswith('"') and not shape.textual and not self._draft.exact and text.lstrip()[:1] in ("{", "["):
             value = _container(text, shape) or value
         if not value.startswith('"'):
-            self._draft.repair("type", "text was read as the type that the schema asks for", start, end)
+            self._draft.repair("type", "text was read as the type in the schema", start, end)
         return value
 
     def _bare_value(self, i: int, types: Types, frame: Frame, *, named: bool) -> Reading[int]:
@@ -250,7 +250,7 @@ class ArgumentReader:
             draft.pieces.append(value)
             return end
         if lexeme and source.buffer.text.startswith("(", end):
-            draft.spoil("a value is a call of its own")
+            draft.spoil("a value is itself a call")
         if not named and not draft.firm:
             raise Refused
         del lexeme
@@ -264,11 +264,11 @@ class ArgumentReader:
 
     def _note_literal(self, lexeme: str, value: str, start: int, end: int) -> None:
         if value.startswith('"'):
-            self._draft.repair("type", "a value was read as text, as the schema asks for", start, end)
+            self._draft.repair("type", "a value was read as a string, as the schema requires", start, end)
         elif lexeme in (_JSON_WORDS if self._draft.python else _PYTHON_WORDS):
-            self._draft.repair("literal", "a constant of another notation", start, end)
+            self._draft.repair("literal", "a constant from another notation", start, end)
         elif lexeme != value and lexeme not in _PYTHON_WORDS:
-            self._draft.repair("literal", "a number in a spelling that JSON does not have", start, end)
+            self._draft.repair("literal", "a number that is not valid JSON", start, end)
 
     def _bare_end(self, i: int, frame: Frame) -> Reading[int]:
         """Where a string without quotes ends: at the comma before the next key, or at the closing bracket."""
@@ -299,7 +299,7 @@ def value_of(reading: Reading[T]) -> T:
     except StopIteration as end:
         value: T = end.value
         return value
-    raise AssertionError("a reader waits though the text has ended")
+    raise AssertionError("a reader waits although the text has ended")
 
 
 def _container(text: str, shape: Shape) -> str | None:

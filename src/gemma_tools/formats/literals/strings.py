@@ -153,7 +153,7 @@ def _meant(source: Source, draft: Draft, start: int, end: int) -> str:
     text = source.unbreak(source.buffer.text[start:end])
     meant = unescape(text, python=draft.python)
     if meant is None:
-        draft.repair("backslashes", "backslashes that are no escapes were kept", start, end)
+        draft.repair("backslashes", "backslashes that are not escapes were kept", start, end)
     return text if meant is None else meant
 
 

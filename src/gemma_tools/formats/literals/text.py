@@ -83,7 +83,7 @@ class TextReader:
         end = len(self._buffer.text)
         rest = end_of(_REST, self._buffer.text, at)
         if rest < end and self._builder.full:
-            self._builder.problem(self._builder.full, "text after the last call that is read", at, end, quoted=True)
+            self._builder.problem(self._builder.full, "text after the last allowed call", at, end, quoted=True)
         if not self._beside_call:
             self._builder.content("".join(self._gap))
 
@@ -236,7 +236,7 @@ class TextReader:
         if found == _TURN:
             return (yield from self._after_end(i))
         if found in _MEDIA:
-            self._builder.problem("stray_token", "a control token that means nothing here", i, after, quoted=True)
+            self._builder.problem("stray_token", "a special token that has no meaning here", i, after, quoted=True)
         self._pass(after)
         return after
 
@@ -329,7 +329,9 @@ class TextReader:
                 for kind, repair in item.repairs.items():
                     builder.problem(kind, repair.message, repair.start, repair.end, index=index)
                 for start, end in item.extra:
-                    builder.problem("extra_key", "an entry that calls do not have", start, end, quoted=True, index=index)
+                    builder.problem(
+                        "extra_key", "an entry that does not belong in a call", start, end, quoted=True, index=index
+                    )
                 if self._one_object and not (item.python or item.listed):
                     builder.full = "call_limit"
             if builder.full:
