@@ -1,59 +1,86 @@
-"""Measure a checkpoint: `python training/evaluate.py build/tiny` prints how many replies are right, to the last token.
+"""Measure a GGUF file: `python training/evaluate.py tiny.gguf` prints how many replies are right, to the last character.
 
-Values are from the test split. With the right tokens before it, every token must be the most likely one; that is the same as
-a greedy generation that is right, and takes one pass.
+It runs as it ships, in llama.cpp, greedily, with the prompts that the library sends. Values, wordings of known tools, openings
+and small talk are such as are never trained on. The same seed gives the same questions.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
+from pathlib import Path
 
-import torch
-from transformers import AutoTokenizer, Gemma3ForCausalLM, PreTrainedTokenizerFast
+from data import ENDS, WAITS, Conversation, Family, Mode, Source
+from gemma_tools.data import tiny_path
+from gemma_tools.engines import Engine, GenerationRequest, Sampling
+from gemma_tools.engines.llama_cpp import LlamaCppEngine
+from gemma_tools.formats import get_format
+from tools import Pool
 
-from data import Example, Mode, Pool, Source
-
-CELLS: dict[str, tuple[Pool, Mode]] = {
-    "one call, known tools": ("known", "call"),
-    "two calls, known tools": ("known", "two calls"),
-    "one call, held-out pairs of verb and noun": ("held-out verb-noun", "call"),
-    "one call, held-out tools": ("held out", "call"),
-    "answer from a result": ("known", "answer"),
-    "next request": ("known", "next request"),
-    "small talk": ("known", "small talk"),
-    "no tool fits": ("known", "no tool fits"),
+CELLS: dict[str, tuple[Pool, tuple[Mode, ...]]] = {
+    "one call": ("known", ("call",)),
+    "two calls": ("known", ("two calls",)),
+    "three calls": ("known", ("three calls",)),
+    "next call, in a conversation": ("known", ("telling", "call")),
+    "next call, in one request": ("known", ("chain",)),
+    "telling a result": ("known", ("telling",)),
+    "small talk": ("known", ("small talk",)),
+    "says that no tool fits": ("known", ("no tool fits",)),
+    "one call of a tool made of words": ("held-out verb-noun", ("call",)),
+    "one call of an unseen tool": ("held out", ("call",)),
 }
+FAMILIES: tuple[Family, ...] = ("functiongemma", "gemma4")
+LONGEST = 200
+"""How many tokens an answer may have."""
 
 
-def is_right(model: Gemma3ForCausalLM, tokenizer: PreTrainedTokenizerFast, example: Example) -> bool:
-    """Whether a greedy generation gives exactly the example's target."""
-    prompt = tokenizer.encode(example.prompt, add_special_tokens=False)
-    target = tokenizer.encode(example.target, add_special_tokens=False)
-    with torch.no_grad():
-        logits = model(input_ids=torch.tensor([prompt + target], device=model.device)).logits[0]
-    return logits[len(prompt) - 1 : -1].argmax(-1).tolist() == target
+def written(engine: Engine, conversation: Conversation) -> str:
+    """What the model writes to the prompt of a conversation, without the token that ends it."""
+    thinking = {"enable_thinking": True} if conversation.thinking else {}
+    prompt = get_format(conversation.family).render(conversation.messages[:-1], conversation.tools, **thinking)
+    return "".join(engine.generate(GenerationRequest(prompt, Sampling(temperature=0, max_tokens=LONGEST))))
 
 
-def evaluate(model: Gemma3ForCausalLM, tokenizer: PreTrainedTokenizerFast, count: int) -> dict[str, float]:
-    """The share of right replies in each cell, over `count` examples each; the same examples every time."""
-    shares = {}
-    for name, (pool, mode) in CELLS.items():
-        source = Source(random.Random(99), "test")
-        right = sum(is_right(model, tokenizer, source.example(pool=pool, mode=mode)) for _ in range(count))
-        shares[name] = round(right / count, 3)
-    return shares
+def expected(conversation: Conversation) -> str:
+    """The reply that is right, without the token that ends it."""
+    reply = conversation.text[len(conversation.prompt) :]
+    return reply.removesuffix(WAITS[conversation.family]).removesuffix(ENDS[conversation.family])
+
+
+def questions(cell: str, family: Family, count: int, *, thinking: bool = False) -> list[Conversation]:
+    """The conversations of a cell, the same every time."""
+    pool, modes = CELLS[cell]
+    source = Source(random.Random(99), "test")
+    return [source.conversation(*modes, pool=pool, family=family, thinking=thinking) for _ in range(count)]
+
+
+def share(engine: Engine, conversations: list[Conversation], *, show: bool) -> str:
+    """The share of right replies in percent."""
+    right = 0
+    for conversation in conversations:
+        wanted, answer = expected(conversation), written(engine, conversation)
+        right += wanted == answer
+        if show and wanted != answer:
+            print(f"  asked  {conversation.messages[-2]['content']}\n  wanted {wanted}\n  wrote  {answer}")
+    return f"{right / len(conversations):.0%}".replace("%", " %")
 
 
 def main() -> None:
-    """Evaluate a directory that `train.py` wrote."""
-    options = argparse.ArgumentParser(description="Measure a checkpoint of the tiny model.")
-    options.add_argument("checkpoint")
-    options.add_argument("--count", type=int, default=120, help="examples in each cell")
+    """Print the table of a file."""
+    options = argparse.ArgumentParser(description="Measure the tiny model as it ships.")
+    options.add_argument("file", type=Path, nargs="?", default=tiny_path())
+    options.add_argument("--count", type=int, default=120, help="questions in each cell")
+    options.add_argument("--cells", nargs="*", default=list(CELLS), choices=list(CELLS), help="only these")
+    options.add_argument("--show", action="store_true", help="print what is wrong")
     given = options.parse_args()
-    model = Gemma3ForCausalLM.from_pretrained(given.checkpoint).eval()
-    print(json.dumps(evaluate(model, AutoTokenizer.from_pretrained(given.checkpoint), given.count), indent=2))
+    with LlamaCppEngine(given.file, threads=1, parallel=1) as engine:
+        print("| | FunctionGemma | Gemma 4 | Gemma 4, thinking |\n|---|---|---|---|")
+        for cell in given.cells:
+            asked = [questions(cell, family, given.count) for family in FAMILIES]
+            if len(CELLS[cell][1]) == 1:
+                asked.append(questions(cell, "gemma4", given.count, thinking=True))
+            shares = [share(engine, conversations, show=given.show) for conversations in asked]
+            print(f"| {cell} | {' | '.join([*shares, '-'][:3])} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,38 +1,115 @@
-"""The model's shape: Gemma 3's architecture with 0.9 million parameters."""
+"""The model: Gemma 3's architecture, its tensors under llama.cpp's names, and a start from the weights of a GGUF file.
+
+What is computed is what llama.cpp and transformers compute; only here nothing is computed that a training does not need.
+"""
 
 from __future__ import annotations
 
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+import re
+from pathlib import Path
+
+import gguf
+import torch
+from torch import nn
+from torch.nn.functional import gelu, linear, rms_norm, scaled_dot_product_attention
 
 PAD, EOS, BOS = 0, 1, 2
 WINDOW = 1024
 CONTEXT = 4096
-ROPE_BASE = 1e6
+ROPE_BASE = 1e4
+"""Of layers with a sliding window, which all are: Gemma 3 makes the sixth the first without."""
 NORM_EPSILON = 1e-6
+WIDTH, LAYERS, HEADS, HEAD_WIDTH, INNER = 128, 5, 4, 32, 384
+ADDED_LAYER = 2
+"""Before which layer of a start with one layer less a new layer is put."""
 
 
-def make(vocabulary: int, *, width: int = 128, layers: int = 4, heads: int = 4, head_width: int = 32) -> Gemma3ForCausalLM:
-    """A model with random weights; one key-value head, every layer with a sliding window, input and output tied."""
-    config = Gemma3TextConfig(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        intermediate_size=3 * width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=1,
-        head_dim=head_width,
-        query_pre_attn_scalar=head_width,
-        max_position_embeddings=CONTEXT,
-        sliding_window=WINDOW,
-        layer_types=["sliding_attention"] * layers,
-        rope_parameters={
-            "full_attention": {"rope_type": "default", "rope_theta": ROPE_BASE},
-            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
-        },
-        pad_token_id=PAD,
-        eos_token_id=EOS,
-        bos_token_id=BOS,
-        tie_word_embeddings=True,
-        rms_norm_eps=NORM_EPSILON,
-    )
-    return Gemma3ForCausalLM(config)
+class Layer(nn.Module):
+    """Attention with one key-value head, and a gated feed-forward network; norms before and after both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attn_norm = nn.Parameter(torch.ones(WIDTH))
+        self.attn_q = nn.Parameter(torch.randn(HEADS * HEAD_WIDTH, WIDTH) * 0.02)
+        self.attn_k = nn.Parameter(torch.randn(HEAD_WIDTH, WIDTH) * 0.02)
+        self.attn_v = nn.Parameter(torch.randn(HEAD_WIDTH, WIDTH) * 0.02)
+        self.attn_q_norm = nn.Parameter(torch.ones(HEAD_WIDTH))
+        self.attn_k_norm = nn.Parameter(torch.ones(HEAD_WIDTH))
+        self.attn_output = nn.Parameter(torch.randn(WIDTH, HEADS * HEAD_WIDTH) * 0.02)
+        self.post_attention_norm = nn.Parameter(torch.ones(WIDTH))
+        self.ffn_norm = nn.Parameter(torch.ones(WIDTH))
+        self.ffn_gate = nn.Parameter(torch.randn(INNER, WIDTH) * 0.02)
+        self.ffn_up = nn.Parameter(torch.randn(INNER, WIDTH) * 0.02)
+        self.ffn_down = nn.Parameter(torch.randn(WIDTH, INNER) * 0.02)
+        self.post_ffw_norm = nn.Parameter(torch.ones(WIDTH))
+
+    def forward(self, x: torch.Tensor, turns: tuple[torch.Tensor, torch.Tensor], chosen: torch.Tensor | None) -> torch.Tensor:
+        """The next state of each token, or of the `chosen` ones."""
+        count, length, _ = x.shape
+        inputs = linear(normed(x, self.attn_norm), torch.cat((self.attn_q, self.attn_k, self.attn_v)))
+        heads = inputs.view(count, length, HEADS + 2, HEAD_WIDTH).transpose(1, 2)
+        query = turned(normed(heads[:, :HEADS], self.attn_q_norm), turns)
+        key = turned(normed(heads[:, HEADS : HEADS + 1], self.attn_k_norm), turns)
+        key, value = key.expand_as(query), heads[:, HEADS + 1 :].expand_as(query)
+        seen = scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2).flatten(2)
+        if chosen is not None:
+            x, seen = x[chosen], seen[chosen]
+        x = x + normed(linear(seen, self.attn_output), self.post_attention_norm)
+        gate, up = linear(normed(x, self.ffn_norm), torch.cat((self.ffn_gate, self.ffn_up))).chunk(2, -1)
+        return x + normed(linear(gelu(gate, approximate="tanh") * up, self.ffn_down), self.post_ffw_norm)
+
+
+class Model(nn.Module):
+    """All layers; input and output are tied."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.token_embd = nn.Parameter(torch.randn(vocabulary, WIDTH) * 0.02)
+        self.blk = nn.ModuleList(Layer() for _ in range(LAYERS))
+        self.output_norm = nn.Parameter(torch.ones(WIDTH))
+        angles = torch.outer(torch.arange(WINDOW), ROPE_BASE ** (-torch.arange(0, HEAD_WIDTH, 2) / HEAD_WIDTH))
+        self.register_buffer("cosines", angles.cos(), persistent=False)
+        self.register_buffer("sines", angles.sin(), persistent=False)
+
+    def forward(self, tokens: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        """The logits after each of the `chosen` tokens, of sequences of at most WINDOW tokens."""
+        turns = (self.cosines[: tokens.size(1)], self.sines[: tokens.size(1)])
+        x = self.token_embd[tokens] * WIDTH**0.5
+        for layer in self.blk:
+            x = layer(x, turns, chosen if layer is self.blk[-1] else None)
+        return linear(normed(x, self.output_norm), self.token_embd)
+
+
+def normed(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Divided by the root of the mean square."""
+    return rms_norm(x, (x.size(-1),), weight, NORM_EPSILON)
+
+
+def turned(x: torch.Tensor, turns: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Rotated by position."""
+    (a, b), (cosines, sines) = x.chunk(2, -1), turns
+    return torch.cat((a * cosines - b * sines, b * cosines + a * sines), -1)
+
+
+def gguf_name(name: str) -> str:
+    """What llama.cpp calls a tensor."""
+    return f"{name}.weight"
+
+
+def begin_from(model: Model, path: Path) -> None:
+    """Take the weights of a GGUF file. If it has one layer less, one is added that at first changes nothing."""
+    tensors = {
+        tensor.name: torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy())
+        for tensor in gguf.GGUFReader(path).tensors
+    }
+    deeper = f"blk.{LAYERS - 1}.attn_q.weight" not in tensors
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            source = gguf_name(name)
+            if deeper and (layer := re.match(r"blk\.(\d+)\.", source)) and int(layer[1]) >= ADDED_LAYER:
+                if int(layer[1]) == ADDED_LAYER:
+                    if "post_" in source:
+                        weight.zero_()
+                    continue
+                source = source.replace(layer[0], f"blk.{int(layer[1]) - 1}.")
+            weight.copy_(tensors[source])

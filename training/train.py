@@ -1,8 +1,7 @@
-"""Train the model on the fly: `python training/train.py --minutes 60` writes a checkpoint for `evaluate.py` and `to_gguf.py`.
+"""Train the model on conversations that are made meanwhile and never repeat: `python training/train.py --minutes 60`.
 
-Examples are made while training and never repeat. What is easy comes first: strings to be copied, then requests with one
-tool, then everything. Learning is sudden: the form is right after some minutes, values only later, so a run should not be
-stopped early.
+The loss counts what the model writes, in every turn of a conversation, and nothing else. Short conversations come first. A
+checkpoint is written every few minutes; `--resume` goes on from it, with the state of the optimizers and of the generator.
 """
 
 from __future__ import annotations
@@ -12,42 +11,72 @@ import json
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import Gemma3ForCausalLM, PreTrainedTokenizerFast
 
-from data import Source
-from evaluate import evaluate
-from model import BOS, EOS, make
+from data import Mode, Source
+from model import PAD, WINDOW, Model, begin_from
+from optimizer import Muon
+from tokenizer import build
 
-Row = tuple[list[int], int]
-"""The ids of an example, and how many of them are the prompt."""
+MODES: dict[Mode, float] = {
+    "call": 0.28,
+    "two calls": 0.17,
+    "three calls": 0.07,
+    "telling": 0.17,
+    "telling two": 0.04,
+    "chain": 0.05,
+    "no tool fits": 0.16,
+    "small talk": 0.06,
+}
+"""How often a conversation ends in a mode."""
+EARLIER: dict[Mode, float] = {"telling": 0.6, "telling two": 0.1, "no tool fits": 0.2, "small talk": 0.1}
+"""How often a mode comes before the last one."""
+SHORT = 0.15
+"""Up to which part of a run conversations have one mode and at most two tools."""
+FALL = 0.4
+"""The part of a run, its end, in which the learning rate falls."""
+DRAWN = 48
+"""How many conversations are drawn at a time and sorted by length."""
 
-COPYING, ONE_TOOL = 0.04, 0.08
-"""Up to which part of the run strings are copied, and requests have one tool."""
+
+@dataclass
+class Elapsed:
+    """How far a run has come."""
+
+    processor: float = 0.0
+    clock: float = 0.0
+    step: int = 0
+    tokens: int = 0
 
 
-class Batches:
-    """Makes batches of about `tokens` tokens, of examples of like length."""
+class Conversations:
+    """Makes batches of conversations of like length."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, first_word: int, tokens: int, seed: int) -> None:
-        self.tokenizer = tokenizer
-        self.first_word = first_word
+    def __init__(self, seed: int, tokens: int) -> None:
+        self.tokenizer, self.vocabulary = build()
         self.tokens = tokens
         self.rng = random.Random(seed)
         self.source = Source(self.rng)
+        ids = self.tokenizer.token_to_id
+        self._begins = {(ids("<start_of_turn>"), ids("model")), (ids("<|turn>"), ids("model"))}
+        self._results = {ids("<start_function_response>"), ids("<|tool_response>")}
+        self._told = {ids("<end_function_response>"), ids("<tool_response|>")}
+        self._ends = {ids("<end_of_turn>"), ids("<turn|>")} | self._results
 
-    def at(self, progress: float) -> Iterator[list[Row]]:
-        """The next few batches, for a run that has come so far (0 to 1)."""
-        if progress < COPYING and self.rng.random() < 0.6:
-            yield [self._copy(8 + int(60 * progress / COPYING)) for _ in range(self.tokens // 80)]
-            return
-        tools = 1 if progress < ONE_TOOL else None
-        examples = [self.source.example(tools=tools) for _ in range(4 * self.tokens // 200)]
-        rows = sorted((self._row(example.prompt, example.target) for example in examples), key=lambda row: len(row[0]))
-        batches: list[list[Row]] = [[]]
+    def at(self, progress: float) -> Iterator[list[tuple[list[int], list[bool]]]]:
+        """The next few batches, for a run that has come so far (0 to 1): ids, and which of them the model writes."""
+        rows = []
+        for _ in range(DRAWN):
+            ids = self.tokenizer.encode(self._draw(progress), add_special_tokens=False).ids
+            if len(ids) < WINDOW:
+                rows.append((ids, self.written(ids)))
+        rows.sort(key=lambda row: len(row[0]))
+        batches: list[list[tuple[list[int], list[bool]]]] = [[]]
         for row in rows:
             if batches[-1] and (len(batches[-1]) + 1) * len(row[0]) > self.tokens:
                 batches.append([])
@@ -55,88 +84,136 @@ class Batches:
         self.rng.shuffle(batches)
         yield from batches
 
-    def _row(self, prompt: str, target: str) -> Row:
-        ids = self.tokenizer.encode(prompt, add_special_tokens=False)
-        return ids + self.tokenizer.encode(target, add_special_tokens=False), len(ids)
+    def _draw(self, progress: float) -> str:
+        rng = self.rng
+        last = rng.choices(list(MODES), list(MODES.values()))[0]
+        if progress < SHORT:
+            return self.source.conversation(last, tools=rng.randint(1, 2)).text
+        earlier = rng.choices(list(EARLIER), list(EARLIER.values()), k=rng.choices((0, 1, 2, 3), (0.4, 0.25, 0.2, 0.15))[0])
+        return self.source.conversation(*earlier, last).text
 
-    def _copy(self, longest: int) -> Row:
-        ids = [self.rng.randrange(self.first_word, len(self.tokenizer)) for _ in range(self.rng.randint(4, longest))]
-        return [BOS, *ids, EOS, *ids, EOS], len(ids) + 2
+    def written(self, ids: list[int]) -> list[bool]:
+        """Which tokens the model writes: from a turn of its own, or from the last result, up to the token that ends it."""
+        marks, writing, after = [], False, (-1, -1, -1)
+        for token in ids:
+            if not writing:
+                writing = after[:2] in self._begins
+                writing = writing or (after[2] in self._told and token not in self._results)
+            marks.append(writing)
+            if writing and token in self._ends:
+                writing = False
+            after = (after[1], after[2], token)
+        return marks
 
 
-def loss_of(model: Gemma3ForCausalLM, rows: list[Row], prompt_weight: float) -> torch.Tensor:
-    """Cross entropy over a batch; a token of a prompt counts `prompt_weight`, one of a target 1."""
+def loss_of(model: Model, rows: list[tuple[list[int], list[bool]]]) -> torch.Tensor:
+    """The mean cross entropy over the tokens that the model writes."""
     width = max(len(ids) for ids, _ in rows)
-    tokens = torch.zeros(len(rows), width, dtype=torch.long)
-    weights = torch.zeros(len(rows), width)
-    for i, (ids, prompt) in enumerate(rows):
+    tokens = torch.full((len(rows), width), PAD)
+    written = torch.zeros(len(rows), width, dtype=torch.bool)
+    for i, (ids, marks) in enumerate(rows):
         tokens[i, : len(ids)] = torch.tensor(ids)
-        weights[i, :prompt] = prompt_weight
-        weights[i, prompt : len(ids)] = 1
-    tokens, weights = tokens.to(model.device), weights[:, 1:].to(model.device)
-    logits = model(input_ids=tokens[:, :-1]).logits.float()
-    losses = cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none").view_as(weights)
-    return (losses * weights).sum() / weights.sum()
+        written[i, : len(ids)] = torch.tensor(marks)
+    chosen = written[:, 1:]
+    return cross_entropy(model(tokens[:, :-1], chosen), tokens[:, 1:][chosen])
 
 
-def train(model: Gemma3ForCausalLM, batches: Batches, minutes: float, rate: float, prompt_weight: float) -> None:
-    """Train for that long; the learning rate rises for 60 steps, stays for 15 % of the time and falls to 2 %."""
-    matrices = [p for p in model.parameters() if p.dim() >= 2]
-    vectors = [p for p in model.parameters() if p.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98))
-    begin = time.monotonic()
-    step, waiting = 0, iter(())
-    while (progress := (time.monotonic() - begin) / (60 * minutes)) < 1:
+def optimizers(model: Model, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, AdamW for the rest."""
+    matrices = [weight for weight in model.blk.parameters() if weight.dim() == 2]
+    layered = {id(matrix) for matrix in matrices}
+    rest = [weight for weight in model.parameters() if id(weight) not in layered]
+    return [Muon(matrices, rate), torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)]
+
+
+def save(path: Path, model: Model, steppers: list[torch.optim.Optimizer], rng: random.Random, elapsed: Elapsed) -> None:
+    """Write a checkpoint, which `--resume` reads."""
+    state = {
+        "model": model.state_dict(),
+        "optimizers": [stepper.state_dict() for stepper in steppers],
+        "rng": rng.getstate(),
+        "elapsed": asdict(elapsed),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
+def train(given: argparse.Namespace) -> None:
+    """Train until the minutes are used up; the learning rate rises for 60 steps, and falls to zero at the end."""
+    conversations = Conversations(given.seed, given.tokens)
+    model = Model(len(conversations.vocabulary["tokens"]))
+    steppers = optimizers(model, given.rate)
+    elapsed = Elapsed()
+    if given.resume:
+        state: dict[str, Any] = torch.load(given.resume, weights_only=False)
+        model.load_state_dict(state["model"])
+        for stepper, values in zip(steppers, state["optimizers"], strict=True):
+            stepper.load_state_dict(values)
+        conversations.rng.setstate(state["rng"])
+        elapsed = Elapsed(**state["elapsed"])
+    elif given.start:
+        begin_from(model, given.start)
+    before, begun, saved = elapsed, (time.process_time(), time.monotonic()), time.monotonic()
+    elapsed = Elapsed(**asdict(before))
+    mean, waiting = 0.0, iter(())
+    while True:
+        elapsed.processor = before.processor + time.process_time() - begun[0]
+        elapsed.clock = before.clock + time.monotonic() - begun[1]
+        progress = max(elapsed.processor / 60 / given.minutes, elapsed.clock / 60 / given.clock)
+        if progress >= 1:
+            break
         rows = next(waiting, None)
         if rows is None:
-            waiting = batches.at(progress)
+            waiting = conversations.at(progress)
             continue
-        fall = max(0.02, min(1.0, (1 - progress) / 0.85))
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 60) * fall
-        loss = loss_of(model, rows, prompt_weight)
+        rate = given.rate * min(1.0, (elapsed.step + 1) / 60, (1 - progress) / FALL)
+        for stepper in steppers:
+            for group in stepper.param_groups:
+                group["lr"] = rate
+        loss = loss_of(model, rows)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        step += 1
-        if step % 100 == 0:
-            print(f"{progress:6.1%}  step {step}  loss {loss.item():.3f}", flush=True)
+        for stepper in steppers:
+            stepper.step()
+            stepper.zero_grad(set_to_none=True)
+        elapsed.step += 1
+        elapsed.tokens += sum(len(ids) for ids, _ in rows)
+        mean += (loss.item() - mean) / min(elapsed.step - before.step, 50)
+        if elapsed.step % 50 == 0:
+            log(given.log, progress, mean, elapsed)
+        if time.monotonic() - saved > 180:
+            save(given.out, model, steppers, conversations.rng, elapsed)
+            saved = time.monotonic()
+    log(given.log, 1.0, mean, elapsed)
+    save(given.out, model, steppers, conversations.rng, elapsed)
+
+
+def log(path: Path, progress: float, loss: float, elapsed: Elapsed) -> None:
+    """Add a line to the log."""
+    line = {"progress": round(progress, 4), "loss": round(loss, 4), **{k: round(v) for k, v in asdict(elapsed).items()}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def main() -> None:
-    """Train from random weights, or on from a checkpoint, and write a checkpoint."""
+    """Train from random weights, from a GGUF file or on from a checkpoint."""
     options = argparse.ArgumentParser(description="Train the tiny model.")
-    options.add_argument("--tokenizer", type=Path, default=Path("build"), help="where tokenizer.py wrote its files")
-    options.add_argument("--out", type=Path, default=Path("build/tiny"))
+    options.add_argument("--out", type=Path, default=Path("build/tiny.pt"), help="the checkpoint to write")
     options.add_argument("--resume", type=Path, help="a checkpoint to go on from")
-    options.add_argument("--minutes", type=float, default=60)
+    options.add_argument("--start", type=Path, help="a GGUF file whose weights are the start")
+    options.add_argument("--log", type=Path, default=Path("build/log.jsonl"))
+    options.add_argument("--minutes", type=float, default=60, help="minutes of the processor")
+    options.add_argument("--clock", type=float, default=1e9, help="minutes of the clock after which it ends in any case")
     options.add_argument("--rate", type=float, default=3e-3)
-    options.add_argument("--tokens", type=int, default=4000, help="tokens in a batch")
-    options.add_argument("--prompt-weight", type=float, default=0.1, help="what a token of the prompt counts in the loss")
+    options.add_argument("--tokens", type=int, default=3072, help="tokens in a batch")
     options.add_argument("--seed", type=int, default=5)
     options.add_argument("--threads", type=int, default=1)
     given = options.parse_args()
-
     torch.set_num_threads(given.threads)
     torch.manual_seed(given.seed)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_file=str(given.tokenizer / "tokenizer.json"),
-        bos_token="<bos>",
-        eos_token="<eos>",
-        unk_token="<unk>",
-        pad_token="<pad>",
-    )
-    special = json.loads((given.tokenizer / "vocabulary.json").read_text(encoding="utf-8"))["special"]
-    model = Gemma3ForCausalLM.from_pretrained(given.resume) if given.resume else make(len(tokenizer))
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    batches = Batches(tokenizer, first_word=special + 256, tokens=given.tokens, seed=given.seed)
-    train(model, batches, given.minutes, given.rate, given.prompt_weight)
-    model.eval()
-    model.save_pretrained(given.out)
-    tokenizer.save_pretrained(given.out)
-    print(json.dumps(evaluate(model, tokenizer, 40), indent=2))
+    train(given)
 
 
 if __name__ == "__main__":
