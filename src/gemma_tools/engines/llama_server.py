@@ -26,6 +26,7 @@ from gemma_tools.engines.faults import http_fault, refuse_half_characters, statu
 from gemma_tools.engines.http import HttpServer, Response
 from gemma_tools.engines.llama_media import media_prompt, refuse_unseen
 from gemma_tools.engines.longer import BY_SERVER
+from gemma_tools.engines.refusals import error_in, words_of
 from gemma_tools.engines.remote import Answer, Bounds, Patience, Remote, checked_url
 from gemma_tools.errors import ContextExceeded, EngineError, EngineProtocolError, EngineRejected, InvalidRequest
 from gemma_tools.prompt import Prompt, Segment, TextGuard
@@ -409,23 +410,21 @@ def _with_ids(lark: str, controls: tuple[str, ...], ids: Mapping[str, int]) -> s
 def _refuse_error(response: Response) -> None:
     if response.status == 200:
         return
-    text = response.read().decode(errors="replace")
-    try:
-        error = json.loads(text)["error"]
-        message = str(error["message"])
-    except (ValueError, KeyError, TypeError):
-        raise status_fault(response.status, text, response.url, response.headers) from None
-    raise _refusal(error, message, response)
+    raise _refusal(error_in(response.read().decode(errors="replace")), response)
 
 
-def _refusal(error: Mapping[str, Any], message: str, response: Response) -> EngineError | InvalidRequest:
+def _refusal(error: object, response: Response) -> EngineError | InvalidRequest:
+    """What an error means that came with a status, or in a stream that had begun."""
+    message = words_of(error)
     if message == _UNREAD:
         reads = "it reads PNG, JPEG, GIF and BMP, WAV, MP3 and FLAC, and WebP if ffmpeg is installed"
         return InvalidRequest(
             f"llama.cpp cannot read an image or an audio file; {reads}", param="messages", code="invalid_media"
         )
-    if error.get("type") == "exceed_context_size_error":
+    if isinstance(error, Mapping) and error.get("type") == "exceed_context_size_error":
         return ContextExceeded(message, prompt_tokens=error.get("n_prompt_tokens"), context=error.get("n_ctx"))
+    if response.status == 200:
+        return EngineRejected(f"{response.url}: {message}")
     return status_fault(response.status, message, response.url, response.headers)
 
 
@@ -437,7 +436,7 @@ def _events(response: Response) -> Iterator[dict[str, Any]]:
         data = json.loads(value)
         error = data if kind == b"error" else data.get("error")
         if error:
-            raise _refusal(error, str(error.get("message", error)), response)
+            raise _refusal(error, response)
         yield data
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
@@ -30,6 +31,7 @@ from gemma_tools.engines.faults import not_understood, refuse_half_characters, s
 from gemma_tools.engines.longer import BY_OPTION
 from gemma_tools.engines.numbers import check_least
 from gemma_tools.engines.probe import inner_marker, shows_markers
+from gemma_tools.engines.refusals import error_in, words_of
 from gemma_tools.engines.remote import ANY_NUMBER, CONNECT_TIMEOUT, FRESH, Patience, Remote, checked_url, through_proxy
 from gemma_tools.engines.turns import ChatTurn
 from gemma_tools.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest
@@ -111,7 +113,9 @@ class OllamaEngine(ChatEngine):
         self._url = _host(url or default_url())
         self._context = context
         where = f"Ollama at {self._url}"
-        self._client = ollama.AsyncClient(
+        self._client = _Client(
+            where,
+            model,
             host=self._url,
             headers=FRESH,
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
@@ -120,7 +124,7 @@ class OllamaEngine(ChatEngine):
             follow_redirects=False,
             event_hooks={"response": [response_hook(Size(max_line_bytes, max_answer_bytes), where)]},
         )
-        fault = partial(_fault, where, model)
+        fault = partial(_fault, where)
         self._tasks = Tasks()
         self._remote = Remote(self.name, Patience(timeout, max_retries), fault, partial(self._tasks.close, self._client.close))
         self._shows_markers: bool | None = None
@@ -239,6 +243,32 @@ class OllamaEngine(ChatEngine):
                     yield _generation(part, ())
 
 
+class _Client(ollama.AsyncClient):
+    """Ollama's client, but it cuts lines at `\\n` only, and gives errors of every shape with the server's own words."""
+
+    def __init__(self, where: str, model: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._where = where
+        self._model = model
+
+    async def _request(self, cls: type[Any], *args: Any, stream: bool = False, **kwargs: Any) -> Any:
+        return self._parts(cls, *args, **kwargs)
+
+    async def _parts(self, kind: type[Any], *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        async with self._client.stream(*args, **kwargs) as response:
+            if response.status_code != 200:
+                said = words_of(error_in((await response.aread()).decode(errors="replace")))
+                if response.status_code == 404 and "not found" in said:
+                    said = f"{said}; `ollama pull {self._model}` fetches it"
+                raise status_fault(response.status_code, said, self._where, response.headers)
+            async for whole in response.aiter_raw():  # in whole lines: see `response_hook`
+                for line in filter(bytes.strip, whole.split(b"\n")):
+                    part = json.loads(line)
+                    if error := part.get("error"):
+                        raise EngineRejected(f"{self._where}: {words_of(error)}")
+                    yield kind(**part)
+
+
 def _message(turn: ChatTurn) -> dict[str, Any]:
     """A turn in Ollama's shape."""
     message: dict[str, Any] = {"role": turn.role, "content": turn.text}
@@ -253,18 +283,10 @@ def _message(turn: ChatTurn) -> dict[str, Any]:
     return message
 
 
-def _fault(where: str, model: str, error: Exception) -> EngineError:
-    if not isinstance(error, ollama.ResponseError):
-        found = transport_fault(error, where) or not_understood(error, where)
-        absent = isinstance(found, EngineUnavailable) and str(found).startswith("no connection")
-        return EngineUnavailable(f"{found}; {_START}") if absent else found
-    said = str(error.error)
-    if error.status_code == 404 and "not found" in said:
-        said = f"{said}; `ollama pull {model}` fetches it"
-    if error.status_code < 0:
-        return EngineRejected(f"{where}: {said}")
-    response = getattr(error.__context__, "response", None)  # of httpx's error, which the client hides by its own
-    return status_fault(error.status_code, said, where, response.headers if response else {})
+def _fault(where: str, error: Exception) -> EngineError:
+    found = transport_fault(error, where) or not_understood(error, where)
+    absent = isinstance(found, EngineUnavailable) and str(found).startswith("no connection")
+    return EngineUnavailable(f"{found}; {_START}") if absent else found
 
 
 def _text(prompt: Prompt) -> str:

@@ -32,7 +32,7 @@ from gemma_tools.engines.deltas import DeltaReader
 from gemma_tools.engines.faults import refuse_half_characters
 from gemma_tools.engines.longer import BY_SERVER
 from gemma_tools.engines.numbers import check_least
-from gemma_tools.engines.openai_client import OpenAIServer, chat_logprobs, error_body, refused_setting, usage_of
+from gemma_tools.engines.openai_client import OpenAIServer, chat_logprobs, error_body, refused_setting
 from gemma_tools.engines.providers import PROVIDERS, Provider, model_name
 from gemma_tools.engines.refusals import ENDED_BLOCKED, ENDED_WRONG, Feature, refused_feature, words_of
 from gemma_tools.engines.remote import Patience, checked_url
@@ -266,7 +266,11 @@ async def _read(chunks: AsyncIterable[Any]) -> AsyncGenerator[ChatPiece | Genera
     async for chunk in chunks:
         if counts := chunk.get("usage"):
             details = counts.get("prompt_tokens_details") or {}
-            usage = usage_of(counts.get("prompt_tokens"), counts.get("completion_tokens"), details.get("cached_tokens"))
+            usage = Usage(
+                prompt_tokens=counts.get("prompt_tokens"),
+                completion_tokens=counts.get("completion_tokens"),
+                cached_tokens=details.get("cached_tokens"),
+            )
         for choice in chunk.get("choices") or ():
             finish = choice.get("finish_reason") or finish
             logprobs += chat_logprobs((choice.get("logprobs") or {}).get("content") or ())

@@ -10,7 +10,7 @@ import openai
 
 from gemma_tools.engines.answers import Size, response_hook
 from gemma_tools.engines.background import Tasks
-from gemma_tools.engines.base import Cancellation, Generation, Usage
+from gemma_tools.engines.base import Cancellation, Generation
 from gemma_tools.engines.faults import not_understood, transport_fault
 from gemma_tools.engines.refusals import refusal, unknown_fields, words_of
 from gemma_tools.engines.remote import CONNECT_TIMEOUT, FRESH, P, Patience, Remote, through_proxy
@@ -138,19 +138,6 @@ def refused_setting(error: openai.APIError, settings: Mapping[str, str]) -> Inva
     if name is None or isinstance(refusal(400, body, ""), ContextExceeded):
         return None
     return InvalidRequest(f"the server does not support it: {words_of(body)}", param=name, code="unsupported_value")
-
-
-def usage_of(prompt: object, completion: object, cached: object) -> Usage:
-    """The counts of an answer.
-
-    Raises:
-        EngineProtocolError: they are none.
-    """
-    counts = (prompt, completion, cached)
-    for count in counts:
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
-            raise EngineProtocolError(f"the server counted tokens as {count!r:.100}")
-    return Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached)  # type: ignore[arg-type]
 
 
 def scored(token: str, logprob: float | None) -> dict[str, Any]:

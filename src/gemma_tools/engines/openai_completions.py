@@ -31,7 +31,7 @@ from gemma_tools.engines.faults import refuse_half_characters
 from gemma_tools.engines.longer import BY_SERVER
 from gemma_tools.engines.notations import Notations
 from gemma_tools.engines.openai_chat import OpenAIChatEngine
-from gemma_tools.engines.openai_client import ABSENT, OpenAIServer, chat_logprobs, refused_setting, scored, usage_of
+from gemma_tools.engines.openai_client import ABSENT, OpenAIServer, chat_logprobs, refused_setting, scored
 from gemma_tools.engines.probe import Probe
 from gemma_tools.engines.remote import Patience, checked_url
 from gemma_tools.engines.stopping import until
@@ -356,7 +356,11 @@ class OpenAICompletionsEngine(Engine):
             async for chunk in chunks:
                 if chunk.usage:
                     cached = getattr(chunk.usage.prompt_tokens_details, "cached_tokens", None)
-                    usage = usage_of(chunk.usage.prompt_tokens, chunk.usage.completion_tokens, cached)
+                    usage = Usage(
+                        prompt_tokens=chunk.usage.prompt_tokens,
+                        completion_tokens=chunk.usage.completion_tokens,
+                        cached_tokens=cached,
+                    )
                 for choice in chunk.choices:
                     finish = choice.finish_reason or finish
                     stopped = request.own_stop(getattr(choice, "stop_reason", None)) or stopped  # vLLM tells it

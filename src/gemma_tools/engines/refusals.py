@@ -93,6 +93,15 @@ def words_of(body: Any) -> str:
     return said[:_LONGEST]
 
 
+def error_in(text: str) -> Any:
+    """The error in the body of an answer: as the object that it is, else as text."""
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return body["error"] if isinstance(body, Mapping) and body.get("error") else body
+
+
 def refused_feature(status: int | None, body: Any, sent: frozenset[Feature]) -> Feature | None:
     """Which of the features that were `sent` an error refuses for good; None: it is about something else."""
     if status not in _REFUSING:

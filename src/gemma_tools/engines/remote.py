@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from gemma_tools.engines.base import Cancellation, ChatPiece, Generation
+from gemma_tools.engines.base import Cancellation, ChatPiece, Generation, Usage
 from gemma_tools.engines.faults import no_character
 from gemma_tools.errors import (
     EngineError,
@@ -195,6 +195,8 @@ class Remote:
                             return
                         if item is not None and not isinstance(item, (str, ChatPiece, Generation)):
                             raise EngineProtocolError(f"the server sent text that is not a string: {item!r:.100}")
+                        if isinstance(item, Generation):
+                            _check_counts(item.usage)
                         if item:
                             begun = True
                             yield item
@@ -258,6 +260,12 @@ class _Running:
             stops = list(self._stops)
         for stop in stops:
             stop.cancel()
+
+
+def _check_counts(usage: Usage) -> None:
+    for count in (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens):
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
+            raise EngineProtocolError(f"the server counted tokens as {count!r:.100}")
 
 
 def _shut(running: _Running, close: Callable[[], None], held: list[object]) -> None:
