@@ -9,12 +9,13 @@ Every path is here. Each is also answered without its `/v1`, and HEAD where ther
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing
 from typing import Any, Final, TypeAlias, cast
 
 from gemma_tools.anthropic_api import messages
 from gemma_tools.anthropic_api.errors import error_body as anthropic_error
 from gemma_tools.engines.base import Cancellation
-from gemma_tools.engines.drive import adrive
+from gemma_tools.engines.drive import abatches
 from gemma_tools.openai_api import chat, completions, models, prompts, responses
 from gemma_tools.openai_api.errors import Failure, failure_of, refuse
 from gemma_tools.openai_api.wire import (
@@ -88,13 +89,23 @@ async def ahandle(
         if not isinstance(response.body, bytes):
             yield from response.body
 
-    items = adrive(work, cancel, ended=ended)
-    response = cast(ApiResponse[Body], await anext(items))
-    body: AsyncBody = cast(AsyncGenerator[bytes, None], items)
-    if isinstance(response.body, bytes):
-        await items.aclose()
-        body = response.body
-    return ApiResponse(response.status, body, response.headers, response.facts)
+    batches = abatches(work, cancel, ended=ended)
+    first, *pieces = await anext(batches)
+    response = cast(ApiResponse[Body], first)
+    if not isinstance(response.body, bytes):
+        body = _joined(cast(list[bytes], pieces), cast(AsyncGenerator[list[bytes], None], batches))
+        return ApiResponse(response.status, body, response.headers, response.facts)
+    await batches.aclose()
+    return ApiResponse(response.status, response.body, response.headers, response.facts)
+
+
+async def _joined(first: list[bytes], batches: AsyncGenerator[list[bytes], None]) -> AsyncGenerator[bytes, None]:
+    """The pieces of a stream, as many at once as there are: each is a message to the connection."""
+    async with aclosing(batches):
+        if first:
+            yield b"".join(first)
+        async for batch in batches:
+            yield b"".join(batch)
 
 
 def error_response(error: BaseException, path: str, facts: Facts | None = None) -> ApiResponse[bytes]:

@@ -29,7 +29,7 @@ from gemma_tools.engines import (
     register_engine,
 )
 from gemma_tools.engines.base import Chat, ChatPiece
-from gemma_tools.engines.drive import acall, adrive
+from gemma_tools.engines.drive import abatches, acall, adrive
 from gemma_tools.engines.ollama import OllamaEngine
 from gemma_tools.engines.openai_completions import PROFILES
 from gemma_tools.engines.stopping import until
@@ -277,6 +277,41 @@ class TestDriving:
 
         assert asyncio.run(main())
         assert closed.wait(60)
+
+    def test_what_is_there_comes_at_once(self) -> None:
+        go, written = Event(), Event()
+
+        def source(cancel: Cancellation) -> Iterator[int]:
+            yield 1
+            assert go.wait(60)
+            yield from (2, 3, 4)
+            written.set()
+
+        async def main() -> list[list[int]]:
+            async with aclosing(abatches(source)) as batches:
+                first = await anext(batches)
+                go.set()
+                assert written.wait(60)  # holds up the loop
+                return [first, *[batch async for batch in batches]]
+
+        assert asyncio.run(main()) == [[1], [2, 3, 4]]
+
+    def test_a_thread_does_not_run_away_from_a_loop_that_is_held_up(self) -> None:
+        written = 0
+
+        def endless(cancel: Cancellation) -> Iterator[int]:
+            nonlocal written
+            while not Event().wait(0.001):
+                written += 1
+                yield written
+
+        async def main() -> list[int]:
+            async with aclosing(abatches(endless)) as batches:
+                await anext(batches)
+                Event().wait(0.5)
+                return await anext(batches)
+
+        assert len(asyncio.run(main())) < 100
 
     def test_a_cancelled_task_cancels(self) -> None:
         cancel, begun, ended = Cancellation(), Event(), Event()

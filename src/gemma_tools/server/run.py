@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -64,10 +64,11 @@ class _Server(uvicorn.Server):
         """Begin to stop, and say what is waited for; when that was asked for before, leave at once."""
         if self.should_exit:
             os._exit(128 + sig)  # scripts end with this process
+        super().handle_exit(sig, frame)  # first: the next signal may come while this one is told
         if waiting := self._api.unanswered:
             what = f"{waiting} request{'s' * (waiting > 1)}, for {self._drain} seconds at most"
-            os.write(2, f"gemma-tools: stopping after {what}; the same signal again exits at once\n".encode())
-        super().handle_exit(sig, frame)
+            with suppress(OSError):  # nobody reads it any more
+                os.write(2, f"gemma-tools: stopping after {what}; the same signal again exits at once\n".encode())
 
 
 def address_of(listener: socket.socket) -> str:
