@@ -153,6 +153,42 @@ def test_the_prompt_s_own_stops_end_the_answer_here() -> None:
     assert "stop" not in sent(server)
 
 
+def test_a_call_before_a_stop_counts() -> None:
+    """vLLM's parser goes on after a call that it has read, and so does a model whose end it does not know."""
+    calls = {"tool_calls": [{"index": 0, "id": "1", "function": {"name": "f", "arguments": "{}"}}]}
+    with Faulty([events(calls, {"content": "<end_of_turn>and"}, {"content": " on"})]) as server, engine(server.url) as made:
+        pieces, generation = play(made.chat(ASKED, Chat(turns=HI)))
+    assert (pieces, generation) == ([ChatPiece(calls=(("f", {}),))], Generation())
+
+
+def test_vllm_is_told_what_ends_an_answer() -> None:
+    answer = chunked(
+        b'data: {"choices": [{"index": 0, "delta": {"content": "Yes"}, "finish_reason": "stop", "stop_reason": "q"}]}\n\n',
+        b"data: [DONE]\n\n",
+    )
+    with Faulty([answer]) as server, engine(server.url, server="vllm") as made:
+        pieces, generation = play(made.chat(GenerationRequest(small_talk(), stop=("q",)), Chat(turns=HI)))
+    assert (pieces, generation.stopped) == ([ChatPiece(content="Yes")], "q")
+    body = sent(server)
+    assert body["skip_special_tokens"] is False
+    assert body["stop"] == [*small_talk().stop, "q"]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "more", "refused"),
+    [(9, {}, True), (1, {}, False), (9, {"server": "other"}, False), (9, {"tools": (WEATHER,)}, False)],
+)
+def test_an_answer_that_the_server_s_parser_has_taken_is_refused(tokens: int, more: dict[str, Any], refused: bool) -> None:
+    chat = Chat(turns=HI, tools=more.get("tools", ()))
+    answer = events({"content": ""}, usage={"completion_tokens": tokens})
+    with Faulty([answer]) as server, engine(server.url, server=more.get("server", "vllm"), way="prompted") as made:
+        if not refused:
+            assert play(made.chat(ASKED, chat))[0] == []
+            return
+        with pytest.raises(EngineRejected, match="wrote 9 tokens and gave none of them"):
+            play(made.chat(ASKED, chat))
+
+
 def test_what_only_looks_like_a_stop_is_text() -> None:
     with Faulty([events({"content": "Yes<end_"})]) as server, engine(server.url) as made:
         assert "".join(piece.content for piece in play(made.chat(ASKED, Chat(turns=HI)))[0]) == "Yes<end_"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import cycle, product
 from typing import Any
 
@@ -14,11 +15,12 @@ from gemma_tools.data import tiny_path
 from gemma_tools.engines import Constraint, Engine, GenerationRequest, Sampling
 from gemma_tools.errors import EngineRejected, InvalidRequest
 from gemma_tools.tokens import GemmaTokenizer
+from support.chat import WEATHER, user
 from support.engines import Opened, opened, vllm_server
 from support.promises import ANSWERS, Demand, broken_answer, broken_call, broken_json, choices, demands, json_format
 from support.servers.templates import GEMMA4
 from support.tiny import GREEDY, PARIS, WEATHER_TOKENS, play, weather, written
-from support.tool_program import EXPECTED, ran
+from support.tool_program import EXPECTED, QUESTION, ran
 
 FAMILIES: dict[str, Callable[..., BaseModelBackend]] = {
     "functiongemma": FunctionGemmaModel,
@@ -143,17 +145,40 @@ def test_the_prompt_is_scored_as_its_words_are_when_they_are_written(engine: Eng
     assert len(told) == second.usage.prompt_tokens
 
 
+PARSER = ("--enable-auto-tool-choice", "--tool-call-parser", "gemma4")
+COMPACT = ("--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}')
+"""JSON without white space: where any of it is allowed, the tiny model writes nothing else."""
+
+
 @pytest.fixture(scope="module")
-def chat_url(model: Opened, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A vLLM whose chat endpoint has a template with tools, and reads Gemma 4's calls."""
+def chat(
+    request: pytest.FixtureRequest, installed_name: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., BaseModelBackend]]:
+    """The chat endpoint of a vLLM whose template has tools; with a parser of calls, and without."""
+    if installed_name != "vllm":
+        pytest.skip("vLLM's own")
     template = tmp_path_factory.mktemp("vllm") / "gemma4.jinja"
     template.write_text(GEMMA4, encoding="utf-8")
-    with vllm_server("--chat-template", str(template), "--enable-auto-tool-choice", "--tool-call-parser", "gemma4") as server:
-        yield f"{server.url}/v1"
+    with vllm_server("--chat-template", str(template), *COMPACT, *request.param) as server:
+        engine = {"engine": "openai-chat", "url": f"{server.url}/v1", "server": "vllm"}
+        yield partial(Gemma4Model, "tiny", {"temperature": 0, "max_tokens": 400}, **engine)
 
 
-@pytest.mark.parametrize("way", ["native", "prompted"])
-def test_one_program_by_its_chat_endpoint(chat_url: str, way: Any) -> None:
-    engine = {"engine": "openai-chat", "url": chat_url, "server": "vllm", "way": way}
-    with Gemma4Model("tiny", {"temperature": 0, "max_tokens": 400}, **engine) as backend:
+@pytest.mark.parametrize("chat", [PARSER], ids=["parser"], indirect=True)
+@pytest.mark.parametrize("way", ["native", "auto"])
+def test_one_program_by_its_chat_endpoint(chat: Callable[..., BaseModelBackend], way: str) -> None:
+    with chat(way=way) as backend:
         assert ran(backend) == EXPECTED
+
+
+@pytest.mark.parametrize("chat", [()], ids=["no parser"], indirect=True)
+@pytest.mark.parametrize("way", ["prompted", "auto"])
+def test_one_program_in_text_where_it_reads_no_calls(chat: Callable[..., BaseModelBackend], way: str) -> None:
+    with chat(way=way) as backend:
+        assert ran(backend) == EXPECTED
+
+
+@pytest.mark.parametrize("chat", [PARSER], ids=["parser"], indirect=True)
+def test_a_call_that_its_parser_takes_out_of_the_text_is_no_empty_answer(chat: Callable[..., BaseModelBackend]) -> None:
+    with chat(way="prompted") as backend, pytest.raises(EngineRejected, match="way='native'"):
+        backend.run(user(QUESTION), tools=[WEATHER])

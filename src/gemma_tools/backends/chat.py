@@ -209,7 +209,7 @@ class ChatReader:
     def _half_call(self, name: str, text: str, start: int, end: int) -> None:
         """A call whose arguments the endpoint has not read: cut, or in the model's own notation."""
         if self._finish == "length":
-            self._builder.problem("cut", f"the call of {name} is incomplete", start, end, quoted=True)
+            self._builder.problem("cut", f"the call of {name or 'a tool'} is incomplete", start, end, quoted=True)
             return
         reply = self._reread(name, text)
         if reply is None or len(reply.tool_calls) != 1:

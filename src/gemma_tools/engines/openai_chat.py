@@ -12,6 +12,7 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -176,33 +177,43 @@ class OpenAIChatEngine(ChatEngine):
     def _answered(
         self, request: GenerationRequest, chat: Chat, cancel: Cancellation | None
     ) -> Generator[ChatPiece, None, Generation]:
-        """One question. Not every endpoint takes all stop sequences, so they are looked for here, too."""
-        watch, begun, unread = Watch(request.stops), False, ChatPiece()
+        """One question."""
+        begun, unread = False, ChatPiece()
         asked = partial(self._ask, request, chat)
         with Returning(self._server.play(asked, cancel)) as pieces:
             for piece in pieces:
                 unread = ChatPiece(unread=(*unread.unread, *piece.unread))
-                shown = ChatPiece(content=watch.feed(piece.content), reasoning=piece.reasoning, calls=piece.calls)
-                if shown != _NOTHING:
+                if (shown := replace(piece, unread=())) != _NOTHING:
                     begun = True
                     yield shown
-                if watch.stopped:
-                    return Generation(stopped=request.own_stop(watch.stopped))
-        if held := watch.close():
-            yield ChatPiece(content=held)
+        ended: Generation = pieces.value
         if unread != _NOTHING:
-            if self._way == "auto" and not begun and pieces.value.finish == "stop":
+            if self._way == "auto" and not begun and ended.finish == "stop":
                 self._refused.add("tools")
                 message = f"the server at {self._server.url} parses calls incorrectly"
                 logger.info("%s; from now on the tools are described in the text", message)
                 raise EngineRejected(message, engine=self.name)
             yield unread
-        return pieces.value
+        elif not begun and not chat.tools and self._took_calls(ended):
+            count, where = ended.usage.completion_tokens, self._server.url
+            message = (
+                f"the server at {where} wrote {count} tokens and gave none of them: its parser takes calls out of the text,"
+                " also where it was given no tools. Use way='native', or start the server without the parser"
+            )
+            raise EngineRejected(message, engine=self.name)
+        return ended
+
+    def _took_calls(self, ended: Generation) -> bool:
+        """Whether an answer of which nothing came was more than its last token."""
+        by_itself = ended.finish == "stop" and ended.stopped is None
+        return self._provider.takes_calls and by_itself and (ended.usage.completion_tokens or 0) > 1
 
     def _body(self, request: GenerationRequest, chat: Chat) -> dict[str, Any]:
         """What is sent besides the messages."""
         provider, sampling, constraint = self._provider, request.sampling, request.constraint
-        body: dict[str, Any] = {**provider.body, "stop": list(request.stop[: provider.most_stops]) or None}
+        # The prompt's own stop tokens are seen by a server only where it shows special tokens.
+        stops = request.stops if provider.body.get("skip_special_tokens") is False else request.stop
+        body: dict[str, Any] = {**provider.body, "stop": list(stops[: provider.most_stops]) or None}
         if self._max_tokens is not None:
             body["max_tokens"] = self._max_tokens
         for name, wire in provider.settings.items():
@@ -235,7 +246,7 @@ class OpenAIChatEngine(ChatEngine):
             )
             async with stream as chunks:
                 source = _whole(chunks) if "json" in chunks.response.headers.get("content-type", "") else chunks
-                async for item in _read(source):
+                async for item in _read(source, request):
                     yield item
         except openai.APIError as error:
             if refused := self._refusal(error, body, request):
@@ -255,13 +266,16 @@ class OpenAIChatEngine(ChatEngine):
         return refused_setting(error, settings) if status in (400, 422) else None
 
 
-async def _read(chunks: AsyncIterable[Any]) -> AsyncGenerator[ChatPiece | Generation, None]:
+async def _read(chunks: AsyncIterable[Any], request: GenerationRequest) -> AsyncGenerator[ChatPiece | Generation, None]:
     """The pieces of an answer, and how it ended.
+
+    Not every endpoint takes all stop sequences, so they are looked for here, too. The calls before one count.
 
     Raises:
         AnswerBlocked: a safety filter ended it.
     """
-    reader, finish, usage = DeltaReader(), "", Usage()
+    reader, watch, finish, usage = DeltaReader(), Watch(request.stops), "", Usage()
+    stopped: str | None = None
     logprobs: list[Mapping[str, Any]] = []
     async for chunk in chunks:
         if counts := chunk.get("usage"):
@@ -273,11 +287,20 @@ async def _read(chunks: AsyncIterable[Any]) -> AsyncGenerator[ChatPiece | Genera
             )
         for choice in chunk.get("choices") or ():
             finish = choice.get("finish_reason") or finish
+            stopped = request.own_stop(choice.get("stop_reason")) or stopped  # vLLM tells it
             logprobs += chat_logprobs((choice.get("logprobs") or {}).get("content") or ())
-            if (piece := reader.feed(choice.get("delta") or choice.get("message") or {})) != _NOTHING:
-                yield piece
-    if (piece := reader.close()) != _NOTHING:
-        yield piece
+            piece = reader.feed(choice.get("delta") or choice.get("message") or {})
+            if (shown := replace(piece, content=watch.feed(piece.content))) != _NOTHING:
+                yield shown
+        if watch.stopped:
+            break
+    last = reader.close()
+    last = replace(last, content="" if watch.stopped else watch.feed(last.content) + watch.close())
+    if last != _NOTHING:
+        yield last
+    if watch.stopped:
+        yield Generation(stopped=request.own_stop(watch.stopped))
+        return
     reason = finish.lower()
     if reason in ENDED_BLOCKED:
         raise AnswerBlocked(f"the provider's safety filter stopped the answer: {finish}")
@@ -285,7 +308,7 @@ async def _read(chunks: AsyncIterable[Any]) -> AsyncGenerator[ChatPiece | Genera
         raise EngineRejected(f"the provider stopped the answer: {finish}")
     if finish:
         cut = reason in ("length", "max_tokens")
-        yield Generation(finish="length" if cut else "stop", usage=usage, logprobs=tuple(logprobs))
+        yield Generation(finish="length" if cut else "stop", usage=usage, stopped=stopped, logprobs=tuple(logprobs))
 
 
 async def _whole(stream: openai.AsyncStream[object]) -> AsyncGenerator[Any, None]:

@@ -59,6 +59,8 @@ class Provider:
     """It holds an answer to a schema, by `response_format`."""
     tells_template: bool = False
     """It tells by `/props` what its chat template can do; what that cannot do it leaves out of the prompt, unsaid."""
+    takes_calls: bool = False
+    """Where it has a parser of calls, that takes them out of answers to requests without tools, too, and they are lost."""
     most_stops: int = 4
     """How many stop sequences it takes."""
 
@@ -72,7 +74,13 @@ PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
             thought="reasoning_content",
             tells_template=True,
         ),
-        "vllm": Provider(settings={**_OPENAI, **_SAMPLERS}, body=_SHOWN, thinking=_TEMPLATE, thought="reasoning_content"),
+        "vllm": Provider(
+            settings={**_OPENAI, **_SAMPLERS},
+            body=_SHOWN,
+            thinking=_TEMPLATE,
+            thought="reasoning_content",
+            takes_calls=True,
+        ),
         "sglang": Provider(settings={**_OPENAI, **_SAMPLERS}, body=_SHOWN, thinking=_TEMPLATE, thought="reasoning_content"),
         "gemini": Provider(
             url="https://generativelanguage.googleapis.com/v1beta/openai",
