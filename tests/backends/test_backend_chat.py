@@ -181,6 +181,18 @@ def test_a_call_is_forced_by_a_schema_in_any_family() -> None:
         assert "[func_name1(" not in engine.asked[0][1].turns[0].text
 
 
+def test_a_call_is_forced_by_a_schema_where_the_tool_choice_is_refused() -> None:
+    as_json = '{"name": "get_weather", "parameters": {"city": "Paris"}}'
+    for ways, answer, prompted in ((BOTH, as_json, True), ({"native"}, PARIS, False)):
+        engine = Chatting(answer, PARIS, ways=ways, schema=True)
+        model = gemma4(engine)
+        assert calls(model.run(user("Hi"), tools=[WEATHER], tool_choice="required")) == [("get_weather", '{"city": "Paris"}')]
+        request, chat = engine.asked[0]
+        assert (bool(request.constraint), bool(chat.tools)) == (prompted, not prompted)
+        model.run(user("Hi"), tools=[WEATHER])
+        assert engine.asked[1][1].tools
+
+
 def test_a_call_is_told_and_asked_for_again_where_nothing_forces_it() -> None:
     engine = Chatting("Hello", 'call:get_weather{city:"Paris"}', ways={"prompted"})
     answer = gemma4(engine).run(user("Hi"), tools=[WEATHER], tool_choice="required")

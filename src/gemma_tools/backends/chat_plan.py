@@ -51,8 +51,8 @@ def chat_plan(
         message = "a chat endpoint always starts a new turn: the last message must not be the assistant's"
         raise InvalidRequest(message, param="continue_final_message", code="unsupported_parameter")
     tools, declared, _, max_calls, forced, answer = demands_of(request, format)
-    way = _way(format, engine)
     by_schema = "json_schema" in engine.constraints
+    way = _way(format, engine, only_by_schema=forced and by_schema and not engine.forces_calls)
     must_call = forced and way == "native" and engine.forces_calls
     as_json = forced and way == "prompted" and by_schema
     told_to_call = forced and not must_call and not as_json
@@ -133,9 +133,9 @@ def _moved(schema: Mapping[str, Any], place: str) -> Mapping[str, Any]:
     return moved
 
 
-def _way(format: Format, engine: Capabilities) -> Literal["native", "prompted"]:
-    """Native where it can be; a family whose template has no tools only where there is no other way."""
-    if "native" in engine.chat and (format.tools_in_template or "prompted" not in engine.chat):
+def _way(format: Format, engine: Capabilities, *, only_by_schema: bool) -> Literal["native", "prompted"]:
+    """Native where it can be, but for a family whose template has no tools, and a call that only a schema can force."""
+    if "native" in engine.chat and ("prompted" not in engine.chat or (format.tools_in_template and not only_by_schema)):
         return "native"
     return "prompted"
 
