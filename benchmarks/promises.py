@@ -91,11 +91,12 @@ def right(model: BaseModelBackend, family: Family, count: int, *, strict: bool, 
     source = Source(random.Random(7), "test")
     found = 0
     for _ in range(count):
-        example = source.example(family=family, mode="call", pool="known")
-        tools = [{**tool, "function": {**tool["function"], "strict": strict}} for tool in example.tools]
+        conversation = source.conversation("call", family=family, pool="known", thinking=False)
+        *asked, reply = conversation.messages
+        tools = [{**tool, "function": {**tool["function"], "strict": strict}} for tool in conversation.tools]
         with suppress(UnusableAnswer):
-            message = model.run(example.messages, tools=tools, tool_choice=choice).choices[0].message
-            found += _calls(message.model_dump()) == _calls(example.reply)
+            message = model.run(asked, tools=tools, tool_choice=choice).choices[0].message
+            found += _calls(message.model_dump()) == _calls(reply)
     return found
 
 

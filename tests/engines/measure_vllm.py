@@ -32,7 +32,7 @@ from openai.types.chat import ChatCompletion
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "training"))
 
-from data import MODES, Example, Family, Source
+from data import MODES, Family, Message, Source
 from gemma_tools import BaseModelBackend, FunctionGemmaModel, Gemma3Model, Gemma4Model
 from gemma_tools.engines import create_engine
 from gemma_tools.errors import EngineError, UnusableAnswer
@@ -163,31 +163,32 @@ def _since(begun: float) -> int:
 class Answered:
     """A question that has an answer, and how vLLM's chat endpoint is asked it."""
 
-    example: Example
-    messages: list[dict[str, Any]]
+    messages: list[Message]
+    offered: tuple[dict[str, Any], ...]
     prompt: str
+    reply: Message
 
     @property
     def calls(self) -> list[tuple[str, Any]]:
         """The calls that are right."""
-        return [(c["function"]["name"], c["function"]["arguments"]) for c in self.example.reply.get("tool_calls") or ()]
+        return [(c["function"]["name"], c["function"]["arguments"]) for c in self.reply.get("tool_calls") or ()]
 
     @property
     def tools(self) -> dict[str, Any]:
         """The schemas of the tools by name."""
-        return {t["function"]["name"]: t["function"]["parameters"] for t in self.example.tools}
+        return {t["function"]["name"]: t["function"]["parameters"] for t in self.offered}
 
 
 def answered(family: Family) -> list[Answered]:
     """The questions for a family: some of each mode of the training data, with values that the model has not seen."""
     source = Source(random.Random(7), "test")
-    format = get_format(family)
     found = []
     for mode in MODES:
         for _ in range(EACH):
-            example = source.example(family=family, mode=mode, pool="known")
-            prompt = format.render(example.messages, example.tools).text
-            found.append(Answered(example, [_as_sent(message) for message in example.messages], prompt))
+            conversation = source.conversation(mode, family=family, pool="known", thinking=False)
+            *asked, reply = conversation.messages
+            messages = [_as_sent(message) for message in asked]
+            found.append(Answered(messages, conversation.tools, conversation.prompt, reply))
     return found
 
 
@@ -225,7 +226,7 @@ def judged(question: Answered, ask: Callable[[], ChatCompletion]) -> str:
         return "invalid"
     if question.calls:
         return "right" if made == question.calls else "wrong" if made else "no call"
-    return "right" if not made and (choice.message.content or "").strip() == question.example.reply["content"] else "wrong"
+    return "right" if not made and (choice.message.content or "").strip() == question.reply["content"] else "wrong"
 
 
 Way = Literal["vLLM", "vLLM, helped", "gemma_tools"]
@@ -237,7 +238,7 @@ def asking(way: Way, url: str, family: Family, model: BaseModelBackend, handed: 
     stops = list(get_format(family).stop)
 
     def ask(question: Answered, stream: bool, **fields: Any) -> ChatCompletion:
-        fields |= {"tools": [*question.example.tools], "stream": stream, **GREEDY}
+        fields |= {"tools": [*question.offered], "stream": stream, **GREEDY}
         if way == "gemma_tools":
             answer: Any = model.run(question.messages, **fields)
         else:
