@@ -258,7 +258,7 @@ def test_tools_that_are_refused_are_remembered() -> None:
         for way, left in (("auto", {"prompted"}), ("native", {"native"})):
             with engine(server.url, way=way) as made:
                 assert "native" in made.capabilities.chat
-                with pytest.raises(EngineRejected, match="does not take tools"):
+                with pytest.raises(EngineRejected, match="does not support tools"):
                     play(made.chat(ASKED, Chat(turns=HI, tools=(WEATHER,))))
                 assert made.capabilities.chat == left
     with engine("http://127.0.0.1:9", way="prompted") as made:
