@@ -1,4 +1,4 @@
-"""See that the files in `dist/` are fit to be published: what is in them, and that they work where nothing else is installed.
+"""Check that the files in `dist/` are fit to be published: what is in them, and that they work where nothing else is installed.
 
     python tests/distribution.py
 

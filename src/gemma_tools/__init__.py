@@ -1,7 +1,7 @@
 """Gemma's conversation formats for code that speaks the OpenAI chat API.
 
-The public names resolve on first use (PEP 562), so that `import gemma_tools` costs next to nothing and loads neither
-openai, ollama, tiktoken nor an engine.
+The public names are imported on first use (PEP 562), so `import gemma_tools` is fast and loads neither openai, ollama, tiktoken
+nor an engine.
 """
 
 from __future__ import annotations

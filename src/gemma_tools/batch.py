@@ -1,7 +1,7 @@
-"""Many requests at once, in the shape of OpenAI's Batch API: a line for each request, and a line for each answer.
+"""Many requests at once, in the format of OpenAI's Batch API: a line for each request, and a line for each answer.
 
-The shapes are those of https://platform.openai.com/docs/guides/batch. Each request is answered by the code that answers it
-over HTTP, so that a line of a batch and a request to the server give the same.
+The format is that of https://platform.openai.com/docs/guides/batch. The same code answers requests over HTTP, so a line of a
+batch and a request to the server give the same answer.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from gemma_tools.routes import Models, handle
 from gemma_tools.validation import check_integer
 
 URLS: Final = ("/v1/chat/completions", "/v1/responses", "/v1/messages")
-"""What a line may ask for."""
+"""The endpoints that a line may use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchAnswer:
-    """The answer to one request. `body` is the completion, or `{"error": ...}` where `status` is not 200."""
+    """The answer to one request. `body` is the completion, or `{"error": ...}` if `status` is not 200."""
 
     custom_id: str
     status: int
@@ -57,18 +57,18 @@ def run_batch(
     concurrency: int = 4,
     unknown: Unknown = "warn",
 ) -> Generator[BatchAnswer, None, None]:
-    """Answer `requests` with `models`, `concurrency` of them at a time, and yield each answer when it is there.
+    """Answer `requests` with `models`, `concurrency` of them at the same time, and yield each answer when it is ready.
 
-    A request is a line of OpenAI's input file (`custom_id`, `url`, `body`), or a chat request alone, which is called by its
-    number: `request-1`, ... Requests are taken from the iterable as there is room for them. A request that cannot be answered
-    gives an answer with its error; nothing is raised for it. Answers are whole: `stream` in a body has no effect. Closing the
-    generator stops what is running.
+    A request is a line of OpenAI's input file (`custom_id`, `url`, `body`), or a plain chat request, which gets its number as
+    its id: `request-1`, ... Requests are taken from the iterable as soon as there is room for them. A request that cannot be
+    answered gives an answer with its error; no exception is raised for it. Answers are never streamed: `stream` in a body has
+    no effect. Closing the generator stops the running requests.
 
     Args:
-        models: what answers, by the names in the requests: backends, for example `{"tiny": create_model("tiny")}`.
+        models: the models, by their names in the requests, for example `{"tiny": create_model("tiny")}`.
         requests: the lines.
         concurrency: how many requests are answered at the same time.
-        unknown: what becomes of fields that are not known; see `policy.Unknown`.
+        unknown: what happens to unknown fields; see `policy.Unknown`.
 
     Raises:
         InvalidRequest: `concurrency` is not at least 1.
@@ -113,10 +113,10 @@ def run_batch(
 
 
 def read_line(line: Mapping[str, Any], name: str) -> tuple[str, str, Mapping[str, Any]]:
-    """The name, path and body of a request; `name` is for a line that has none.
+    """The id, path and body of a request; `name` is for a line without an id.
 
     Raises:
-        InvalidRequest: the line asks for something that a batch cannot do.
+        InvalidRequest: the line asks for something that a batch does not support.
     """
     if "messages" in line:
         return name, URLS[0], line

@@ -1,6 +1,6 @@
-"""Builds `ChatCompletion` and `ChatCompletionChunk`, from events or from other chunks: the only place that does.
+"""Builds `ChatCompletion` and `ChatCompletionChunk`, from events or from other chunks. No other module does.
 
-A `Turn` is one choice being generated: a blocking generator of events whose return value is the finished `Answer`. The same
+A `Turn` is one choice that is being generated: a blocking generator of events that returns the finished `Answer`. The same
 turns make a whole completion (`completion`) and a stream (`chunks`), so the two cannot differ.
 """
 
@@ -23,7 +23,7 @@ from gemma_tools.reply import ContentDelta, Event, Problem, ReasoningDelta, Repl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenUse:
-    """Token counts of an answer. `estimated` when the engine did not tell them all and no exact counter could."""
+    """Token counts of an answer. `estimated` if the engine did not report all of them and no exact counter was available."""
 
     prompt: int
     completion: int
@@ -32,7 +32,7 @@ class TokenUse:
     estimated: bool = False
 
     def __add__(self, other: TokenUse) -> TokenUse:
-        """Both together, as for an answer that took two rounds."""
+        """The sum of both, as for an answer that took two rounds."""
         return TokenUse(
             prompt=self.prompt + other.prompt,
             completion=self.completion + other.completion,
@@ -44,26 +44,26 @@ class TokenUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One finished choice. `text` is what the model wrote, `warnings` what the prompt could not say of the request."""
+    """One finished choice. `text` is the model's output, `warnings` what the prompt could not express."""
 
     reply: Reply
     text: str
     tokens: TokenUse
     logprobs: tuple[Mapping[str, Any], ...] = ()
     stopped: str | None = None
-    """The caller's stop sequence that ended it, where the engine tells."""
+    """The request's stop sequence that ended it, if the engine reports it."""
     warnings: tuple[str, ...] = ()
     by_chat: bool = False
-    """The engine's own chat endpoint wrote the prompt and may have read the calls, so that `text` is not all of them."""
+    """The engine's own chat endpoint wrote the prompt and may have read the calls, so `text` may lack calls."""
 
 
 Turn: TypeAlias = Generator[Event, None, Answer]
-"""One choice being generated. Closing it stops the engine."""
+"""One choice that is being generated. Closing it stops the engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heading:
-    """What all parts of one completion share. With `legacy`, calls are given in the shape of `functions` requests."""
+    """What all parts of one completion share. With `legacy`, calls have the form of `functions` requests."""
 
     model: str
     legacy: bool = False
@@ -72,7 +72,7 @@ class Heading:
 
 
 class Completion(ChatCompletion):
-    """A `ChatCompletion` that notebooks show. It is equal to one with the same values."""
+    """A `ChatCompletion` that notebooks display. It is equal to one with the same values."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ChatCompletion):
@@ -89,7 +89,7 @@ class Completion(ChatCompletion):
 
 
 def _shown(whole: ChatCompletion) -> Iterator[str]:
-    """A completion as HTML: what each choice says and calls, its problems, and what it cost."""
+    """A completion as HTML: the text and calls of each choice, its problems, and its token counts."""
     for choice in whole.choices:
         message = choice.message
         extra = message.model_extra or {}
@@ -114,10 +114,10 @@ def _shown(whole: ChatCompletion) -> Iterator[str]:
 def completion(heading: Heading, turns: Iterable[Turn]) -> ChatCompletion:
     """Run every turn to its end and join the answers, one choice each.
 
-    Beyond OpenAI's fields a message has `reasoning_content` and `reasoning` (the thought, where there is one) and `problems`
-    (what was repaired or could not be read, where there is something: `kind`, `message`, `text`, and `call`, the call it
-    concerns, if any); the completion has `warnings` in the same way, and a choice `stop_reason`, the stop sequence that
-    ended it, where the engine tells.
+    Beyond OpenAI's fields a message has `reasoning_content` and `reasoning` (the thought, if there is one) and `problems` (what
+    was repaired or could not be read, if there is something: `kind`, `message`, `text`, and `call`, the call that it is about,
+    if any). The completion has `warnings` in the same way, and a choice `stop_reason`, the stop sequence that ended it, if the
+    engine reports it.
     """
     answers = [drain(turn) for turn in turns]
     return Completion.model_validate(
@@ -145,12 +145,12 @@ def completion(heading: Heading, turns: Iterable[Turn]) -> ChatCompletion:
 def chunks(
     heading: Heading, turns: Iterable[Turn], *, calls: Literal["whole", "live"] = "whole", include_usage: bool = False
 ) -> Generator[ChatCompletionChunk, None, None]:
-    """The same as a stream, one choice after the other. Closing it closes the turn that is running.
+    """The same as a stream, one choice after the other. Closing it closes the running turn.
 
-    With `calls="whole"` a call is sent in one piece once it is complete, and the indices of complete calls have no gap; with
-    "live" its name and each piece of its arguments are sent as they are read. Nothing is sent before a turn's first event, so
-    an engine that fails at once fails before the stream begins. Problems and log probabilities come with the chunk that holds
-    the finish reason; with `include_usage` the last chunk has no choices and the usage.
+    With `calls="whole"` each call is sent in one chunk when it is complete, and the indices of complete calls have no gaps.
+    With "live" its name and each chunk of its arguments are sent as they are read. Nothing is sent before a turn's first event,
+    so an engine that fails at once fails before the stream begins. Problems and log probabilities come with the chunk that has
+    the finish reason. With `include_usage` the last chunk has no choices and the usage.
     """
 
     def chunk(choices: list[dict[str, Any]], **more: Any) -> ChatCompletionChunk:
@@ -192,7 +192,7 @@ def chunks(
 
 
 class Accumulator:
-    """Puts the chunks of one choice together to the completion that they are the stream of."""
+    """Joins the chunks of one choice to the completion that they stream."""
 
     def __init__(self) -> None:
         from openai.lib.streaming.chat import ChatCompletionStreamState
@@ -205,7 +205,7 @@ class Accumulator:
 
     def completion(self) -> ChatCompletion:
         """The completion so far."""
-        # The state's own method raises for a reply that was cut; the snapshot's calls keep their place in the stream.
+        # The state's own method raises for a cut reply; the snapshot's calls keep their place in the stream.
         snapshot = self._state.current_completion_snapshot.model_dump(exclude_none=True)
         message = snapshot["choices"][0]["message"] = {"content": None, "refusal": None, **snapshot["choices"][0]["message"]}
         for call in message.get("tool_calls", ()):
@@ -221,13 +221,13 @@ def with_delta(
     logprobs: Any = None,
     **heading: Any,
 ) -> ChatCompletionChunk:
-    """`chunk` with one choice that says `delta`, without usage; `heading` replaces its id and the like."""
+    """`chunk` with one choice with this `delta`, without usage; `heading` replaces its id and similar fields."""
     choice = Choice.model_validate({"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": logprobs})
     return chunk.model_copy(update={**heading, "choices": [choice], "usage": None})
 
 
 def with_usage(chunk: ChatCompletionChunk, usages: Sequence[CompletionUsage]) -> ChatCompletionChunk:
-    """`chunk` without choices, as the last of a stream: with the sum of `usages`."""
+    """`chunk` without choices, as the last chunk of a stream: with the sum of `usages`."""
     counts = ("prompt_tokens", "completion_tokens", "total_tokens")
     usage = CompletionUsage.model_validate({name: sum(getattr(usage, name) for usage in usages) for name in counts})
     return chunk.model_copy(update={"choices": [], "usage": usage})
@@ -251,12 +251,12 @@ def _function(name: str, arguments: str) -> dict[str, str]:
 
 
 def _reasoning(text: str | None) -> dict[str, str]:
-    # Clients read one name or the other; nobody was seen to show both.
+    # Clients read one name or the other; no client is known to show both.
     return {} if text is None else {"reasoning_content": text, "reasoning": text}
 
 
 def _problems(reply: Reply) -> dict[str, Any]:
-    # Not "index": the openai package adds up streamed lists by that key, and takes it for a position.
+    # Not "index": the openai package adds up streamed lists by that key, and reads it as a position.
     return {"problems": [_problem(problem) for problem in reply.problems]} if reply.problems else {}
 
 
@@ -275,7 +275,7 @@ def _finish_reason(reply: Reply, *, legacy: bool) -> str:
 
 
 def _stopped(answer: Answer) -> dict[str, str]:
-    """What vLLM's choices have, too: which stop sequence it was."""
+    """A field of vLLM's choices: the stop sequence that ended it."""
     return {"stop_reason": answer.stopped} if answer.stopped and answer.reply.finish_reason == "stop" else {}
 
 
@@ -284,7 +284,7 @@ def _logprobs(answer: Answer) -> dict[str, Any] | None:
 
 
 def _usage(answers: Sequence[Answer]) -> CompletionUsage:
-    """One usage for all choices: as at OpenAI, the prompt that they share is counted once."""
+    """One usage for all choices: as at OpenAI, the shared prompt is counted once."""
     first = answers[0].tokens
     completion_tokens = sum(answer.tokens.completion for answer in answers)
     usage: dict[str, Any] = {
@@ -332,7 +332,7 @@ def _live_calls(legacy: bool) -> _Writer:
 
 
 def _whole_calls(legacy: bool) -> _Writer:
-    """Calls once they are complete, counted from 0 without those that never were."""
+    """Calls when they are complete, counted from 0 without incomplete ones."""
     started = ToolCallStarted(0, "", "")
     pieces: list[str] = []
     complete = 0

@@ -1,7 +1,7 @@
-"""What people look at, in notebooks, on pages and in terminals: text that cannot become markup or move the cursor.
+"""Displays for people, in notebooks, on pages and in terminals: text that cannot become markup or move the cursor.
 
-Everything that is shown goes through `visible`, and on pages through `escape`. `card` puts a fragment of HTML on a background
-of its own, so that it is readable in any notebook, light or dark; `display.css` holds the one style of all of them.
+Everything that is shown goes through `visible`, and on pages through `escape`. `card` puts an HTML fragment on its own
+background, so it is readable in any notebook, light or dark. `display.css` is the style of all of them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _INVISIBLE: Final = (
     *range(0x2028, 0x202F),
     *range(0x2060, 0x2070),
 )
-"""C1 controls, and characters that are not seen or that turn the direction of text. Joiners are parts of words and of emoji."""
+"""C1 controls, and characters that are invisible or change the direction of text. Joiners are parts of words and emoji."""
 _SHOWN: Final = _CONTROLS | {code: f"⟨U+{code:04X}⟩" for code in _INVISIBLE}
 _PLAIN: Final = re.compile("[\ud800-\udfff" + "".join(map(re.escape, map(chr, _SHOWN))) + "]")
 
 
 class Shown(Protocol):
-    """A piece of text to show; `gemma_tools.prompt.Segment` is one."""
+    """A chunk of text to show; `gemma_tools.prompt.Segment` is one."""
 
     @property
     def text(self) -> str: ...
@@ -35,15 +35,15 @@ class Shown(Protocol):
 
 
 def visible(text: str) -> str:
-    """`text` with every character that a terminal or a browser would obey, or not show, as a picture or a number of it.
+    """`text` with every character that a terminal or browser would execute or hide as a symbol or a number.
 
-    A lone surrogate, which no file can hold, is shown as its number, too.
+    A lone surrogate, which no file can contain, is also shown as its number.
     """
     return _PLAIN.sub(lambda m: _SHOWN.get(ord(m[0])) or f"⟨U+{ord(m[0]):04X}⟩", text)
 
 
 def escape(text: str) -> str:
-    """`text` as HTML in which nothing of it is markup, within an attribute's quotation marks either."""
+    """`text` as HTML without markup, also safe inside an attribute's quotation marks."""
     return html.escape(visible(text))
 
 
@@ -54,22 +54,22 @@ def style() -> str:
 
 
 def card(body: str) -> str:
-    """A fragment for a notebook's output: `body`, which is HTML, with its style."""
+    """An HTML fragment for a notebook's output: `body`, which is HTML, with its style."""
     return f'<style>{style()}</style><div class="gemma-tools">{body}</div>'
 
 
 def pre(body: str) -> str:
-    """Monospaced lines; `body` is HTML. HTML leaves out a line break that comes first, so that one more is written."""
+    """Monospaced lines; `body` is HTML. HTML drops a leading line break, so one more is written."""
     return f"<pre>\n{body}</pre>"
 
 
 def segments(shown: Iterable[Shown]) -> str:
-    """Segments as HTML: control tokens in bold, and never broken across lines."""
+    """Segments as HTML: special tokens in bold, and never broken across lines."""
     return "".join(f"<b>{escape(s.text)}</b>" if s.control else escape(s.text) for s in shown)
 
 
 def table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table; the cells are HTML, the head is text, and without any there is none."""
+    """A table; the cells are HTML, the head is text. Without a head there is no head row."""
     cells = "".join(f"<th>{escape(name)}</th>" for name in head)
     lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     header = f"<thead><tr>{cells}</tr></thead>" if cells else ""
@@ -77,14 +77,14 @@ def table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def facts(pairs: Mapping[str, Any]) -> str:
-    """Names and values in one line, each of them text; what is None or empty is left out."""
+    """Names and values in one line, all of them text; values that are None or empty are left out."""
     told = ((name, str(value)) for name, value in pairs.items() if value not in (None, ""))
     shown = (f"<span><i>{escape(name)}</i> {escape(value)}</span>" for name, value in told)
     return f'<p class="facts">{" ".join(shown)}</p>'
 
 
 def rows(labelled: Iterable[tuple[str, str, str, str]]) -> str:
-    """A list of labels, small words under them, classes, and what is labelled, which is HTML."""
+    """A list of labels, small words under them, classes, and the labelled HTML."""
     lines = (
         f'<dt>{escape(label)}<small>{escape(small)}</small></dt><dd class="{kind}">{body}</dd>'
         for label, small, kind, body in labelled
@@ -93,7 +93,7 @@ def rows(labelled: Iterable[tuple[str, str, str, str]]) -> str:
 
 
 def tokens(shown: Iterable[tuple[int, str, str]]) -> str:
-    """Tokens on backgrounds that take turns: their ids, texts and classes (`special`, `cached`)."""
+    """Tokens on alternating backgrounds: their ids, texts and classes (`special`, `cached`)."""
     spans = (
         f'<span title="{number}"{kinds and f" class={chr(34)}{kinds}{chr(34)}"}>{escape(text)}</span>'
         for number, text, kinds in shown

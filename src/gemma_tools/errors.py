@@ -1,20 +1,20 @@
-"""Every error that gemma_tools raises on purpose.
+"""All exceptions that gemma_tools raises on purpose.
 
 GemmaToolsError
-├── InvalidRequest            the request itself is wrong: `param` names the field, `code` the kind (also a ValueError)
-├── UnknownName               no model, format, engine or backend of that name (also a LookupError)
-├── MissingDependency         an extra is not installed; the message is the line that installs it (also an ImportError)
+├── InvalidRequest            the request is invalid: `param` names the field, `code` the kind (also a ValueError)
+├── UnknownName               there is no model, format, engine or backend with that name (also a LookupError)
+├── MissingDependency         an extra is not installed; the message is the command that installs it (also an ImportError)
 ├── EngineError               the engine failed; `engine` names it, `text` is what had arrived
-│   ├── EngineUnavailable     no connection, or it broke
+│   ├── EngineUnavailable     no connection, or the connection was lost
 │   ├── EngineTimeout         no answer in time
-│   ├── EngineRejected        it answered with an error; `status` is the HTTP status, if there was one
-│   │   ├── RateLimited       too many requests for now; `retry_after` is how long it asks to wait
-│   │   ├── QuotaExceeded     what may be used is used up; waiting a little does not help
+│   ├── EngineRejected        the engine answered with an error; `status` is the HTTP status, if there was one
+│   │   ├── RateLimited       too many requests for now; `retry_after` is how long to wait
+│   │   ├── QuotaExceeded     the quota is used up; a short wait does not help
 │   │   └── AnswerBlocked     a safety filter stopped the request or the answer
-│   ├── EngineProtocolError   it answered something that is not its protocol
-│   ├── ModelNotFound         no such model, or no such model file
+│   ├── EngineProtocolError   the answer does not follow the engine's protocol
+│   ├── ModelNotFound         the model or the model file does not exist
 │   └── ContextExceeded       the prompt is longer than the context; `prompt_tokens`, `context`
-├── UnusableAnswer            the model answered, and the answer breaks what was asked; `text` is the answer
+├── UnusableAnswer            the model's answer does not satisfy the request; `text` is the answer
 └── ToolError                 raised by a tool: the message is what the model sees, word for word
 """
 
@@ -26,9 +26,9 @@ class GemmaToolsError(Exception):
 
 
 class InvalidRequest(GemmaToolsError, ValueError):
-    """The request cannot be honoured as it stands.
+    """The request cannot be honoured.
 
-    `param` names the field in OpenAI's manner (`messages[2].tool_calls[0].id`), `code` the kind of fault in one word.
+    `param` names the field in OpenAI's style (`messages[2].tool_calls[0].id`), `code` the kind of error in one word.
     """
 
     def __init__(self, message: str, *, param: str | None = None, code: str = "invalid_value") -> None:
@@ -39,11 +39,11 @@ class InvalidRequest(GemmaToolsError, ValueError):
 
 
 class UnknownName(GemmaToolsError, LookupError):
-    """No model, format, engine or backend goes by that name; the message lists those that do."""
+    """There is no model, format, engine or backend with that name. The message lists the known names."""
 
 
 class MissingDependency(GemmaToolsError, ImportError):
-    """A part needs an extra that is not installed; the message holds the line that installs it."""
+    """A feature needs an extra that is not installed. The message contains the command that installs it."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}: pip install 'gemma-tools[{extra}]'")
@@ -61,7 +61,7 @@ class EngineError(GemmaToolsError):
 
 
 class EngineUnavailable(EngineError):
-    """The engine cannot be reached, or the connection broke."""
+    """The engine cannot be reached, or the connection was lost."""
 
 
 class EngineTimeout(EngineError):
@@ -69,9 +69,9 @@ class EngineTimeout(EngineError):
 
 
 class EngineRejected(EngineError):
-    """The engine answered with an error of its own. `status` is the HTTP status where there is one.
+    """The engine answered with an error. `status` is the HTTP status, if there is one.
 
-    `retry_after` is how many seconds it asked to wait before the next request; None where it asked for nothing.
+    `retry_after` is how many seconds to wait before the next request, as the engine asked; None if it did not ask.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class EngineRejected(EngineError):
 
 
 class RateLimited(EngineRejected):
-    """The engine takes no more requests for now."""
+    """The engine accepts no more requests for now."""
 
 
 class QuotaExceeded(EngineRejected):
-    """What the key or the account may use is used up: for the day, for the month, or until it is paid for."""
+    """The quota of the key or the account is used up: for the day, for the month, or until it is paid for."""
 
 
 class AnswerBlocked(EngineRejected):
@@ -101,15 +101,15 @@ class AnswerBlocked(EngineRejected):
 
 
 class EngineProtocolError(EngineError):
-    """The engine answered something that its protocol does not know."""
+    """The engine's answer does not follow its protocol."""
 
 
 class ModelNotFound(EngineError):
-    """The engine has no such model, or the model file is missing or unreadable."""
+    """The engine does not have the model, or the model file is missing or unreadable."""
 
 
 class ContextExceeded(EngineError):
-    """The prompt is longer than the model's context. Both counts are in tokens; None where the engine does not say."""
+    """The prompt is longer than the model's context. Both counts are in tokens; None if the engine does not report them."""
 
     def __init__(self, message: str, *, engine: str = "", prompt_tokens: int | None = None, context: int | None = None) -> None:
         super().__init__(message, engine=engine)
@@ -118,7 +118,7 @@ class ContextExceeded(EngineError):
 
 
 class UnusableAnswer(GemmaToolsError):
-    """The model's answer breaks what was asked of it, and repair did not help. `text` is that answer."""
+    """The model's answer does not satisfy the request, and retries did not help. `text` is that answer."""
 
     def __init__(self, message: str, *, text: str) -> None:
         super().__init__(message)
@@ -126,4 +126,4 @@ class UnusableAnswer(GemmaToolsError):
 
 
 class ToolError(GemmaToolsError):
-    """Raised by a tool to tell the model what went wrong, in exactly these words."""
+    """Raised by a tool to tell the model what went wrong, with exactly this message."""

@@ -1,4 +1,4 @@
-"""Generators that return a value: how to loop over one and have the value, too."""
+"""Generators that return a value: how to loop over one and also get the value."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ R = TypeVar("R")
 
 
 class Returning(Generic[Y, R]):
-    """Loops over `generator` once and keeps what it returns in `value`; as a context manager it closes the generator."""
+    """Loops over `generator` once and keeps its return value in `value`; as a context manager it closes the generator."""
 
     value: R
-    """What the generator returned. It is there once the loop has ended by itself."""
+    """The generator's return value. It is available after the loop has ended normally."""
 
     def __init__(self, generator: Generator[Y, Any, R]) -> None:
         self._generator = generator
@@ -29,7 +29,7 @@ class Returning(Generic[Y, R]):
 
 
 def drain(generator: Generator[Any, Any, R]) -> R:
-    """Run `generator` to its end, and return what it returns."""
+    """Run `generator` to its end, and return its return value."""
     with Returning(generator) as running:
         for _ in running:
             pass

@@ -1,7 +1,7 @@
-"""JSON as OpenAI code sends it: text read at any depth, Python values checked to be JSON, and values written as JSON text.
+"""JSON from OpenAI code: text read at any depth, Python values checked to be JSON, and values written as JSON text.
 
-The standard reader recurses in C and gives up some thousands of brackets deep; what it refuses for depth is read here with an
-explicit stack. NaN and the infinities are not JSON, so neither function takes them.
+The standard reader is recursive in C and fails at a depth of some thousand brackets. What it refuses because of depth is read
+here with an explicit stack. NaN and the infinities are not JSON, so no function accepts them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any, Final, NoReturn, TypeGuard
 from gemma_tools.errors import InvalidRequest
 
 _MOST_BITS: Final = 14_000
-"""Of an integer. Python refuses to print more than 4,300 decimal digits, which are a little more bits than this."""
+"""The limit for an integer. Python refuses to print more than 4,300 decimal digits, which is a little more than this."""
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _SCALAR: Final = re.compile(r"[-0-9][0-9.eE+-]*|true|false|null")
 
 
 def refuse_constant(name: str) -> NoReturn:
-    """What `json` is given as `parse_constant`, so that NaN and the infinities are no JSON."""
+    """The `parse_constant` for `json`, so that NaN and the infinities are refused."""
     raise ValueError(f"{name} is not valid JSON")
 
 
@@ -41,7 +41,7 @@ def read_json(text: str) -> Any:
     """The value of a JSON text, however deeply it is nested.
 
     Raises:
-        ValueError: the text is not JSON, or holds a number that Python cannot hold or print again.
+        ValueError: the text is not valid JSON, or contains a number that Python cannot represent or print.
     """
     try:
         return _read(text)
@@ -56,7 +56,7 @@ def _read(text: str) -> Any:
             return value
     except json.JSONDecodeError:
         pass
-    return _decoder.decode(text)  # which allows white space around the value, and takes the time to look for it
+    return _decoder.decode(text)  # which allows white space around the value, and needs time to find it
 
 
 def _read_deep(text: str) -> Any:
@@ -133,13 +133,13 @@ _encode: Final[Callable[[object], str]] = json.JSONEncoder(ensure_ascii=False).e
 
 
 def to_json(value: object) -> str:
-    """A JSON value of any depth as JSON text on one line, as `json.dumps` prints it without escaping what is not ASCII.
+    """A JSON value of any depth as JSON text on one line, as `json.dumps` prints it with `ensure_ascii=False`.
 
     A lone surrogate, which UTF-8 cannot carry, is written as an escape.
     """
     try:
         return _scalar(value)
-    except (RecursionError, TypeError):  # too deep, or a mapping of another type than dict
+    except (RecursionError, TypeError):  # too deep, or a mapping that is not a dict
         return write_nested(value, _scalar)
 
 
@@ -148,11 +148,11 @@ def _scalar(value: object) -> str:
 
 
 def to_json_lines(value: object, level: int = 0) -> str:
-    """A JSON value of any depth as JSON text, indented by two spaces a level; all lines but the first are `level` levels in.
+    """A JSON value of any depth as JSON text, indented by two spaces per level; all lines but the first start at `level`.
 
-    It is the text of `json.dumps(value, indent=2, ensure_ascii=False)`, which the standard library prints slowly and only to a
-    bounded depth. What is nested deeper than `MOST_INDENTED` stays on one line, so that indentation does not make the text grow
-    with the square of the depth.
+    It is the text of `json.dumps(value, indent=2, ensure_ascii=False)`, which the standard library prints slowly and only up to
+    a limited depth. Values nested deeper than `MOST_INDENTED` stay on one line, so that the indentation does not make the text
+    grow with the square of the depth.
     """
     return write_nested(value, _scalar, level)
 
@@ -163,7 +163,7 @@ _END: Final = object()
 
 
 def write_nested(value: Any, scalar: Callable[[object], str], level: int | None = None) -> str:
-    """A value of any depth as text, without calling itself: `scalar` writes keys and all that holds nothing."""
+    """A value of any depth as text, without recursion: `scalar` writes keys and all values that contain nothing."""
     out: list[str] = []
     open_containers: list[tuple[Iterator[Any], bool]] = []
     item = value
@@ -212,15 +212,15 @@ def _escape_surrogates(text: str) -> str:
 
 
 def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
-    """Whether `value` is a JSON object. Quicker than `isinstance` where it is a plain one, as almost always."""
+    """Whether `value` is a JSON object. Faster than `isinstance` for a plain dict, which is the usual case."""
     return value.__class__ is dict or isinstance(value, Mapping)
 
 
 def check_json(value: object, param: str) -> None:
-    """Refuse a Python value that is not JSON: other types, keys that are not text, NaN, an object that contains itself.
+    """Refuse a Python value that is not JSON: other types, keys that are not strings, NaN, an object that contains itself.
 
     Raises:
-        InvalidRequest: `param` is the path to what is wrong.
+        InvalidRequest: `param` is the path to the invalid value.
     """
     if not _is_plain(value):
         _find_fault(value, param)
@@ -230,7 +230,7 @@ _MOST_PLAIN: Final = 100_000
 
 
 def _is_plain(value: object) -> bool:
-    """Whether `value` is certainly JSON: a quick look that takes the common types only, and gives up on very many values."""
+    """Whether `value` is certainly JSON: a fast check that knows only the common types, and gives up on very many values."""
     stack = [value]
     for _ in range(_MOST_PLAIN):
         if not stack:

@@ -1,7 +1,7 @@
-"""What a model's name says: its family and variant, whether it was trained to talk, and where it runs.
+"""Reads a model's name: its family and variant, whether it was trained to chat, and where it runs.
 
-People write the same model as `google/gemma-3-4b-it`, `bartowski/google_gemma-3-4b-it-GGUF`, `gemma3:4b-it-q4_K_M` or
-`my-gemma-3-4b-finetune`. So case, the separators `-`, `_`, `.` and `:`, and all words around the family's name change nothing.
+The same model is called `google/gemma-3-4b-it`, `bartowski/google_gemma-3-4b-it-GGUF`, `gemma3:4b-it-q4_K_M` or
+`my-gemma-3-4b-finetune`. So case, the separators `-`, `_`, `.` and `:`, and words around the family's name make no difference.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gemma_tools.litertlm import model_type
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What a name stands for: the format's name, its options, and whether the model is a base model."""
+    """The meaning of a name: the format's name, its options, and whether the model is a base model."""
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -49,29 +49,29 @@ _OTHERS: Final = {
     "txgemma": "it has the format of an older generation, without tools",
     "gemma2": "it has the format of an older generation, without tools",
 }
-"""Other models of the name Gemma, and why no format here is theirs."""
+"""Other models with the name Gemma, and why no format here fits them."""
 
 _NAMED: Final = "|".join(sorted({*_FAMILIES, *_OTHERS} - {"gemma2", "gemma3", "gemma3n", "gemma4"}))
 _MODEL: Final = re.compile(rf"(?<![a-z0-9])(?:({_NAMED})|gemma[-_.: ]?(3n|[234]))(?![a-z0-9])")
 _GENERATION: Final = re.compile(r"(?<=[a-z]gemma)[0-9](?:\.[0-9])?(?![a-z0-9])")
-"""Of a model with a name of its own: `medgemma1.5`, `shieldgemma2`."""
+"""The number in names such as `medgemma1.5` and `shieldgemma2`."""
 _SIZE: Final = re.compile(r"(?<![a-z0-9])(?:e|([0-9]{1,4})x)?([0-9]{1,4}(?:\.[0-9]{1,3})?)([bm])(?![a-z0-9])")
 _LARGE: Final = 12e9
-"""From so many parameters on, Gemma 4 has the large variant's template. Source: Ollama's server/renderer_resolution.go."""
+"""Gemma 4 models with at least this many parameters use the large template. Source: Ollama's server/renderer_resolution.go."""
 
 _TUNED: Final = re.compile(r"(?<![a-z0-9])(?:it|instruct|chat)(?![a-z0-9])")
 _PRETRAINED: Final = re.compile(r"(?<![a-z0-9])(?:pt(?![-_]br)|base|pretrained)(?![a-z0-9])")
 _PUBLISHED_BASE: Final = re.compile(
     r"(?:google_)?gemma-(?:3n|3|4)-e?[0-9]+[bm](?:-a4b)?(?:[-.:_](?:gguf|mlx|awq|gptq|fp8|nvfp4|bf16|f16|f32|[0-9]+bit|qat|i?q[0-9]\w*))*"
 )
-"""Google publishes base models under the bare name and size, as gemma-3-270m; Ollama's gemma3:270m follows instructions."""
+"""Google publishes base models with only the name and size, as gemma-3-270m; Ollama's gemma3:270m follows instructions."""
 
 
 def family_of(name: str) -> Family:
-    """What a model's name says. Of `hf:OWNER/REPO/FILE.gguf` the file's name counts, and else the repository's.
+    """The family in a model's name. For `hf:OWNER/REPO/FILE.gguf` it is the file's name, or else the repository's.
 
     Raises:
-        UnknownName: no family is named in it, or one whose format is not known here; the message says why.
+        UnknownName: the name contains no family, or one without a format here; the message says why.
     """
     if name in _TINY:
         return _TINY[name]
@@ -88,10 +88,10 @@ def family_of(name: str) -> Family:
 
 
 def family_of_file(header: Header, path: str) -> Family:
-    """What the metadata of a GGUF file says. FunctionGemma has Gemma 3's architecture: its tokens tell it.
+    """The family in the metadata of a GGUF file. FunctionGemma has Gemma 3's architecture, but other tokens.
 
     Raises:
-        UnknownName: the file holds a model of another architecture.
+        UnknownName: the file contains a model of another architecture.
     """
     architecture = header.get("general.architecture")
     if architecture == "gemma3" and "<start_function_call>" in header.get("tokenizer.ggml.tokens", ()):
@@ -109,11 +109,11 @@ def family_of_file(header: Header, path: str) -> Family:
 
 
 def family_of_path(name: str) -> Family | None:
-    """What the metadata of the model file `name` says; None where that is not the name of a file on this machine.
+    """The family in the metadata of the model file `name`; None if that is not the name of a local file.
 
     Raises:
-        UnknownName: the file holds a model of another kind.
-        ModelNotFound: there is no such file, or it is broken.
+        UnknownName: the file contains a model of another kind.
+        ModelNotFound: the file does not exist, or is broken.
     """
     if name.startswith("hf:"):
         return None
@@ -125,7 +125,7 @@ def family_of_path(name: str) -> Family | None:
 
 
 def _family_of_type(kind: str | None, path: str) -> Family:
-    """The family that LiteRT-LM's type of a model stands for; a file that says none is known by its own name."""
+    """The family for LiteRT-LM's type of a model. If the file has no type, its name decides."""
     if kind in (None, "generic"):
         return family_of(path)
     if kind not in _FAMILIES:
@@ -143,13 +143,13 @@ def parameters(text: str) -> float:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """The parts of a path that may name the model, in lower case: the last, and of an `hf:` path the repository."""
+    """The parts of a path that may name the model, in lower case: the last part, and for an `hf:` path the repository."""
     steps = [_GENERATION.sub("", step) for step in name.lower().split("/")]
     return (steps[-1], steps[1]) if name.startswith("hf:") and len(steps) > 2 else (steps[-1],)
 
 
 def _sized(family: Family, sizes: str, *, base: bool) -> Family:
-    """The family, with the variant that the first of `sizes` asks for."""
+    """The family, with the variant for the first of `sizes`."""
     if family == _FAMILIES["gemma4"] and parameters(sizes) >= _LARGE:
         return Family("gemma4", {"variant": "large"}, base)
     return replace(family, base=base)
@@ -163,17 +163,17 @@ def _is_base(part: str) -> bool:
 
 
 def family_of_model(name: str) -> Family:
-    """The family of a model: of a file on this machine what its metadata says, else what the name says.
+    """The family of a model: from the metadata of a local file, else from the name.
 
     Raises:
-        UnknownName: no family is named, or the file holds a model of another kind.
-        ModelNotFound: there is no such file, or it is broken.
+        UnknownName: no family is named, or the file contains a model of another kind.
+        ModelNotFound: the file does not exist, or is broken.
     """
     return family_of_path(name) or family_of(name)
 
 
 def model_file(name: str) -> str | None:
-    """The model to load in this process, as the engine llama.cpp takes it; None for a model that a server has."""
+    """The model to load in this process, as the engine llama.cpp takes it; None for a model on a server."""
     if name in _TINY:
         return "tiny"
     if name.lower().endswith(".litertlm"):
@@ -185,7 +185,7 @@ _PUBLISHED: Final = re.compile(r"(?:google/)?(functiongemma|medgemma|gemma-(?:3n
 
 
 def ollama_name(name: str) -> str:
-    """What Ollama calls a model: `google/gemma-3-4b-it` is `gemma3:4b` there. Other names are left as they are."""
+    """Ollama's name for a model: `google/gemma-3-4b-it` becomes `gemma3:4b`. Other names are unchanged."""
     published = _PUBLISHED.fullmatch(name)
     if published is None:
         return name

@@ -1,11 +1,11 @@
-"""Who watches what happens: requests, generations, tool calls, retries.
+"""Events for observers: requests, generations, tool calls, retries.
 
-The code that does a piece of work says so here (`observed`, `working`) and tells what happens in it (`tell`). An `Observer`
-listens: the server's `/metrics` and OpenTelemetry are two of them, and `add` takes one of yours. Where nobody listens, this
-costs a look at two variables.
+The code that does some work announces it here (`observed`, `working`) and reports the events in it (`tell`). An `Observer`
+listens: the server's `/metrics` and OpenTelemetry are two of them, and `add` adds yours. If nobody listens, the cost is reading
+two variables.
 
-A piece of work and all that is inside of it run in one `contextvars` context, generators included, so that an observer may
-set variables there, as OpenTelemetry does with its current span.
+Work and everything inside it run in one `contextvars` context, including generators. So an observer may set variables there, as
+OpenTelemetry does with its current span.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ModelRequest:
 
     operation: Literal["chat", "text_completion"]
     model: str
-    """The model's own name; `request.model` is what the caller calls it."""
+    """The model's own name; `request.model` is the name that the client uses."""
     request: ChatRequest
     prompt: str | None = None
     """The text to continue, for "text_completion"."""
@@ -50,7 +50,7 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationWork:
-    """Work: the engine is asked once. `retry` is why it is asked again; None the first time."""
+    """Work: one request to the engine. `retry` is why it is repeated; None the first time."""
 
     model: str
     engine: str
@@ -64,7 +64,7 @@ class ToolWork:
     name: str
     arguments: Mapping[str, Any] | str
     id: str | None = None
-    """The call's id, where the caller gives one."""
+    """The call's id, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ Work: TypeAlias = HttpRequest | ModelRequest | GenerationWork | ToolWork | LoopW
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Responded:
-    """At the end of an `HttpRequest`. `outcome` is the word of the server's log, `waited` the seconds in the queue."""
+    """At the end of an `HttpRequest`. `outcome` is the word in the server's log, `waited` the seconds in the queue."""
 
     status: int | None
     outcome: str
@@ -93,7 +93,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """In a `ModelRequest`: a choice is complete. Its tokens are those of all generations that it took."""
+    """In a `ModelRequest`: a choice is complete. Its tokens are the sum over all its generations."""
 
     reply: Reply
     prompt_tokens: int
@@ -103,12 +103,12 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class FirstPiece:
-    """In a `GenerationWork`: the first text is there. Told again after a thought that is bounded apart."""
+    """In a `GenerationWork`: the first text arrived. It is reported again after a thought that is generated separately."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generated:
-    """In a `GenerationWork`: the model has ended. `refused` is why its reply is not given to the caller; None: it is."""
+    """In a `GenerationWork`: the model has finished. `refused` is why its reply is not returned; None: it is returned."""
 
     reply: Reply
     prompt_tokens: int
@@ -119,10 +119,10 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """In a `ModelRequest` or a `GenerationWork`: the model, or the engine's server, is asked again.
+    """In a `ModelRequest` or a `GenerationWork`: a retry of the model, or of the engine's server.
 
-    `cause` is `invalid_arguments`, `no_call` or `not_json` (the reply breaks what was asked), `constraint_refused` (the
-    engine does not take it after all), `engine_unavailable` or `engine_busy` (nothing had come yet).
+    `cause` is `invalid_arguments`, `no_call` or `not_json` (the reply does not satisfy the request), `constraint_refused` (the
+    engine does not support it after all), `engine_unavailable` or `engine_busy` (nothing had arrived yet).
     """
 
     cause: str
@@ -130,7 +130,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class ToolReturned:
-    """At the end of a `ToolWork`: what the model sees, and what kind of fault it was, if it was one."""
+    """At the end of a `ToolWork`: what the model sees, and the kind of fault, if there was one."""
 
     content: str
     fault: str | None
@@ -139,11 +139,12 @@ class ToolReturned:
 Happening: TypeAlias = Responded | Begun | Answered | FirstPiece | Generated | Retried | ToolReturned
 
 Tell: TypeAlias = Callable[[Happening], object]
-"""Is called with what happens in one piece of work, in the thread that does it."""
+"""Is called with the events of one unit of work, in the thread that does it."""
 
 Observer: TypeAlias = Callable[[Work], AbstractContextManager[Tell]]
-"""Is called when work begins. The context is entered then and left at the work's end, with the error if there is one: a
-`GeneratorExit` is a stream that was left early. What an observer raises is raised to the caller."""
+"""Is called when work begins. Its context is entered then and left when the work ends, with the error if there is one: a
+`GeneratorExit` means that a stream was left early. Exceptions of an observer reach the caller.
+"""
 
 _everywhere: tuple[Observer, ...] = ()
 _here: ContextVar[tuple[Observer, ...]] = ContextVar("gemma_tools_observers", default=())
@@ -151,7 +152,7 @@ _tells: ContextVar[tuple[Tell, ...]] = ContextVar("gemma_tools_tells", default=(
 
 
 def add(observer: Observer) -> Callable[[], None]:
-    """Let `observer` watch all of this process; what is returned ends that. Adding one again changes nothing."""
+    """Let `observer` observe this process; the returned function ends that. Adding one again changes nothing."""
     global _everywhere
     _everywhere = (*(one for one in _everywhere if one != observer), observer)
 
@@ -164,9 +165,9 @@ def add(observer: Observer) -> Callable[[], None]:
 
 @contextmanager
 def observing(*observers: Observer) -> Iterator[None]:
-    """Let `observers` watch what begins in this context, and in threads and tasks that take it over.
+    """Let `observers` observe the work that begins in this context, and in threads and tasks that copy it.
 
-    One that watches already is not told twice.
+    An observer that is already active does not get events twice.
     """
     token = _here.set((*_here.get(), *observers))
     try:
@@ -176,19 +177,19 @@ def observing(*observers: Observer) -> Iterator[None]:
 
 
 def listening() -> bool:
-    """Whether anybody hears what is told now."""
+    """Whether anybody listens to events now."""
     return bool(_tells.get())
 
 
 def tell(happening: Happening) -> None:
-    """Tell the observers what happens in the innermost piece of work."""
+    """Report an event of the innermost work to the observers."""
     for one in _tells.get():
         one(happening)
 
 
 @contextmanager
 def working(work: Work) -> Iterator[None]:
-    """A block is `work`. Not for the body of a generator, which runs in its reader's context: see `observed`."""
+    """Run a block as `work`. Not for the body of a generator, which runs in its reader's context: see `observed`."""
     observers = tuple(dict.fromkeys(_everywhere + _here.get()))
     if not observers:
         yield
@@ -202,7 +203,7 @@ def working(work: Work) -> Iterator[None]:
 
 
 def observed(work: Work, start: Callable[[], T]) -> T:
-    """The result of `start`, observed as `work`: up to its return or, where it gives a generator, up to the end of that."""
+    """The result of `start`, observed as `work`: until it returns or, if it returns a generator, until the generator ends."""
     if not (_everywhere or _here.get()):
         return start()
     context, around = copy_context(), working(work)
@@ -216,7 +217,7 @@ def observed(work: Work, start: Callable[[], T]) -> T:
         context.run(around.__exit__, None, None, None)
         return result
     steps = _steps(result, context, around)
-    next(steps)  # it has begun, so that its end is reached even where nobody reads it
+    next(steps)  # it has begun, so its end is reached even if nobody reads it
     return cast(T, steps)
 
 
@@ -239,7 +240,7 @@ def _steps(generator: Generator[Any, Any, R], context: Context, around: Abstract
 
 
 def announced(pieces: Generator[P, None, R]) -> Generator[P, None, R]:
-    """`pieces`, telling of the first."""
+    """`pieces`, with an event for the first one."""
     with closing(pieces):
         try:
             first = next(pieces)

@@ -1,8 +1,8 @@
-"""Spans and metrics for OpenTelemetry, by its conventions for generative AI.
+"""Spans and metrics for OpenTelemetry, following its conventions for generative AI.
 
-Only OpenTelemetry's API is used (the extra `otel`): the program, or `opentelemetry-instrument`, sets up what collects and
-exports. The names are those of https://github.com/open-telemetry/semantic-conventions-genai; what they do not know is called
-`gemma_tools.…`. docs/observing.md lists all of it.
+Only OpenTelemetry's API is used (the extra `otel`): the program, or `opentelemetry-instrument`, configures what collects and
+exports. The names are those of https://github.com/open-telemetry/semantic-conventions-genai; other names begin with
+`gemma_tools.`. docs/observing.md lists all of them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ except ImportError:
     raise MissingDependency("opentelemetry-api", "otel", "OpenTelemetry") from None
 
 CAPTURE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-"""The environment variable that asks for what was said. `true`, `span_only` and `span_and_event` put it on the spans."""
+"""The environment variable that turns on message text. `true`, `span_only` and `span_and_event` put it on the spans."""
 
 Attributes: TypeAlias = dict[str, Any]
 
@@ -67,19 +67,19 @@ _each = _histogram("gen_ai.server.time_per_output_token", "s", "Time per output 
 _tool = _histogram("gen_ai.execute_tool.duration", "s", "Duration of a tool's execution.", _DURATIONS)
 
 _REQUEST: Final = ("temperature", "top_p", "top_k", "max_tokens", "seed", "frequency_penalty", "presence_penalty")
-"""Fields of a request that are attributes by their own names."""
+"""Fields of a request that are attributes with the same names."""
 
 
 def enable() -> Callable[[], None]:
-    """Let OpenTelemetry watch all of this process; what is returned ends that. Enabling it again changes nothing."""
+    """Let OpenTelemetry observe this process; the returned function ends that. Enabling it again changes nothing."""
     return observe.add(observer)
 
 
 @contextmanager
 def observer(work: Work) -> Iterator[Tell]:
-    """Make a span of `work`, the current one while it lasts."""
+    """Make a span for `work`, the current one while it lasts."""
     watch = _WATCHES[type(work)](work)
-    # What an error says may quote what was said, so that only its type is told.
+    # The text of an error may quote messages, so only its type is recorded.
     with _tracer.start_as_current_span(
         watch.name,
         propagate.extract(work.headers) if isinstance(work, HttpRequest) else None,
@@ -99,7 +99,7 @@ def observer(work: Work) -> Iterator[Tell]:
 
 
 class _Watch:
-    """One span while it lasts. `name`, `kind` and `attributes` are those that it begins with."""
+    """One span while it lasts. `name`, `kind` and `attributes` are its initial values."""
 
     name: str
     span: Span
@@ -112,13 +112,13 @@ class _Watch:
         self.begin(work)
 
     def begin(self, work: Any) -> None:
-        """Say what the work is."""
+        """Set attributes that describe the work."""
 
     def tell(self, happening: Happening) -> None:
-        """Add what happens."""
+        """Add an event."""
 
     def end(self) -> None:
-        """Add what is known at the end only."""
+        """Add what is known only at the end."""
 
     def fail(self, kind: str) -> None:
         """The work ended with an error."""
@@ -128,7 +128,7 @@ class _Watch:
 
     @property
     def seconds(self) -> float:
-        """Since the work began."""
+        """The time since the work began."""
         return monotonic() - self.began
 
 
@@ -161,7 +161,7 @@ class _Model(_Watch):
         self.common: Attributes = {
             "gen_ai.operation.name": work.operation,
             "gen_ai.provider.name": "gemma_tools",
-            "gen_ai.request.model": work.model,  # on metrics: callers can ask by any number of names
+            "gen_ai.request.model": work.model,  # on metrics: clients can use any number of names
             "gen_ai.response.model": work.model,
         }
         set_fields = {name: value for name in _REQUEST if (value := getattr(request, name)) is not None}
@@ -193,7 +193,7 @@ class _Model(_Watch):
         _duration.record(self.seconds, self.common | self.error)
         if not self.answers:
             return
-        # As in the answer's own usage, the prompt that choices share is counted once.
+        # As in the answer's own usage, a prompt that several choices share is counted once.
         asked, cached = self.answers[0].prompt_tokens, self.answers[0].cached_tokens
         written = sum(answer.completion_tokens for answer in self.answers)
         self.span.set_attributes({"gen_ai.usage.input_tokens": asked, "gen_ai.usage.output_tokens": written})
@@ -208,7 +208,7 @@ class _Model(_Watch):
 
 
 class _Generation(_Watch):
-    """One generation. Its tokens have names of their own: the request's span has the sum by the conventions' names."""
+    """One generation. Its tokens have separate names: the request's span has the sum under the conventions' names."""
 
     def begin(self, work: GenerationWork) -> None:
         self.name = f"generate {work.model}"
@@ -300,7 +300,7 @@ _WATCHES: Mapping[type[Work], type[_Watch]] = {
 
 
 def _captures() -> bool:
-    """Whether what was said is asked for."""
+    """Whether message text was asked for."""
     return os.environ.get(CAPTURE, "").strip().lower() in ("true", "1", "span_only", "span_and_event")
 
 
@@ -350,7 +350,7 @@ def _parts(content: Content) -> list[dict[str, Any]]:
         return _text(json.dumps(content, ensure_ascii=False))
     if content is None or isinstance(content, str):
         return _text(content)
-    # Of an image or an audio file its kind is told, not its data.
+    # For an image or audio file only its kind is recorded, not its data.
     return [one for part in content for one in (_text(part["text"]) if "text" in part else [{"type": str(part.get("type"))}])]
 
 

@@ -1,7 +1,7 @@
-"""The fields of a chat completion request: the type of each, and what is done with it.
+"""The fields of a chat completion request: the type of each, and how it is handled.
 
 The names are those of https://platform.openai.com/docs/api-reference/chat/create, and a few that Gemma's servers add.
-`RequestBody` is the one list of them: type checkers read its types, and `FIELD_POLICY` is made of its annotations.
+`RequestBody` is the only list of them: type checkers read its types, and `FIELD_POLICY` is made from its annotations.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ from typing import Annotated, Any, Final, Literal, TypedDict, get_type_hints
 
 INT32: Final = 2**31 - 1
 INT64: Final = 2**63 - 1
-"""What engines, most of them written in C++, can hold of a number. OpenAI has the same bounds for seeds."""
+"""The range of numbers that engines, most of them written in C++, can represent. OpenAI has the same limits for seeds."""
 
 Treatment = Literal["honoured", "accepted", "engine", "left out", "refused"]
 Unknown = Literal["warn", "refuse"]
-"""What becomes of a field that is unknown or "left out": it is left out with a warning, or it is an error."""
+"""What happens to a field that is unknown or "left out": it is left out with a warning, or it is an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldPolicy:
-    """What is done with one field of a request body.
+    """How one field of a request body is handled.
 
-    `honoured`: it has its effect. `accepted`: it is taken and has none. `engine`: it has its effect where the engine can,
-    and is refused where it cannot. `left out`: it cannot be honoured, but asks for nothing that must be refused; it is
-    treated as a field that is unknown. `refused`: it is an error. `note` says more. A number is refused outside of `low` and
-    `high`. Null is as good as absent.
+    `honoured`: it has its usual effect. `accepted`: it is accepted and has no effect. `engine`: it works if the engine supports
+    it, and is refused if not. `left out`: it cannot be honoured, but it is safe to ignore; it is treated like an unknown field.
+    `refused`: it is an error. `note` has the details. A number outside of `low` and `high` is refused. Null counts as absent.
     """
 
     treatment: Treatment
@@ -45,7 +44,7 @@ _refused = partial(FieldPolicy, "refused")
 
 
 class RunParameters(TypedDict, total=False):
-    """The fields that `run` and `arun` take as parameters of their own."""
+    """The fields that are named parameters of `run` and `arun`."""
 
     messages: Annotated[
         Sequence[Mapping[str, Any]],
@@ -59,7 +58,7 @@ class RunParameters(TypedDict, total=False):
 
 
 class RequestFields(TypedDict, total=False):
-    """The other fields of a request that can be honoured: what `run` and `arun` take as `**fields`. None counts as absent."""
+    """The other fields of a request that can be honoured: the `**fields` of `run` and `arun`. None counts as absent."""
 
     model: Annotated[str | None, _honoured("The name of the model; an unknown name is an error.")]
     tool_choice: Annotated[
@@ -146,7 +145,7 @@ class RequestFields(TypedDict, total=False):
 
 
 class OtherFields(TypedDict, total=False):
-    """Fields that are known, and cannot be honoured."""
+    """Known fields that cannot be honoured."""
 
     audio: Annotated[Mapping[str, Any] | None, _refused("Gemma writes only text.")]
     modalities: Annotated[Sequence[str] | None, _refused('Anything but `["text"]` is refused: Gemma writes only text.')]
@@ -155,10 +154,10 @@ class OtherFields(TypedDict, total=False):
 
 
 class RequestBody(RunParameters, RequestFields, OtherFields, total=False):
-    """Every field of a request body that is known."""
+    """Every known field of a request body."""
 
 
 FIELD_POLICY: Final[Mapping[str, FieldPolicy]] = MappingProxyType(
     {name: hint.__metadata__[0] for name, hint in get_type_hints(RequestBody, include_extras=True).items()}
 )
-"""What is done with each field of `RequestBody`, by name. A field that is not in it is unknown."""
+"""How each field of `RequestBody` is handled, by name. A field that is not in it is unknown."""

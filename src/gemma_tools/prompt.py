@@ -1,8 +1,8 @@
-"""A rendered prompt: control tokens, the text between them, and what an engine and a parser need to know of it.
+"""A rendered prompt: special tokens, the text between them, and what an engine and a parser need to know about it.
 
-Renderers write one string in which control tokens stand as they are and every text has gone through `quote`, so that a
-`<` in the string can only begin a control token. That is what makes forging impossible: text and control are told apart by
-how they were written, not by what they look like.
+Renderers write one string. In it special tokens are unchanged, and every text has gone through `quote`, so a `<` in the string
+can only begin a special token. This makes forging impossible: text and special tokens are distinguished by how they were
+written, not by what they look like.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from typing import Any, Literal, Protocol
 BOS = "<bos>"
 """The token that begins every prompt of every Gemma."""
 MEDIA_CONTROLS = frozenset({"<start_of_image>", "<image_soft_token>", "<audio_soft_token>", "<|image|>", "<|audio|>"})
-"""The control tokens that stand for one image or one sound each: those of Gemma 3, 3n and 4."""
+"""The special tokens that are placeholders for one image or one audio clip: those of Gemma 3, 3n and 4."""
 MEDIA_GAPS = MappingProxyType(dict.fromkeys(("<start_of_image>", "<image_soft_token>", "<audio_soft_token>"), "\n\n"))
-"""The text that the processors of Gemma 3 and 3n put before and after an image or an audio file; Gemma 4's puts none there."""
+"""The text that the processors of Gemma 3 and 3n put before and after an image or audio; Gemma 4's add none."""
 
 WORD_JOINER = "\u2060"
-"""Put behind the first character of a control spelling in text, so that no tokenizer takes it for the token."""
+"""Inserted after the first character of a special token in text, so that no tokenizer reads it as the token."""
 
 _QUOTED = re.compile("\x00([01])")
 
 
 def quote(text: str) -> str:
-    """`text` as a renderer writes it between control tokens: without any `<`. `unquote` is the way back."""
+    """`text` as a renderer writes it between special tokens: without any `<`. `unquote` reverses it."""
     if "\x00" in text:
         text = text.replace("\x00", "\x000")
     return text.replace("<", "\x001") if "<" in text else text
 
 
 def unquote(text: str) -> str:
-    """The text that `quote` was given."""
+    """The text that `quote` got."""
     return _QUOTED.sub(lambda m: "<" if m[1] == "1" else "\x00", text) if "\x00" in text else text
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A control token, or all the text between two of them, exactly as it was given.
+    """A special token, or all the text between two of them, unchanged.
 
     The header of a model's turn (`model` and a line break) is a segment of its own.
     """
@@ -49,41 +49,41 @@ class Segment:
     text: str
     control: bool
     role: str = ""
-    """Whose turn it is in: "system", "developer", "user", "assistant" or "tool"; empty outside of turns, or where nobody knows.
+    """Whose turn it is in: "system", "developer", "user", "assistant" or "tool"; empty outside of turns, or if unknown.
 
-    A result is of the role "tool" where it stands in the model's turn; in a user's turn it is the user's.
+    A result has the role "tool" in the model's turn; in a user's turn it has the role of the user.
     """
     generated: bool = False
-    """Whether the model writes it, and not the renderer: text, thoughts, calls, and the token that ends what it says."""
+    """Whether the model writes it, not the renderer: text, thoughts, calls, and the token that ends its part."""
 
     def ids(self, tokenizer: Tokenizer) -> list[int]:
-        """Its token ids: a control token's own, or those of its text, whatever that spells.
+        """Its token ids: the id of a special token, or the ids of the text, whatever the text contains.
 
         Raises:
-            UnknownName: the vocabulary lacks the control token; the message names it.
+            UnknownName: the vocabulary lacks the special token; the message names it.
         """
         return [tokenizer.id(self.text)] if self.control else tokenizer.encode(self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class TurnTokens:
-    """The control tokens that show who speaks in the prompts of one family."""
+    """The special tokens that mark the roles in the prompts of one family."""
 
     start: str
     end: str
     call_end: str = ""
     response: tuple[str, str] = ("", "")
-    """What opens and closes a result in the model's turn."""
+    """The tokens that open and close a result in the model's turn."""
     thought: tuple[str, str] = ("", "")
-    """What opens and closes a thought."""
+    """The tokens that open and close a thought."""
     plain: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
-    """What stands for a control token where a turn may hold text alone; those that are not here are left out there."""
+    """Replacements for special tokens if a turn may contain only text; tokens without one are left out there."""
 
     def segments(self, pieces: Sequence[str]) -> Iterator[Segment]:
-        """The segments of a prompt that was split at its control tokens: text and control token in turn, text last."""
+        """The segments of a prompt that was split at its special tokens: text and special token alternate, text comes last."""
         role = previous = ""
-        said = False  # whether the model has said anything since the last header or result
-        given = False  # whether this is a thought without text, with which a prompt begins the model's reply
+        said = False  # whether the model has written anything since the last header or result
+        given = False  # whether this is an empty thought with which a prompt begins the model's reply
         for text, control, following in zip(pieces[::2], (*pieces[1::2], ""), (*pieces[2::2], ""), strict=True):
             if previous == self.start and role == "assistant":
                 header, line_break, text = text.partition("\n")
@@ -99,9 +99,9 @@ class TurnTokens:
                 name = following.partition("\n")[0]
                 role, said, given, generated = "assistant" if name == "model" else name, True, False, False
             elif control == self.end:
-                generated = generated and said  # after a result that was not answered, the renderer ends the turn
+                generated = generated and said  # after an unanswered result, the renderer ends the turn
             elif control == self.response[0]:
-                # The model stops with it after its calls. The openers of more results are not its own.
+                # After its calls the model stops with this token. It does not write the start tokens of more results.
                 generated = generated and not text and previous == self.call_end
                 role = "tool" if role == "assistant" else role
             elif control in MEDIA_CONTROLS:
@@ -120,36 +120,36 @@ class TurnTokens:
 
 
 class Decoder(Protocol):
-    """Token ids to segments, piece by piece."""
+    """Converts token ids to segments, chunk by chunk."""
 
     def feed(self, ids: Iterable[int], /) -> list[Segment]:
-        """The control tokens in `ids`, and the text between them as far as its characters are whole."""
+        """The special tokens in `ids`, and the text between them up to the last complete character."""
 
     def close(self) -> list[Segment]:
-        """What is left: a character that never became whole, as U+FFFD."""
+        """The rest: an incomplete character, as U+FFFD."""
 
 
 class Tokenizer(Protocol):
-    """What prompts and engines need of a tokenizer; `gemma_tools.tokens.GemmaTokenizer` is one."""
+    """The tokenizer methods that prompts and engines need; `gemma_tools.tokens.GemmaTokenizer` is one."""
 
     @property
     def controls(self) -> frozenset[str]:
-        """The spellings of its special tokens."""
+        """The texts of its special tokens."""
 
     def id(self, token: str, /) -> int:
-        """The id of a special token. Raises UnknownName where there is none of that spelling."""
+        """The id of a special token. Raises UnknownName if there is no such token."""
 
     def encode(self, text: str, /) -> list[int]:
-        """The ids of `text`, none of them that of a special token, whatever the text spells."""
+        """The ids of `text`, never those of a special token, whatever the text contains."""
 
     def decoder(self) -> Decoder:
         """A decoder for one generation."""
 
 
 class TextGuard:
-    """Breaks control spellings in the text of a generation, as `Prompt.guard` breaks them, so that only tokens are left.
+    """Breaks special tokens in the text of a generation, as `Prompt.guard` breaks them, so that only real tokens are left.
 
-    It is fed segments and gives text; the end of a text that may yet become a spelling waits for what follows.
+    It takes segments and returns text. The end of a text that may become a special token waits for the next segment.
     """
 
     def __init__(self, spellings: Iterable[str]) -> None:
@@ -171,7 +171,7 @@ class TextGuard:
         return "".join(out)
 
     def close(self) -> str:
-        """What was held back."""
+        """The text that was held back."""
         held, self._held = self._held, ""
         return held
 
@@ -190,35 +190,35 @@ def _spellings(controls: tuple[str, ...]) -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What an engine is asked to continue. `text` is what an engine that takes only a string is sent."""
+    """What an engine must continue. `text` is for an engine that takes only a string."""
 
     marked: str
-    """The renderer's string: control tokens as they are, text quoted."""
+    """The renderer's string: special tokens unchanged, text quoted."""
     controls: tuple[str, ...]
-    """Every control spelling of the format."""
+    """Every special token of the format."""
     opens: Literal["content", "reasoning"] = "content"
-    """What the model's first character belongs to."""
+    """What the model's first character belongs to: content or reasoning."""
     prefill: str = ""
-    """The end of the prompt that counts as the model's output: it is fed to the parser first."""
+    """The end of the prompt that counts as the model's output: the parser reads it first."""
     stop: tuple[str, ...] = ()
-    """The control tokens that end the model's turn."""
+    """The special tokens that end the model's turn."""
     warnings: tuple[str, ...] = ()
-    """What the request asked for and this format cannot say, one sentence each."""
+    """What the request asked for and this format cannot express, one sentence each."""
     media: Sequence[Mapping[str, Any]] = field(default=(), compare=False)
     """The image and audio parts, in the order of their placeholders."""
     turns: TurnTokens | None = None
-    """What shows who speaks; None where nobody can tell."""
+    """The tokens that mark the roles; None if the roles cannot be known."""
     known: tuple[str, Sequence[int]] = field(default=("", ()), compare=False, repr=False)
-    """A beginning of `marked` whose token ids are known already: what the model wrote earlier, as it wrote it."""
+    """A beginning of `marked` whose token ids are already known: earlier output of the model, with its original ids."""
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """The name of `warnings` before 0.1.0. It goes with the release after that."""
+        """The old name of `warnings`, before 0.1.0. It will be removed in the release after that."""
         return self.warnings
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
-        """Control tokens and text in order; made on first use. Joined, they are the prompt without the guard."""
+        """Special tokens and text in order; made on first use. Joined, they are the prompt without the guard."""
         pieces = self._pieces()
         if self.turns:
             return tuple(self.turns.segments(pieces))
@@ -226,72 +226,72 @@ class Prompt:
 
     @cached_property
     def text(self) -> str:
-        """The segments joined, each control spelling inside text broken by U+2060 after its first character."""
+        """The joined segments, with each special token in text broken by U+2060 after its first character."""
         if "\x00" not in self.marked:
             return self.marked
         return "".join(piece if i % 2 else self.guard(unquote(piece)) for i, piece in enumerate(self._pieces()))
 
     @property
     def without_bos(self) -> str:
-        """`text` without its BOS, for an engine that puts one before every prompt."""
+        """`text` without its BOS, for an engine that adds one to every prompt."""
         return self.text.removeprefix(BOS)
 
     def token_ids(self, tokenizer: Tokenizer) -> list[int]:
-        """The prompt as token ids: control tokens by their own ids, all text as it was given, without the guard.
+        """The prompt as token ids: special tokens as their ids, all text unchanged and without the guard.
 
-        No text can become a control token, whatever it spells. Where no text spells one, these are the ids of `text`. Of what
-        is `known` the ids are those that are known.
+        No text can become a special token, whatever it contains. If no text contains one, these are the ids of `text`. For the
+        part that is `known`, the known ids are used.
 
         Raises:
-            UnknownName: the vocabulary lacks a control token of this prompt; the message names it.
+            UnknownName: the vocabulary lacks a special token of this prompt; the message names it.
         """
         known, begun = self.known
         ids = list(begun)
         for i, piece in enumerate(_spellings(self.controls).split(self.marked[len(known) :])):
             if i % 2:
                 ids.append(tokenizer.id(piece))
-            elif piece:  # all text between two control tokens at once, a header and what follows
+            elif piece:  # all text between two special tokens at once, a header and the text after it
                 ids += tokenizer.encode(unquote(piece))
         return ids
 
     @cached_property
     def control_tokens(self) -> frozenset[str]:
-        """The control tokens that are in the prompt."""
+        """The special tokens that are in the prompt."""
         return frozenset(self._pieces()[1::2])
 
     def control_ids(self, tokenizer: Tokenizer) -> dict[str, int]:
-        """The ids of the format's control tokens, those that the vocabulary has."""
+        """The ids of the format's special tokens, as far as the vocabulary has them."""
         return {control: tokenizer.id(control) for control in self.controls if control in tokenizer.controls}
 
     @cached_property
     def guarded(self) -> frozenset[str]:
-        """The control spellings that were broken in `text`."""
+        """The special tokens in text that were broken in `text`."""
         if "\x00" not in self.marked:
             return frozenset()
         pattern = _spellings(self.controls)
         return frozenset(found for text in self._pieces()[::2] for found in pattern.findall(unquote(text)))
 
     def begun(self, text: str) -> Prompt:
-        """This prompt with `text` as the beginning of the model's own output; control spellings in it are control."""
+        """This prompt with `text` as the beginning of the model's output; special tokens in it are real tokens."""
         pieces = _spellings(self.controls).split(text)
         marked = "".join(piece if i % 2 else quote(piece) for i, piece in enumerate(pieces))
         return replace(self, marked=self.marked + marked, prefill=self.prefill + text)
 
     def continued(self, text: str) -> Prompt:
-        """This prompt with `text` after it: said by the model already, and no part of what it writes now."""
+        """This prompt with `text` added: output that the model has already written."""
         return replace(self, marked=self.marked + quote(text))
 
     def _pieces(self) -> list[str]:
-        """Text, quoted, and control tokens in turn; text comes first and last, and may be empty."""
+        """Quoted text and special tokens alternate; text comes first and last, and may be empty."""
         return _spellings(self.controls).split(self.marked)
 
     @property
     def plain(self) -> bool:
-        """No text holds a `<`: not even a tokenizer that knows more tokens than the format can find one in it."""
+        """No text contains a `<`: even a tokenizer that knows more tokens than the format finds none in it."""
         return "\x00" not in self.marked
 
     def guard(self, text: str) -> str:
-        """`text` with each control spelling in it broken by U+2060 after its first character."""
+        """`text` with each special token in it broken by U+2060 after its first character."""
         return _guard(text, self.controls)
 
     def _repr_html_(self) -> str:

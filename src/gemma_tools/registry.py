@@ -1,8 +1,8 @@
-"""Names that others add: the same rule for formats, engines and backends.
+"""Names that others can add: the same rule for formats, engines and backends.
 
-A name that the program registered goes before one of an installed package (an entry point of the group `gemma_tools.formats`,
-`gemma_tools.engines` or `gemma_tools.backends`), and that goes before what this package has under the name itself. Taking over
-a built-in name is allowed; the log tells of it once.
+A name that the program registered overrides one of an installed package (an entry point of the group `gemma_tools.formats`,
+`gemma_tools.engines` or `gemma_tools.backends`), and both override a built-in name. If a built-in name is overridden, the log
+says so once.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Factory: TypeAlias = Callable[..., T]
 
 
 class Registry(Generic[T]):
-    """The factories that were added for one `kind` of thing: "format", "engine" or "backend".
+    """The factories that were added for one `kind` of object: "format", "engine" or "backend".
 
-    `is_built_in` tells whether this package itself has something under a name.
+    `is_built_in` says whether this package itself has an object with that name.
     """
 
     def __init__(self, kind: str, is_built_in: Callable[[str], bool]) -> None:
@@ -36,14 +36,14 @@ class Registry(Generic[T]):
         self._told: set[str] = set()
 
     def register(self, name: str, factory: Factory[T]) -> None:
-        """Let `name` stand for what `factory` makes, whatever it stood for before."""
+        """Register `factory` as `name`, replacing an earlier one."""
         self._registered[name] = factory
 
     def added(self, name: str) -> Factory[T] | None:
-        """The factory that was registered under `name`, else an installed package's; None: nobody added the name.
+        """The factory that was registered as `name`, else an installed package's; None if nobody added the name.
 
         Raises:
-            UnknownName: a package has the name, and its factory cannot be loaded.
+            UnknownName: a package has the name, but its factory cannot be loaded.
         """
         factory = self._registered.get(name)
         where = "registered"
@@ -58,19 +58,19 @@ class Registry(Generic[T]):
         return factory
 
     def names(self) -> tuple[str, ...]:
-        """The names that were added."""
+        """The added names."""
         return tuple(sorted({*self._registered, *self._plugins()}))
 
     def make(self, name: str, factory: Factory[T], options: Mapping[str, Any]) -> T:
-        """What `factory` makes of `options`. Raises what `check` raises."""
+        """The result of `factory` with `options`. Raises what `check` raises."""
         self.check(name, factory, options)
         return factory(**options)
 
     def check(self, name: str, factory: Factory[T], options: Mapping[str, Any]) -> None:
-        """See that `factory` has these options, and all that it needs.
+        """Check that `factory` takes these options, and that all required ones are there.
 
         Raises:
-            InvalidRequest: the factory has no such option, or needs one that is not there.
+            InvalidRequest: the factory does not have this option, or a required option is missing.
         """
         parameters = signature(factory).parameters
         if all(parameter.kind is not Parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -96,14 +96,14 @@ class Registry(Generic[T]):
 
 
 def load(where: str) -> Any:
-    """The object that `where` names, as "module:attribute"; the module is imported."""
+    """The object at `where`, as "module:attribute"; the module is imported."""
     module, _, attribute = where.partition(":")
     return getattr(import_module(module), attribute)
 
 
 @cache
 def _plugins(group: str, path: tuple[str, ...]) -> Mapping[str, EntryPoint]:
-    """The entry points of a group by name, the first on `path` where two packages have one name.
+    """The entry points of a group by name; if two packages have the same name, the first on `path`.
 
     Reading the metadata of all installed packages takes milliseconds, so it is read once for each state of `sys.path`.
     """

@@ -1,4 +1,4 @@
-"""What a model wrote, read: the events of a parser and the reply they add up to.
+"""The parsed output of a model: the events of a parser, and the reply that they add up to.
 
 Events come from `ReplyParser.feed` and `.close` in the order of the text. A tool call is `ToolCallStarted`, any number of
 `ToolCallDelta`, and `ToolCallEnded`; a call that was started and never ended is not a call.
@@ -82,27 +82,27 @@ ProblemKind: TypeAlias = Literal[
 
 
 def new_call_id() -> str:
-    """A fresh tool-call id in OpenAI's manner: `call_` and 24 hexadecimal digits."""
+    """A fresh tool-call id in OpenAI's style: `call_` and 24 hexadecimal digits."""
     return f"call_{getrandbits(96):024x}"
 
 
 @dataclass(frozen=True, slots=True)
 class ContentDelta:
-    """A piece of the answer's text."""
+    """A chunk of the answer's text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:
-    """A piece of the thought's text."""
+    """A chunk of the thought's text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallStarted:
-    """A call begins: its name is known, and declared unless any name goes. `index` counts calls from 0."""
+    """A call starts: its name is known, and it is declared (or any name is allowed). `index` counts calls from 0."""
 
     index: int
     id: str = field(compare=False)
@@ -111,7 +111,7 @@ class ToolCallStarted:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """A piece of the JSON text of a call's arguments; the pieces of a call, joined, are a JSON object."""
+    """A chunk of the JSON text of a call's arguments; all chunks of a call joined are a JSON object."""
 
     index: int
     arguments: str
@@ -126,11 +126,11 @@ class ToolCallEnded:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What was repaired, or could not be read, or was cut.
+    """Something that was repaired, could not be read, or was cut.
 
-    `kind` is one of the words that docs/recovery.md lists, `text` the model's own characters (empty for a repair that
-    lost none), `index` the call that it concerns, if any. `start` and `end` say where it lies in the model's output, in
-    characters; None where it lies nowhere, as with a check of the complete arguments.
+    `kind` is one of the words that docs/recovery.md lists. `text` is the raw model output (empty for a repair that lost
+    nothing), `index` the call that it is about, if any. `start` and `end` are its position in the model's output, in
+    characters; None if it has no position, as with a validation of the complete arguments.
     """
 
     kind: ProblemKind
@@ -159,17 +159,17 @@ class ToolCall:
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
-        """The arguments as Python values; of a key written twice the last counts."""
+        """The arguments as Python values. If a key was written twice, the last value is used."""
         value: dict[str, Any] = read_json(self.arguments_json)
         return value
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Everything that one generation said: no character of it is lost.
+    """The parsed output of one generation: no character of it is lost.
 
-    `content` and `reasoning` are None where there is none. `finish_reason` is "tool_calls" as soon as one call is
-    complete, except where the end was cut ("length").
+    `content` and `reasoning` are None if there is none. `finish_reason` is "tool_calls" if at least one call is complete,
+    unless the output was cut ("length").
     """
 
     content: str | None = None

@@ -1,4 +1,4 @@
-"""The types of a validated request: what `validation` makes of OpenAI code's dicts, and all that stands on it reads."""
+"""The types of a validated request: `validation` makes them from OpenAI code's dicts, and the other modules use them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 Part: TypeAlias = Mapping[str, Any]
-"""A part of a content list: `{"type": "text", "text": ...}`, or an image, audio or video part as it was given."""
+"""A part of a content list: `{"type": "text", "text": ...}`, or an unchanged image, audio or video part."""
 Content: TypeAlias = str | tuple[Part, ...] | Mapping[str, Any] | None
 """Text, parts, or nothing; a tool result may also be a JSON object."""
 
 MEDIA_PARTS: Final = MappingProxyType(
     {"image": "image", "image_url": "image", "audio": "audio", "input_audio": "audio", "video": "video"}
 )
-"""The kind of medium of each part type that is not text."""
+"""The kind of media of each part type that is not text."""
 
 
 class Call(NamedTuple):
@@ -25,7 +25,7 @@ class Call(NamedTuple):
     name: str
     arguments: Mapping[str, Any]
     readable: bool = True
-    """False: the arguments were text that is no JSON object; `arguments` holds that text under the key "arguments"."""
+    """False: the arguments were text that is not a JSON object; `arguments` contains that text under the key "arguments"."""
 
 
 class ToolResponse(NamedTuple):
@@ -38,8 +38,8 @@ class ToolResponse(NamedTuple):
 class Message(NamedTuple):
     """One message, validated.
 
-    `name` is what the message gives; on a tool result `called` is the name of the call that it answers, None if there is no
-    such call before it. Roles "function" and the legacy field `function_call` are already brought into today's form.
+    `name` is the message's own name. For a tool result, `called` is the name of the call that it answers, None if there is no
+    such call before it. The role "function" and the legacy field `function_call` are already converted to their current forms.
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -54,7 +54,7 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True)
 class Tool:
-    """A declared function. Its parts are shared between requests: look, and do not change them."""
+    """A declared function. Requests share its parts: do not change them."""
 
     name: str
     description: str = ""
@@ -62,14 +62,14 @@ class Tool:
     strict: bool = False
     response: Mapping[str, Any] | None = None
     function: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """The function as the request declares it, unknown keys included."""
+    """The function as in the request, including unknown keys."""
     key: bytes | None = field(default=None, repr=False, compare=False)
-    """Equal only for tools of equal content, so that what is derived from a tool can be cached by it; None: do not cache."""
+    """Equal only for tools with equal content, so values derived from a tool can be cached; None: do not cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """Whether the model may call, must call, or must not, and which names (None: every declared one)."""
+    """Whether the model may, must or must not call tools, and which names (None: all declared tools)."""
 
     mode: Literal["none", "auto", "required"] = "auto"
     names: frozenset[str] | None = None
@@ -77,7 +77,7 @@ class ToolChoice:
 
 @dataclass(frozen=True, slots=True)
 class ResponseFormat:
-    """What the answer's text must be. `schema` only with type "json_schema"."""
+    """The required form of the answer's text. `schema` only with type "json_schema"."""
 
     type: Literal["text", "json_object", "json_schema"]
     schema: Mapping[str, Any] | None = None
@@ -94,7 +94,7 @@ class Conversation(NamedTuple):
 
 
 class Dumpable(Protocol):
-    """An object that gives itself as a dict, such as the messages and calls of the openai package."""
+    """An object that can return itself as a dict, such as the messages and calls of the openai package."""
 
     def model_dump(self) -> dict[str, Any]:
         """The object as JSON values."""
@@ -114,7 +114,7 @@ class ChatRequest:
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = ToolChoice()
     parallel_tool_calls: bool | None = None
-    """None where the request does not say."""
+    """None if the request does not say."""
     response_format: ResponseFormat | None = None
     stream: bool = False
     include_usage: bool = False
@@ -133,16 +133,16 @@ class ChatRequest:
     presence_penalty: float | None = None
     repeat_penalty: float | None = None
     prompt_logprobs: bool = False
-    """For a prompt that is continued as it is: with `logprobs`, those of its own tokens, too."""
+    """For a raw prompt: with `logprobs`, also the log probabilities of its own tokens."""
     grammar: str | None = None
     """A GBNF grammar that the whole answer must follow."""
     enable_thinking: bool | None = None
-    """What the request says, by whichever field; None: nothing."""
+    """The request's value, from any of the fields for it; None: not set."""
     preserve_thinking: bool = False
-    """What `chat_template_kwargs` says."""
+    """The value in `chat_template_kwargs`."""
     continues: bool = False
-    """The last message, the assistant's, is to be continued, and not answered."""
+    """Continue the last message, the assistant's, instead of answering it."""
     legacy_functions: bool = False
-    """The request has `functions`, so that the answer has `function_call`."""
+    """The request has `functions`, so the answer has `function_call`."""
     warnings: tuple[str, ...] = ()
-    """What of the request was left out before it came here: the `warnings` of its completion tell it."""
+    """The parts of the request that were left out before: the `warnings` of its completion report them."""

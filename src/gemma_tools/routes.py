@@ -1,9 +1,9 @@
 """The HTTP API as a plain function: one request in, one response out, no socket.
 
-`handle` is all there is to it. The in-process transport calls it for an SDK client, the server for its callers, so both give
-the same answers. It blocks while the model works; `ahandle` runs the same function in a worker thread.
+`handle` is the whole API. The in-process transport calls it for an SDK client, the server for its clients, so both give the
+same answers. It blocks while the model works; `ahandle` runs the same function in a worker thread.
 
-Every path is here. Each is also answered without its `/v1`, and HEAD where there is GET.
+Every path is here. Each path also works without its `/v1`, and with HEAD where GET works.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from gemma_tools.openai_api.wire import (
 )
 
 Models: TypeAlias = Mapping[str, Responder]
-"""What answers, by the names that requests give. A value may be made when it is first asked for."""
+"""The models, by the names that requests use. A value may be created on its first request."""
 
 Post: TypeAlias = Callable[[Mapping[str, Any], Call], ApiResponse[Body]]
 
@@ -50,7 +50,7 @@ POSTS: Final[Mapping[str, Post]] = {
     "/detokenize": prompts.detokenize,
     "/apply-template": prompts.apply_template,
 }
-"""What is answered to POST, by its path after `/v1`."""
+"""The handlers for POST, by the path after `/v1`."""
 
 
 DEFAULTS: Final = ApiSettings()
@@ -59,9 +59,9 @@ DEFAULTS: Final = ApiSettings()
 def handle(
     request: ApiRequest, served: Models, *, cancel: Cancellation | None = None, settings: ApiSettings = DEFAULTS
 ) -> ApiResponse[Body]:
-    """Answer `request` with the models in `served`. Every fault becomes an error body; nothing is raised.
+    """Answer `request` with the models in `served`. Every error becomes an error body; nothing is raised.
 
-    A fault after a stream has begun becomes its last event. Cancelling ends the generation from another thread.
+    An error after a stream has begun becomes its last event. Cancelling ends the generation from another thread.
     """
     facts = Facts()
     try:
@@ -78,9 +78,9 @@ async def ahandle(
     settings: ApiSettings = DEFAULTS,
     ended: Callable[[], object] | None = None,
 ) -> ApiResponse[AsyncBody]:
-    """`handle` in a thread of its own, which goes on to make the stream if there is one.
+    """`handle` in its own thread, which also produces the stream if there is one.
 
-    `ended` is called in the event loop when that thread has done all its work, whoever waits for it or has left.
+    `ended` is called in the event loop when that thread has finished all its work, even if nobody waits for it any more.
     """
 
     def work(cancel: Cancellation) -> Iterator[ApiResponse[Body] | bytes]:
@@ -109,7 +109,7 @@ async def _joined(first: list[bytes], batches: AsyncGenerator[list[bytes], None]
 
 
 def error_response(error: BaseException, path: str, facts: Facts | None = None) -> ApiResponse[bytes]:
-    """The answer that tells of `error`, in the shape of the API that `path` belongs to."""
+    """The error response for `error`, in the format of the API that `path` belongs to."""
     failure = failure_of(error)
     facts = facts or Facts()
     facts.error = failure.code
@@ -125,7 +125,7 @@ def error_frame(error: BaseException, path: str, facts: Facts) -> bytes:
 
 
 def route_of(path: str) -> str | None:
-    """The name of a path for logs and metrics: without `/v1`, its ids as `{id}`; None where there is nothing."""
+    """The name of a path for logs and metrics: without `/v1`, its ids as `{id}`; None for an unknown path."""
     place = _place(path)
     if place in POSTS or place in _GETS:
         return place
@@ -154,7 +154,7 @@ def _route(request: ApiRequest, call: Call) -> ApiResponse[Body]:
         return post(load(request.body), call)
     if place == "/openapi.json":
         _allow(("GET", "HEAD"), request)
-        from gemma_tools.openai_api.document import document  # takes a moment to import, and is seldom asked for
+        from gemma_tools.openai_api.document import document  # takes a moment to import, and is seldom needed
 
         return ApiResponse(200, dump(document()), facts=call.facts)
     if place == "/models":

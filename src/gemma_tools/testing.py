@@ -1,4 +1,4 @@
-"""For tests of code that stands on gemma_tools: an engine that plays given texts."""
+"""For tests of code that uses gemma_tools: an engine that plays scripted texts."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _ALL_SETTINGS = frozenset(field.name for field in fields(Sampling)) - {"extra", 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One answer. `pieces` come one by one, then `error` is raised, if there is one.
+    """One answer. `pieces` are yielded one by one, then `error` is raised, if there is one.
 
-    A piece counts as one token: `max_tokens` cuts after so many pieces, with finish "length".
+    A chunk counts as one token: `max_tokens` stops after that number of chunks, with finish "length".
     """
 
     pieces: Sequence[str]
@@ -37,11 +37,11 @@ class Script:
 
 
 class ScriptedEngine(Engine):
-    """Plays `answers` in their order, one for each prompt, through the protocol of every other engine.
+    """Plays `answers` in order, one for each prompt, with the same protocol as every other engine.
 
-    An answer is a raw text as a model would write it (played in pieces of `cut` characters), an `EngineError` to raise, or a
-    `Script`. `asked` lists what was asked for. Without `capabilities` every setting is accepted, no constraint, and no
-    medium.
+    An answer is a raw text as a model would write it (played in chunks of `cut` characters), an `EngineError` to raise, or a
+    `Script`. `asked` lists the requests. Without `capabilities` the engine accepts every setting, but no constraint and no
+    media.
     """
 
     name = "scripted"
@@ -57,7 +57,7 @@ class ScriptedEngine(Engine):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this engine was told that it can do."""
+        """The capabilities that this engine was given."""
         return self._capabilities
 
     def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
@@ -88,7 +88,7 @@ class ScriptedEngine(Engine):
         return Generation(finish=script.finish, usage=usage)
 
     def count_tokens(self, text: str) -> int:
-        """The number of pieces of `cut` characters in `text`."""
+        """The number of chunks of `cut` characters in `text`."""
         return -(-len(text) // self._cut)
 
     def _script(self, answer: str | EngineError | Script) -> Script:

@@ -1,8 +1,7 @@
-"""The SDKs of OpenAI and Anthropic answered in process: real clients whose HTTP requests never leave the interpreter.
+"""The OpenAI and Anthropic SDKs in process: real clients whose HTTP requests never leave the interpreter.
 
-`GemmaTransport` serves `httpx` (openai 2.x) and `httpx2` (openai 3.x, anthropic) alike. Neither looks at the class of a
-transport, but both insist on streams of their own, so everything in a response is made by the package that the request came
-from.
+`GemmaTransport` supports `httpx` (openai 2.x) and `httpx2` (openai 3.x, anthropic). Neither checks the class of a transport,
+but both require their own stream classes, so everything in a response is created with the package of the request.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ Model: TypeAlias = str | BaseModelBackend
 """A backend, or a name that `create_model` knows."""
 
 BASE_URL = "http://gemma-tools.invalid/v1"
-"""Where the SDK believes its requests go. No host can have this name (RFC 2606), so nothing reaches a network by mistake."""
+"""The address that the SDK uses. No host can have this name (RFC 2606), so nothing reaches a network by mistake."""
 
 _OPTIONS: Mapping[str, Any] = {"base_url": BASE_URL, "api_key": "in-process", "max_retries": 0}
 _ANTHROPIC_OPTIONS: Mapping[str, Any] = {**_OPTIONS, "base_url": BASE_URL.removesuffix("/v1")}
@@ -43,10 +42,10 @@ _ANTHROPIC_OPTIONS: Mapping[str, Any] = {**_OPTIONS, "base_url": BASE_URL.remove
 def openai_client(models: Model | Mapping[str, Model], *, unknown: Unknown = "warn", **options: Any) -> openai.OpenAI:
     """An OpenAI client that `models` answer in this process.
 
-    `models` is one model, served under its own name, or several by the names that requests will give. What a request holds
-    that is not known here is left out with a warning; with `unknown="refuse"` it is an error. `options` go to
-    `openai.OpenAI`; its retries are off unless `max_retries` turns them on, since the same model fails in the same way.
-    Closing the client closes the models that were given by name.
+    `models` is one model, served under its own name, or several by the names that requests use. Unknown fields and tools of a
+    request are left out with a warning; with `unknown="refuse"` they are an error. `options` are passed to `openai.OpenAI`.
+    Retries are off unless `max_retries` turns them on, because the same model would fail in the same way. Closing the client
+    closes the models that were given by name.
 
     Raises:
         UnknownName: a name that `create_model` does not know.
@@ -60,7 +59,7 @@ def openai_client(models: Model | Mapping[str, Model], *, unknown: Unknown = "wa
 def async_openai_client(
     models: Model | Mapping[str, Model], *, unknown: Unknown = "warn", **options: Any
 ) -> openai.AsyncOpenAI:
-    """`openai_client` for asyncio. The models work in threads of their own, so the event loop goes on."""
+    """`openai_client` for asyncio. The models run in their own threads, so they do not block the event loop."""
     import openai
 
     http_client: Any = openai.DefaultAsyncHttpxClient(transport=_transport(models, unknown))
@@ -68,7 +67,7 @@ def async_openai_client(
 
 
 def anthropic_client(models: Model | Mapping[str, Model], *, unknown: Unknown = "warn", **options: Any) -> anthropic.Anthropic:
-    """`openai_client` with Anthropic's SDK: `client.messages.create(...)`, streams and the tool runner.
+    """`openai_client` for Anthropic's SDK: `client.messages.create(...)`, streams and the tool runner.
 
     Raises:
         MissingDependency: the package anthropic is not installed.
@@ -101,14 +100,14 @@ def _anthropic() -> Any:
 class GemmaTransport:
     """A transport for `Client` and `AsyncClient` of httpx and httpx2, answered by models in this process.
 
-    The caller's read timeout bounds each wait: for a whole answer, and for each piece of a stream. Leaving a stream early
-    stops the engine. Paths are those of `gemma_tools.routes`, whatever the host.
+    The client's read timeout limits each wait: for a whole answer, and for each chunk of a stream. Leaving a stream early stops
+    the engine. Paths are those of `gemma_tools.routes`, with any host.
     """
 
     def __init__(self, models: Model | Mapping[str, Model], *, unknown: Unknown = "warn") -> None:
         """Serve `models`: one under its own name, or several by the names given.
 
-        A request's fields and tools that are not known are left out with a warning; with `unknown="refuse"` they are errors.
+        Unknown fields and tools of a request are left out with a warning; with `unknown="refuse"` they are errors.
         Raises what `create_model` raises.
         """
         self._settings = ApiSettings(unknown=unknown, store=ResponseStore())
@@ -142,7 +141,7 @@ class GemmaTransport:
         return _response(package, response, _streams(package)[1](response.body, patience, late))
 
     def close(self) -> None:
-        """Close the models that this transport made from names."""
+        """Close the models that this transport created from names."""
         for model in self._own.values():
             model.close()
 
@@ -203,9 +202,9 @@ async def _within(seconds: float | None, work: Any, late: Callable[[], Exception
 
 
 class _Watch:
-    """Cancels a generation that keeps its reader waiting for longer than `patience` seconds; None is for ever.
+    """Cancels a generation that makes its reader wait for longer than `patience` seconds; None means no limit.
 
-    The reader blocks in the engine itself, so the clock is kept by a thread.
+    The reader blocks in the engine itself, so a thread measures the time.
     """
 
     def __init__(self, patience: float | None, cancel: Cancellation, late: Callable[[], Exception]) -> None:
@@ -233,7 +232,7 @@ class _Watch:
             raise self._late()
 
     def stop(self) -> None:
-        """End the watch."""
+        """Stop watching."""
         self._over.set()
 
     def _keep_time(self, patience: float) -> None:

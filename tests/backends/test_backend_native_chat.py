@@ -1,4 +1,4 @@
-"""An engine that hides control tokens is asked by its own chat endpoint, where that is the only way to see calls."""
+"""An engine that hides special tokens is asked by its own chat endpoint, where that is the only way to see calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 8
 
 
 class Hiding(ScriptedEngine):
-    """Hides control tokens as Ollama does, and has a chat endpoint that plays `pieces`."""
+    """Hides special tokens as Ollama does, and has a chat endpoint that plays `pieces`."""
 
     def __init__(self, *pieces: ChatPiece, raw: Sequence[str] = (), shows: bool | None = False) -> None:
         can = Capabilities(settings=frozenset({"max_tokens", "temperature"}), chat=frozenset({"native"}), images=True)

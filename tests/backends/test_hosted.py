@@ -1,4 +1,4 @@
-"""One program with tools gives the same calls in the process and by every kind of chat endpoint, with the same model there."""
+"""One program with tools gives the same calls in process and by every kind of chat endpoint, with the same model there."""
 
 from __future__ import annotations
 

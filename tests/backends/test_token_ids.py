@@ -42,7 +42,7 @@ class Ids(ScriptedEngine):
 
 
 def guarded(text: str) -> str:
-    """`text` as an engine gives it that was written without a control token."""
+    """`text` as an engine gives it that was written without a special token."""
     guard = TextGuard(GemmaTokenizer.from_file(tiny_path()).controls)
     return guard.feed([Segment(text, False)]) + guard.close()
 

@@ -74,7 +74,7 @@ def hostile() -> str:
 
 
 def check(page: Page) -> None:
-    """Everything can be read: no text is too faint, nothing is wider than the window, no control token is broken."""
+    """Everything can be read: no text is too faint, nothing is wider than the window, no special token is broken."""
     faint = [found for found in page.evaluate(CONTRAST) if found[0] < 4.5]
     assert not faint
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -1,4 +1,4 @@
-"""Images and sounds on llama.cpp, in this process and behind a llama-server, with projectors of random weights."""
+"""Images and audio on llama.cpp, in this process and behind a llama-server, with projectors of random weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Engines that are asked with token ids, and tell control tokens from text that spells them."""
+"""Engines that are asked with token ids, and tell special tokens from text that spells them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rendered prompt said in the turns of a chat: nothing of it is lost, and no text becomes a control token."""
+"""A rendered prompt said in the turns of a chat: nothing of it is lost, and no text becomes a special token."""
 
 from __future__ import annotations
 

@@ -300,7 +300,7 @@ def test_events_come_as_soon_as_they_are_certain() -> None:
     assert parser.feed("Hello") == [ContentDelta("Hello")]
     assert parser.feed(" there\n[bo") == [ContentDelta(" there")]
     assert parser.feed("ok_ferry(port='Brest'") == []  # a call is given out once it is complete
-    assert parser.feed("), pi") == []  # the first one of a list, once it is no text in square brackets
+    assert parser.feed("), pi") == []  # the first one of a list, once it is not text in square brackets
     assert parser.feed("ng(") == [
         ToolCallStarted(0, "", "book_ferry"),
         ToolCallDelta(0, '{"port": "Brest"}'),

@@ -21,7 +21,7 @@ def spellings(name: str) -> tuple[str, ...]:
 
 
 def hostile(name: str) -> st.SearchStrategy[str]:
-    """Text around whole and broken control spellings, and around the characters that prompts use themselves."""
+    """Text around whole and broken special tokens, and around the characters that prompts use themselves."""
     pieces = st.sampled_from(
         [*spellings(name), "<", ">", "\x00", "\x001", "\x000", "|", '"', "<end_of_", "turn>", "<|to", "ol>", "a", " "]
     )
@@ -63,7 +63,7 @@ def controls(prompt: Prompt) -> list[str]:
 
 
 def read_by_tokenizer(prompt: Prompt) -> list[str]:
-    """The control tokens that a tokenizer finds in the prompt's text."""
+    """The special tokens that a tokenizer finds in the prompt's text."""
     pattern = "|".join(map(re.escape, sorted(prompt.controls, key=len, reverse=True)))
     return re.findall(pattern, prompt.text)
 

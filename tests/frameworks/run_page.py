@@ -49,7 +49,7 @@ def ways(page: str) -> set[bool]:
 
 
 def refuse_network(event: str, args: tuple[Any, ...]) -> None:
-    """An audit hook: nothing but this machine is looked up or connected to. The llama.cpp in the process has a port on it."""
+    """An audit hook: nothing but this machine is looked up or connected to. The llama.cpp in process has a port on it."""
     if event == "socket.getaddrinfo":
         host = args[0]
     elif event == "socket.connect" and not isinstance(args[1], (str, bytes)):

@@ -106,7 +106,7 @@ def test_ids_of_prompts_are_those_of_their_text(tokenizer: GemmaTokenizer, engin
 
 
 def _truth(prompt: Prompt, tokenizer: GemmaTokenizer) -> int:
-    """The tokens of a prompt on a vocabulary of its own family: this one lacks the control tokens of the others."""
+    """The tokens of a prompt on a vocabulary of its own family: this one lacks the special tokens of the others."""
     return sum(1 if segment.control else tokenizer.count(segment.text) for segment in prompt.segments)
 
 

@@ -1,6 +1,6 @@
 """A small reader of llama.cpp's GBNF and of xgrammar's EBNF: what does a printed grammar take? No engine is needed.
 
-A control token matches by its text, as in llama.cpp; there a token literal takes only the token, here also its spelling.
+A special token matches by its text, as in llama.cpp; there a token literal takes only the token, here also its spelling.
 Of EBNF it knows what is printed: `Regex`, `TagDispatch` without tags, and the options of a rule. It counts a budget of tokens
 in characters, and cuts a text where the budget ends.
 """

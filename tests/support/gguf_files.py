@@ -61,7 +61,7 @@ def gemma3_projector(path: Path, *, width: int = WIDTH, side: int = 28, merge: i
 
 
 def gemma4_projector(path: Path, *, width: int = WIDTH) -> Path:
-    """A projector as Gemma 4's, for pictures and sounds."""
+    """A projector as Gemma 4's, for images and audio."""
     size, inner, patch, mel, channels = 8, 16, 4, 128, 4
     shapes: dict[str, tuple[int, ...]] = {
         "v.patch_embd.weight": (patch, patch, 3, size),

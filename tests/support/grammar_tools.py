@@ -45,7 +45,7 @@ def write(family: str, name: str, arguments: Mapping[str, Any], **options: Any) 
 
 
 class _Vocabulary:
-    """Single bytes and control tokens."""
+    """Single bytes and special tokens."""
 
     bos_token_id = None
 
@@ -64,11 +64,11 @@ def _tokenizer(controls: tuple[str, ...]) -> llguidance.LLTokenizer:
 
 
 ANGLE = "\ue000"
-"""Stands for a `<` that is text, also where it begins the spelling of a control token."""
+"""Stands for a `<` that is text, also where it begins the spelling of a special token."""
 
 
 def tokens(text: str, controls: tuple[str, ...]) -> list[int]:
-    """The ids of `text`: control tokens where they are spelt, bytes elsewhere."""
+    """The ids of `text`: special tokens where they are spelt, bytes elsewhere."""
     pieces = re.split("(" + "|".join(map(re.escape, controls)) + ")", text)
     return [
         i
@@ -85,12 +85,12 @@ def guided(lark: str, ids: Sequence[int], controls: tuple[str, ...]) -> bool:
 
 
 def takes(grammar: Grammar, text: str) -> bool:
-    """Whether llguidance takes `text`, control tokens read as such."""
+    """Whether llguidance takes `text`, special tokens read as such."""
     return guided(grammar.lark, tokens(text, grammar.controls), grammar.controls)
 
 
 def without_controls(text: str, controls: Sequence[str]) -> str:
-    """What is left of `text` when the control tokens are taken out."""
+    """What is left of `text` when the special tokens are taken out."""
     return re.sub("|".join(map(re.escape, controls)), "", text)
 
 

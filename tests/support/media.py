@@ -1,4 +1,4 @@
-"""Pictures and sounds, and the parts of messages that hold them."""
+"""Images and audio, and the parts of messages that hold them."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ TOOLS: list[dict[str, Any]] = [
 ]
 
 words = st.text("abz XYZ.,:;-_'\"`\\/{}[]()<>|=#\n\t0123456789éß東😀", max_size=24).filter(lambda text: '<|"|>' not in text)
-"""Text without control tokens, full of what the notations use themselves."""
+"""Text without special tokens, full of what the notations use themselves."""
 
 _contact = st.fixed_dictionaries({}, optional={"phone": words, "vip": st.booleans()})
 _bookings = st.fixed_dictionaries(
@@ -158,7 +158,7 @@ def letters(text: str) -> Counter[str]:
 
 
 def lost(format: Format, text: str, reply: Reply) -> Counter[str]:
-    """Letters of `text` that are neither said, nor in a problem, nor part of a call or a control token."""
+    """Letters of `text` that are neither said, nor in a problem, nor part of a call or a special token."""
     shown = letters("".join([reply.content or "", reply.reasoning or "", *(problem.text for problem in reply.problems)]))
     for token in format.controls:
         text = text.replace(token, " ")

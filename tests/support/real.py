@@ -54,7 +54,7 @@ def as_tokenizer_json(gguf: Path) -> Path:
 
 
 def _kinds(vocabulary: Vocabulary) -> list[int]:
-    """SentencePiece wants a piece of the kind UNKNOWN, which GGUF files write as a control token."""
+    """SentencePiece wants a piece of the kind UNKNOWN, which GGUF files write as a special token."""
     kinds = list(vocabulary.kinds)
     kinds[vocabulary.pieces.index("<unk>")] = Kind.UNKNOWN
     return kinds

@@ -58,7 +58,7 @@ def endless() -> Prompt:
 
 
 def endless_chat() -> Prompt:
-    """The same by a chat endpoint: a call without control tokens around its declaration, and then a result without an end."""
+    """The same by a chat endpoint: a call without special tokens around its declaration, and then a result without an end."""
     return replace(weather(), stop=())
 
 

@@ -34,7 +34,7 @@ def test_ids_of_the_tokenizer() -> None:
     ids = counter.encode("<start_of_turn>hello there")
     assert len(ids) == counter.count("<start_of_turn>hello there")
     assert counter.decode(ids) == "<start_of_turn>hello there"
-    # A vocabulary without the format's control tokens reads them as text.
+    # A vocabulary without the format's special tokens reads them as text.
     other = TokenizerCounter(get_format("gemma4"), GemmaTokenizer.from_file(sentencepiece_model()))
     assert other.count("<|tool_call>") > 1
 

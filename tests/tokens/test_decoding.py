@@ -1,4 +1,4 @@
-"""Token ids that come piece by piece."""
+"""Token ids that come chunk by chunk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replies read from token ids: a control token is one by its id."""
+"""Replies read from token ids: a special token is one by its id."""
 
 from __future__ import annotations
 

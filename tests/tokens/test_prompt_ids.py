@@ -22,7 +22,7 @@ VOCABULARIES = {
     "gemma3": (tiny_path(), sentencepiece_model(), sentencepiece_model(dummy_prefix=True)),
     "gemma4": (tiny_path(),),
 }
-"""Those that have the control tokens of the format's prompts."""
+"""Those that have the special tokens of the format's prompts."""
 TOOL = {
     "type": "function",
     "function": {
@@ -74,7 +74,7 @@ def test_ids_of_a_begun_answer_are_those_of_the_text(text: str) -> None:
 
 
 def hostile(path: Path, prompt: Prompt) -> None:
-    """No special token but the prompt's own control tokens, and the text as it was given."""
+    """No special token but the prompt's own special tokens, and the text as it was given."""
     tokenizer = GemmaTokenizer.from_file(path)
     ids = prompt.token_ids(tokenizer)
     assert special(tokenizer, ids) == [segment.text for segment in prompt.segments if segment.control]

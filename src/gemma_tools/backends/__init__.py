@@ -1,4 +1,4 @@
-"""Models behind the OpenAI chat API, each one of Gemma's formats joined to an engine; `create_model` finds them by name.
+"""Models with the OpenAI chat API, each one of Gemma's formats on an engine; `create_model` finds them by name.
 
 | name | family | runs by default |
 |---|---|---|
@@ -6,14 +6,14 @@
 | `gemma3:4b`, `google/gemma-3-27b-it`, `medgemma:4b` | Gemma 3 | Ollama |
 | `gemma3n:e2b`, `gemma-3n-E4B-it` | Gemma 3n | Ollama |
 | `gemma4:e2b`, `gemma4:e4b`, `google/gemma-4-E2B-it` | Gemma 4, small variant | Ollama |
-| `gemma4:12b`, `gemma4:31b`, `google/gemma-4-26B-A4B-it` | Gemma 4, large variant (from 12 billion parameters on) | Ollama |
+| `gemma4:12b`, `gemma4:31b`, `google/gemma-4-26B-A4B-it` | Gemma 4, large variant (12 billion parameters or more) | Ollama |
 | `google/diffusiongemma-26B-A4B-it` | Gemma 4, the diffusion variant | Ollama |
-| `path/to/model.gguf`, `hf:owner/repo/model.gguf` | by the file's metadata, by its or the repository's name | in this process |
-| `path/to/model.litertlm`, `hf:owner/repo/model.litertlm` | the same | in this process, by LiteRT-LM |
-| `tiny`, `tiny-gemma4` | the small test model, as FunctionGemma or as Gemma 4 | in this process |
+| `path/to/model.gguf`, `hf:owner/repo/model.gguf` | from the file's metadata, its name or the repository's | in process |
+| `path/to/model.litertlm`, `hf:owner/repo/model.litertlm` | the same | in process, with LiteRT-LM |
+| `tiny`, `tiny-gemma4` | the small test model, as FunctionGemma or as Gemma 4 | in process |
 
-Owners, quantisations and other words may stand around the family's name (`bartowski/google_gemma-3-4b-it-GGUF`,
-`my-gemma-4-31b-finetune`); case and the separators `-`, `_`, `.` and `:` change nothing.
+The name may contain other words, such as owners and quantisations (`bartowski/google_gemma-3-4b-it-GGUF`,
+`my-gemma-4-31b-finetune`). Case does not matter, and the separators `-`, `_`, `.` and `:` are equivalent.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gemma_tools.backends.gemma import GemmaBackend
 
 Factory: TypeAlias = Callable[..., BaseModelBackend]
-"""Makes a backend. It is called with the model's name, and with the keyword arguments of `create_model` that were given."""
+"""Creates a backend. It gets the model's name, and the keyword arguments of `create_model` that were passed."""
 
 _MODELS = {"functiongemma": "FunctionGemmaModel", "gemma3": "Gemma3Model", "gemma4": "Gemma4Model"}
 """The class of each format's models, in the module of the format's name."""
@@ -46,12 +46,12 @@ def create_model(
 ) -> BaseModelBackend:
     """The backend for a model's name; see the table at the top of this module.
 
-    `engine` is an engine of your own or an engine's name, `url` where its server is. `config` holds settings (temperature,
-    max_tokens, ...) and the other keyword arguments of the family's class, options of its format included.
+    `engine` is your own engine object or an engine's name, `url` the address of its server. `config` contains settings
+    (temperature, max_tokens, ...) and the other keyword arguments of the family's class, including options of its format.
 
     Raises:
-        UnknownName: no model goes by that name; the message lists those that do.
-        ModelNotFound: a model file that is not there or is broken.
+        UnknownName: there is no model with that name; the message lists the known names.
+        ModelNotFound: a model file is missing or broken.
         InvalidRequest: an unknown setting or an impossible value.
     """
     given = {key: value for key, value in {"engine": engine, "url": url}.items() if value is not None} | {**config}
@@ -66,9 +66,9 @@ def create_model(
 
 
 def check_model(name: str, **config: Any) -> None:
-    """See that `create_model` takes all this, without asking a server or loading anything but a file's header.
+    """Check the arguments of `create_model`, without asking a server, and without loading more than a file's header.
 
-    What a registered backend takes is known when it is made.
+    The arguments of a registered backend are checked only when it is created.
 
     Raises:
         GemmaToolsError: as `create_model`.
@@ -86,7 +86,7 @@ def _backend(family: Family) -> type[GemmaBackend]:
 
 
 def _made(backend: type[GemmaBackend], name: str, options: dict[str, Any]) -> GemmaBackend:
-    """A model of the class: settings are told apart from its other arguments."""
+    """A model of the class: settings are separated from its other arguments."""
     fields = backend.config_type.model_fields
     settings = dict(options.pop("model_config_dict", None) or {})
     settings |= {key: options.pop(key) for key in list(options) if key in fields}
@@ -104,8 +104,8 @@ def _made(backend: type[GemmaBackend], name: str, options: dict[str, Any]) -> Ge
 
 
 def register_backend(name: str, factory: Factory) -> None:
-    """Let `create_model(name, ...)` call `factory(name, **options)`. A package does the same without a call by an entry point
-    of the group `gemma_tools.backends`. A registered name goes before a package's, and that before the table.
+    """Let `create_model(name, ...)` call `factory(name, **options)`. A package does the same with an entry point in the group
+    `gemma_tools.backends`. A registered name overrides a package's, and both override the table.
     """
     _backends.register(name, factory)
 

@@ -1,8 +1,8 @@
-"""What every backend is to its users: OpenAI requests in, OpenAI objects out, synchronous and asynchronous.
+"""The interface of every backend: OpenAI requests in, OpenAI objects out, sync and async.
 
-The manner is CAMEL's, so that people who know one know the other: `run` and `arun` take messages, a response format and
-tools; `token_counter`, `token_limit` and `count_tokens_from_messages` tell what they cost. `respond` and `arespond` take a
-whole request that is already validated; every other face of this package stands on them.
+The interface is similar to CAMEL's, so people who know one know the other: `run` and `arun` take messages, a response format
+and tools; `token_counter`, `token_limit` and `count_tokens_from_messages` count tokens. `respond` and `arespond` take a whole
+validated request; all other interfaces of this package use them.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 
 class BaseModelBackend(ABC):
-    """A model behind the OpenAI chat API, in this process. Implement `token_counter`, `_run` and `_arun`.
+    """A model with the OpenAI chat API, in this process. Implement `token_counter`, `_run` and `_arun`.
 
-    A backend may be used from several threads at once, and as a context manager that closes it.
+    Several threads may use a backend at the same time. As a context manager it closes itself.
     """
 
     on_exchange: Callable[[Exchange], object] | None = None
-    """Is told of each question to the model and what it wrote, by the thread that answers; for `gemma_tools.inspection`."""
+    """Is called with each prompt and the model's output, in the thread that answers; for `gemma_tools.inspection`."""
 
     def __init__(
         self,
@@ -53,13 +53,13 @@ class BaseModelBackend(ABC):
         timeout: float | None = None,
         max_retries: int = 3,
     ) -> None:
-        """Keep what a backend is made of.
+        """Store the arguments that all backends have.
 
-        `model_type` is the model's name; `url` and `api_key` are for engines behind a server; `timeout` is in seconds, None
-        for MODEL_TIMEOUT from the environment or 180; `max_retries` bounds retries before anything was generated.
+        `model_type` is the model's name; `url` and `api_key` are for engines on a server; `timeout` is in seconds, None means
+        MODEL_TIMEOUT from the environment or 180; `max_retries` limits retries before anything was generated.
 
         Raises:
-            InvalidRequest: one of these is of a wrong type, or negative.
+            InvalidRequest: one of these has a wrong type, or is negative.
         """
         if not isinstance(model_type, str):
             raise InvalidRequest("must be the model's name, a string", param="model_type", code="invalid_type")
@@ -81,7 +81,7 @@ class BaseModelBackend(ABC):
     @property
     @abstractmethod
     def token_counter(self) -> BaseTokenCounter:
-        """What counts tokens for this model."""
+        """The token counter of this model."""
 
     @abstractmethod
     def _run(self, request: ChatRequest, cancel: Cancellation) -> Response:
@@ -89,7 +89,7 @@ class BaseModelBackend(ABC):
 
     @abstractmethod
     async def _arun(self, request: ChatRequest, cancel: Cancellation) -> AsyncResponse:
-        """The same without ever blocking the event loop."""
+        """The same, without blocking the event loop."""
 
     @overload
     def run(
@@ -130,16 +130,16 @@ class BaseModelBackend(ABC):
         stream: bool | None = None,
         **fields: Unpack[RequestFields],
     ) -> Response:
-        """Answer `messages`: a `ChatCompletion`, or a generator of chunks when streaming.
+        """Answer `messages`: a `ChatCompletion`, or a generator of chunks if it streams.
 
         `response_format` is a pydantic class or OpenAI's own object; `tools` are OpenAI's, and `[]` or None means none.
-        `stream=None` leaves it to `model_config_dict["stream"]`; type checkers take a call without `stream` for one that does
-        not stream. `fields` are more fields of an OpenAI request: `tool_choice`, `temperature`, `max_tokens`, ...; see
+        `stream=None` uses `model_config_dict["stream"]`; type checkers assume that a call without `stream` does not stream.
+        `fields` are more fields of an OpenAI request: `tool_choice`, `temperature`, `max_tokens`, ...; see
         `gemma_tools.policy.RequestFields`. Closing the generator, or leaving a loop over it, stops the engine.
 
         Raises:
             InvalidRequest: the request cannot be honoured; `param` names the field.
-            UnusableAnswer: the model's answer breaks what the request asked for.
+            UnusableAnswer: the model's answer does not satisfy the request.
             EngineError: the engine failed.
         """
         return self.respond(self._request(messages, response_format, tools, stream, fields))
@@ -196,10 +196,10 @@ class BaseModelBackend(ABC):
         return await self._arun(request, cancel or Cancellation())
 
     def complete(self, text: str, request: ChatRequest, index: int = 0, *, cancel: Cancellation | None = None) -> Pieces:
-        """Continue `text` as it is: no template, no turns, and control tokens where `text` spells them.
+        """Continue the raw prompt `text`: no template and no turns; special tokens in `text` are real special tokens.
 
-        Sampling and stop sequences are those of `request`, whose messages and tools count for nothing; `index` counts the
-        choices of one prompt. Yields pieces of text, and returns how it ended, tokens counted.
+        Sampling and stop sequences come from `request`, whose messages and tools are ignored; `index` counts the choices of one
+        prompt. Yields chunks of text, and returns how it ended, with token counts.
 
         Raises:
             InvalidRequest: the engine cannot honour a setting, or this backend has no engine.
@@ -208,16 +208,16 @@ class BaseModelBackend(ABC):
         raise InvalidRequest("this model does not take prompts", param="model", code="unsupported_value")
 
     def prompt(self, request: ChatRequest) -> Prompt:
-        """The prompt that `request` makes, as the model would read it. Nothing is generated.
+        """The prompt of `request`, as the model would read it. Nothing is generated.
 
         Raises:
-            InvalidRequest: the request cannot be honoured, or this backend makes no prompts of its own.
+            InvalidRequest: the request cannot be honoured, or this backend does not write prompts.
         """
         raise InvalidRequest("this model does not show its prompt", param="model", code="unsupported_value")
 
     @property
     def stream(self) -> bool:
-        """Whether `run` streams when it is not told."""
+        """Whether `run` streams by default."""
         return bool(self.model_config_dict.get("stream", False))
 
     @property
@@ -230,7 +230,7 @@ class BaseModelBackend(ABC):
         return self.token_counter.count_tokens_from_messages(messages, tools)
 
     def close(self) -> None:  # noqa: B027
-        """Free what the backend holds. Safe at any time, any number of times; running answers are stopped."""
+        """Free the backend's resources. Safe at any time, any number of times; running answers are stopped."""
 
     def __enter__(self) -> Self:
         return self

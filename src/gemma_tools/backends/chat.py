@@ -1,7 +1,7 @@
-"""Asking by a chat endpoint: where it is all that an engine has, and where raw text would hide what has to be read.
+"""Requests to a chat endpoint: if an engine has nothing else, or if raw text would hide special tokens.
 
-The endpoint writes the prompt. It is given the conversation in turns, and gives pieces, some of them read already. Their text
-goes through the parser of the format all the same, because endpoints leave calls in it.
+The endpoint writes the prompt. It gets the conversation as messages, and returns chunks, some of them already parsed. The
+format's parser still reads their text, because endpoints leave calls in it.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from gemma_tools.reply import (
 from gemma_tools.request import MEDIA_PARTS, Content, Message, Tool
 
 HIDDEN_TOKENS = "the engine hides special tokens, so its own chat endpoint wrote the prompt and read the calls"
-"""Said of every answer that came by a chat endpoint for that."""
+"""A warning in every answer that came from a chat endpoint for this reason."""
 MEDIA_BY_CHAT = "the engine takes images and audio only through its chat endpoint, which wrote the prompt and read the calls"
-"""Said of every answer that came by a chat endpoint for that."""
+"""A warning in every answer that came from a chat endpoint for this reason."""
 
 
 class Hiding(Protocol):
-    """An engine that takes raw prompts and may hide control tokens in its text; it has a chat endpoint, too."""
+    """An engine that takes raw prompts and may hide special tokens in its text; it also has a chat endpoint."""
 
     def shows_markers(self, prompt: Prompt) -> bool | None:
-        """Whether raw text shows the model's control tokens; None if that is not known."""
+        """Whether raw text shows the model's special tokens; None if that is not known."""
         ...
 
 
 def needs_chat(engine: Engine, plan: Plan) -> ChatEngine | None:
-    """`engine`, if it is to be asked by its chat endpoint: it has no other, or its text would hide what has to be read.
+    """`engine`, if its chat endpoint must be used: it has nothing else, or its text would hide special tokens.
 
     Raises:
         EngineError: the engine failed.
@@ -65,7 +65,7 @@ def needs_chat(engine: Engine, plan: Plan) -> ChatEngine | None:
 
 
 def chat_of(plan: Plan, *, think: bool | None) -> Chat:
-    """What the chat endpoint is asked for `plan`."""
+    """The request to the chat endpoint for `plan`."""
     if plan.way == "prompted":
         return Chat(turns=turns_of(plan.prompt), think=think)
     tools = [_guarded(_function(tool), plan.prompt.guard) for tool in (plan.tools if plan.must_call else plan.declared)]
@@ -74,7 +74,7 @@ def chat_of(plan: Plan, *, think: bool | None) -> Chat:
 
 
 def reader_of(plan: Plan, format: Format) -> ChatReader:
-    """What reads the answer to `chat_of`."""
+    """The reader of the answer to `chat_of`."""
     prompt, names = plan.prompt, {tool.name for tool in plan.tools}
     reading, expected = format, frozenset[ProblemKind]()
     if plan.call_as_json:
@@ -94,15 +94,15 @@ def reader_of(plan: Plan, format: Format) -> ChatReader:
 
 
 _JSON_CALLS = Gemma3Format(tool_style="json")
-"""Reads calls as `call_schema` has them."""
+"""Reads calls in the form of `call_schema`."""
 
 
 class ChatReader:
-    """Makes events and a reply of pieces, as a `ReplyParser` does of text.
+    """Makes events and a reply from chunks, as a `ReplyParser` does from text.
 
-    Content is read by `parser`. A call that the endpoint has read is one if its name is in `names`; arguments that it could not
-    read are given to `reread`. Repairs of the kinds in `expected` are not reported. Places are those in the pieces as `text_of`
-    writes them.
+    `parser` reads the content. A call that the endpoint has read counts if its name is in `names`; `reread` gets arguments that
+    the endpoint could not read. Repairs of the kinds in `expected` are not reported. Positions are those in the chunks as
+    `text_of` writes them.
     """
 
     def __init__(
@@ -126,11 +126,11 @@ class ChatReader:
         self._indices: dict[int, int] = {}
         self._content = 0
         self._places: tuple[list[int], list[int]] = ([0], [0])
-        """Where pieces of content begin: in the content, and in the whole text."""
+        """Where chunks of content begin: in the content, and in the whole text."""
         self._unread: list[tuple[str, str, int, int]] = []
 
     def feed(self, piece: ChatPiece) -> list[Event]:
-        """Take the next piece and return its events."""
+        """Take the next chunk and return its events."""
         end = len(self._buffer.text) + len(piece.reasoning)
         self._buffer.append(text_of(piece))
         self._builder.reasoning(self._unguard(piece.reasoning))
@@ -149,7 +149,7 @@ class ChatReader:
         return self._builder.take()
 
     def close(self, finish: Literal["stop", "length"] = "stop") -> list[Event]:
-        """The pieces have ended, and how."""
+        """The chunks have ended, and how."""
         self._finish = finish
         self._take(self._parser.close(finish))
         if self._parser.reply.finish_reason == "length":
@@ -169,7 +169,7 @@ class ChatReader:
         return self._builder.reply(self._finish)
 
     def _take(self, events: Sequence[Event]) -> None:
-        """Add what the parser has read of the content."""
+        """Add what the parser has read from the content."""
         builder = self._builder
         for event in events:
             match event:
@@ -188,7 +188,7 @@ class ChatReader:
                     builder.report(replace(event, index=call, start=self._place(event.start), end=self._place(event.end)))
 
     def _place(self, place: int | None) -> int | None:
-        """A place in the content, as it is in the whole text."""
+        """The position in the whole text for a position in the content."""
         if place is None:
             return None
         contents, wholes = self._places
@@ -222,7 +222,7 @@ class ChatReader:
 
 
 def text_of(piece: ChatPiece) -> str:
-    """A piece as text to look at."""
+    """A chunk as text for people."""
     calls = (_call_text(name, arguments) for name, arguments in piece.calls)
     return "".join((piece.reasoning, piece.content, *calls, *(f"{name}({text})" for name, text in piece.unread)))
 
@@ -232,7 +232,7 @@ def _call_text(name: str, arguments: Mapping[str, Any]) -> str:
 
 
 def _rereading(format: Format, tools: Sequence[Tool]) -> Callable[[str, str], Reply | None]:
-    """Reads the arguments of a call that an endpoint has split off and left in the model's notation."""
+    """Reads the arguments of a call that an endpoint has separated but left in the model's notation."""
 
     def reread(name: str, text: str) -> Reply | None:
         before, after = format.call_opening or ("", "\x00")
@@ -242,7 +242,7 @@ def _rereading(format: Format, tools: Sequence[Tool]) -> Callable[[str, str], Re
 
 
 def _function(tool: Tool) -> dict[str, Any]:
-    """A tool in OpenAI's shape, with what every endpoint knows."""
+    """A tool in OpenAI's format, with the fields that every endpoint knows."""
     function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters or _NO_PARAMETERS}
     return {"type": "function", "function": {**function, "strict": True} if tool.strict else function}
 
@@ -251,9 +251,9 @@ _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 
 def _turns(messages: Sequence[Message], media: Sequence[Mapping[str, Any]], guard: Callable[[str], str]) -> Iterator[ChatTurn]:
-    """A conversation in turns; `media` are the loaded images and audio in the order of their parts.
+    """A conversation as messages; `media` are the loaded images and audio in the order of their parts.
 
-    Calls without an id get one, and a result without one answers the first call that waits.
+    Calls without an id get one, and a result without an id answers the first open call.
     """
     loaded = iter(media)
     waiting: dict[str, str] = {}
@@ -269,7 +269,7 @@ def _turns(messages: Sequence[Message], media: Sequence[Mapping[str, Any]], guar
             yield _result(message.tool_call_id, message.called or message.name, parts, waiting)
             continue
         role = "system" if message.role == "developer" else message.role
-        answered = message.tool_responses  # in Gemma's own shape, the text is what the model said after them
+        answered = message.tool_responses  # in Gemma's own shape, the text is the model's answer after them
         said = () if answered else parts
         yield ChatTurn(role=role, parts=said, calls=tuple(calls), reasoning=guard(message.reasoning or ""))
         for response in answered:
@@ -280,7 +280,7 @@ def _turns(messages: Sequence[Message], media: Sequence[Mapping[str, Any]], guar
 
 
 def _result(call_id: str | None, name: str | None, parts: tuple[TurnPart, ...], waiting: dict[str, str]) -> ChatTurn:
-    """A result; the call that it answers no longer waits."""
+    """A result; the call that it answers is no longer open."""
     found = call_id or next((known for known, called in waiting.items() if name in (None, called)), "call_unknown")
     name = waiting.pop(found, None) or name or "unknown"
     return ChatTurn(role="tool", parts=parts, call_id=found, name=name)
@@ -294,7 +294,7 @@ def _parts(content: Content, media: Iterator[Mapping[str, Any]], guard: Callable
 
 
 def _guarded(value: Mapping[str, Any], guard: Callable[[str], str]) -> Any:
-    """A JSON value with the control spellings in it broken. Most values have none, which is seen at once."""
+    """A JSON value with the special tokens in it broken. Most values have none, which is detected at once."""
     return _mapped(value, guard) if "<" in to_json(value) else value
 
 
@@ -303,7 +303,7 @@ def _as_it_is(text: str) -> str:
 
 
 def _unguarding(spellings: Collection[str]) -> Callable[[str], str]:
-    """Puts spellings together again that were broken in what the model was shown."""
+    """Joins special tokens again that were broken in the prompt."""
 
     def unguard(text: str) -> str:
         if WORD_JOINER in text:

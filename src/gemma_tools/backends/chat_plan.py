@@ -1,7 +1,7 @@
-"""The plan for an engine that has a chat endpoint alone: what binds an answer there, and what the model can only be told.
+"""The plan for a chat-only engine: what an answer is constrained by there, and what the model can only be asked for.
 
-A call that must come is forced by the endpoint's own tool choice; else by its JSON schema, as one call in JSON; else the model
-is told, its answer is checked, and it is asked again.
+The endpoint's own tool choice forces a call; if it has none, its JSON schema does, as one call in JSON. Otherwise the model is
+asked in the prompt, its answer is validated, and it is asked again.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from gemma_tools.jsontext import read_json, to_json
 from gemma_tools.request import ChatRequest, Message, Tool
 
 PROMPTED = "the endpoint does not get the tools; they are described in the text of the messages"
-"""Said of an answer that tools were told for."""
+"""A warning in an answer for which tools were described in the text."""
 
 NO_SWITCH = "enable_thinking: this endpoint has no known field for thinking"
 
 _AS_JSON = 'Answer with the call that fits, as one JSON object: {"name": its name, "parameters": its arguments}.'
 _MOST_NAMED = 32
-"""Of how many tools a made-up result ends the answer: each is looked for in every piece."""
+"""The number of tools for which an invented result ends the answer: each is searched in every chunk."""
 
 
 def chat_plan(
     request: ChatRequest, format: Format, engine: Capabilities, *, thinking: bool, on_invalid: OnInvalid | None
 ) -> Plan:
-    """The plan for `request`, told in the turns of a chat.
+    """The plan for `request`, as messages of a chat.
 
     Raises:
-        InvalidRequest: the endpoint cannot be made to keep what the request asks for; `param` names it.
+        InvalidRequest: the endpoint cannot satisfy the request; `param` names the field.
     """
     if request.grammar is not None:
         check_grammar(request, engine)
@@ -125,10 +125,10 @@ def call_schema(tools: Sequence[Tool]) -> Mapping[str, Any]:
 
 
 def _moved(schema: Mapping[str, Any], place: str) -> Mapping[str, Any]:
-    """`schema` as it is to be written at `place` of another one: what it refers to in itself has moved there, too."""
+    """`schema` as it must be written at `place` in another one: its references to itself are adjusted."""
     if "$ref" not in (text := to_json(schema)):
         return schema
-    # In JSON text, a quotation mark that ends a key is one that no backslash stands before.
+    # In JSON text, a quotation mark without a backslash before it ends a key.
     moved: Mapping[str, Any] = read_json(text.replace('"$ref": "#', f'"$ref": "{place}'))
     return moved
 

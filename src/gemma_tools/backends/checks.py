@@ -1,6 +1,6 @@
-"""Whether an answer keeps what the request asked for: arguments by their schemas, and answers that must be JSON.
+"""Whether an answer satisfies the request: arguments against their schemas, and answers that must be JSON.
 
-JSON Schema is checked by `gemma_tools.schema.check` (the extra `validation`).
+`gemma_tools.schema.check` (the extra `validation`) checks JSON Schema.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _FENCED = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
 
 
 def check_schema(schema: Mapping[str, Any], param: str) -> None:
-    """See that `schema` can be used for checking.
+    """Check that `schema` can be used for validation.
 
     Raises:
-        InvalidRequest: it cannot; `param` is the field that it came in.
+        InvalidRequest: it cannot; `param` is the field that contained it.
         MissingDependency: the `validation` extra is not installed.
     """
     fault = schema_fault(schema)
@@ -32,7 +32,7 @@ def check_schema(schema: Mapping[str, Any], param: str) -> None:
 
 
 def argument_problems(reply: Reply, tools: Sequence[Tool]) -> tuple[Problem, ...]:
-    """What breaks its tool's schema in the calls of `reply`: one problem a call, whose `text` is the arguments."""
+    """The invalid arguments in the calls of `reply`: one problem per call, whose `text` is the arguments."""
     schemas = {tool.name: tool.parameters for tool in tools}
     problems = []
     for index, call in enumerate(reply.tool_calls):
@@ -44,7 +44,7 @@ def argument_problems(reply: Reply, tools: Sequence[Tool]) -> tuple[Problem, ...
 
 
 def answer_fault(text: str, wanted: ResponseFormat) -> str | None:
-    """Why the answer `text` is not the JSON that was asked for, in one sentence; None if it is."""
+    """Why the answer `text` is not the requested JSON, in one sentence; None if it is."""
     if wanted.schema is not None:
         return value_fault(text, wanted.schema)
     try:
@@ -54,7 +54,7 @@ def answer_fault(text: str, wanted: ResponseFormat) -> str | None:
 
 
 def json_text(text: str | None) -> str:
-    """The JSON in an answer, without the fences or the words around it; the answer itself where none is found."""
+    """The JSON in an answer, without fences or words around it; the answer itself if there is none."""
     answer = (text or "").strip()
     for candidate in (answer, *_FENCED.findall(answer)):
         if _is_json(candidate):

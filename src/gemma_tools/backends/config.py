@@ -1,7 +1,7 @@
-"""What `model_config_dict` may hold, checked: sampling, and how answers are given; and the keywords of models, typed.
+"""The validated contents of `model_config_dict`: sampling and streaming; and the typed keywords of models.
 
-A setting that is not set is the engine's own default. With tools, a temperature of at most 0.2 is wise: a call is no place
-for surprises.
+If a setting is not set, the engine's default applies. With tools, use a temperature of at most 0.2, because calls should not
+vary.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class ModelConfig(BaseModel):
-    """The settings that all families share. Unknown names are refused.
+    """The settings of all families. Unknown names are refused.
 
-    `num_predict` is Ollama's name for `max_tokens`: give one of them (a negative one means no limit). With
+    `num_predict` is Ollama's name for `max_tokens`: use only one of them (a negative value means no limit). With
     `fit="drop-oldest"` a conversation that is too long for the context loses its oldest exchanges: `gemma_tools.tokens.fit`.
-    `engine_options` are settings that only one engine knows, by its own names, such as Ollama's `num_ctx`.
-    A request is refused that has more than `max_tools` tools, more than `max_schema_size` values and characters in all of
-    them and its answer's schema, or of which a grammar of more than `max_grammar_size` characters would be made.
+    `engine_options` are settings of a single engine, under its own names, such as Ollama's `num_ctx`. A request is refused if
+    it has more than `max_tools` tools, more than `max_schema_size` values and characters in all of them and its answer's
+    schema, or needs a grammar of more than `max_grammar_size` characters.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,7 +55,7 @@ class ModelConfig(BaseModel):
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
-        """The configuration that `settings` describe.
+        """The configuration for `settings`.
 
         Raises:
             InvalidRequest: an unknown name or an impossible value; `param` names it.
@@ -76,34 +76,34 @@ class ModelConfig(BaseModel):
 
     @property
     def limit(self) -> int | None:
-        """How many tokens to generate at most, by whichever name it was given."""
+        """The maximum number of tokens to generate, under either name."""
         if self.num_predict is not None:
             return self.num_predict if self.num_predict >= 0 else None
         return self.max_tokens
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """The stop strings."""
+        """The stop sequences."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings that are set or have a default of their own, as `model_config_dict` takes them."""
+        """The settings that are set or have their own default, in the form of `model_config_dict`."""
         return {name: value for name, value in self.model_dump().items() if value is not None and value != {}}
 
 
 class FunctionGemmaConfig(ModelConfig):
-    """Settings of FunctionGemma; nothing beyond what all share."""
+    """Settings of FunctionGemma: only the shared ones."""
 
 
 class Gemma3Config(ModelConfig):
-    """Settings of Gemma 3 and 3n; nothing beyond what all share."""
+    """Settings of Gemma 3 and 3n: only the shared ones."""
 
 
 class Gemma4Config(ModelConfig):
     """Settings of Gemma 4. Temperature 1.0, top_p 0.95 and top_k 64 are what Google's model cards for Gemma 4 recommend.
 
-    `enable_thinking` is what holds where a request does not say: True, False, or None for Gemma 4's own default, which is
-    not to think. A request says so by `reasoning_effort` or `chat_template_kwargs.enable_thinking`.
+    `enable_thinking` applies if a request does not say: True, False, or None for Gemma 4's own default, which is not to think.
+    A request can say so with `reasoning_effort` or `chat_template_kwargs.enable_thinking`.
     """
 
     temperature: float | None = Field(1.0, ge=0)
@@ -150,7 +150,7 @@ class FormatOptions(TypedDict, total=False):
 
 
 class ModelOptions(Settings, FormatOptions, total=False):
-    """What `create_model` takes besides the name, the engine and its URL: settings, and the arguments of the family's class."""
+    """The arguments of `create_model` after the name, the engine and its URL: settings, and arguments of the family's class."""
 
     model_config_dict: Mapping[str, Any] | None
     api_key: str | None

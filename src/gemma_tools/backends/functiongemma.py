@@ -1,4 +1,4 @@
-"""FunctionGemma behind the OpenAI chat API."""
+"""FunctionGemma with the OpenAI chat API."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["FunctionGemmaConfig", "FunctionGemmaModel"]
 
 
 class FunctionGemmaModel(GemmaBackend):
-    """FunctionGemma (270M), a text model made for tool calls.
+    """FunctionGemma (270M), a text model for tool calls.
 
-    When a request has tools but no developer text, the sentence that the model was trained with is put in; Google calls it
+    If a request has tools but no developer text, the sentence that the model was trained with is added; Google calls it
     essential. `default_instruction=False` leaves it out.
     """
 

@@ -1,7 +1,7 @@
-"""One of Gemma's formats joined to an engine: the backend behind all three families.
+"""One of Gemma's formats on an engine: the backend of all three families.
 
-The work is written once, as a blocking generator of events (`_attempt`). Whole answers, streams and their asynchronous twins
-all drive that generator, so they cannot differ.
+The work is written once, as a blocking generator of events (`_attempt`). Whole answers, streams and their async versions all
+use that generator, so they cannot differ.
 """
 
 from __future__ import annotations
@@ -83,13 +83,13 @@ _PENALTIES = ("presence_penalty", "frequency_penalty")
 
 
 class GemmaBackend(BaseModelBackend):
-    """A format and an engine, as the families use them. A subclass names its format and its configuration."""
+    """A format and an engine, as the families use them. A subclass sets its format and its configuration."""
 
     format_name: ClassVar[str]
     config_type: ClassVar[type[ModelConfig]] = ModelConfig
     format_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     warnings: tuple[str, ...] = ()
-    """What is to be known of the model; the `warnings` of every completion begin with it."""
+    """Warnings about the model; the `warnings` of every completion begin with them."""
 
     def __init__(
         self,
@@ -117,39 +117,40 @@ class GemmaBackend(BaseModelBackend):
         server: str | None = None,
         **format_options: Unpack[FormatOptions],
     ) -> None:
-        """Join the family's format to an engine.
+        """Connect the family's format to an engine.
 
         Args:
             model_type: the model's name, as the engine knows it.
-            model_config_dict: settings, checked by the family's configuration class.
-            api_key: for an engine behind a server that wants one.
-            url: where the engine's server is; see the engine for its default.
-            token_counter: your own counter, in place of the engine's.
+            model_config_dict: settings, validated by the family's configuration class.
+            api_key: for an engine on a server that requires one.
+            url: the address of the engine's server; see the engine for its default.
+            token_counter: your own counter, instead of the engine's.
             timeout: seconds to wait for the engine; by default MODEL_TIMEOUT from the environment, or 180.
-            max_retries: how often a broken connection is tried again, as long as nothing was generated.
-            engine: an engine of your own (which you close), or one's name; by default a model file and `tiny` run in this
+            max_retries: how often a lost connection is retried, as long as nothing was generated.
+            engine: your own engine object (you close it), or an engine's name; by default a model file and `tiny` run in this
                 process, and everything else in Ollama.
-            recovery: how far a drifted call is read as one: "strict", "schema" or "eager".
-            stream_arguments: "whole" streams a call once it is complete, "live" as it is written.
-            on_invalid: what becomes of a call whose arguments break their schema: "report" adds a problem to the message,
-                "retry" shows the model its error (and raises after three rounds), "raise" raises UnusableAnswer. By default
-                it is reported if the extra `validation` is installed; a strict tool that no grammar binds is retried.
-            tokenizer: the model's tokenizer, or its file (see `GemmaTokenizer.from_file`), for an engine that does not have
-                the file itself: prompts go to engines that take them as token ids, and tokens are counted exactly.
-            allow_remote_media: fetch images from http(s) addresses, public ones only.
+            recovery: how much damaged output is read as calls: "strict", "schema" or "eager".
+            stream_arguments: "whole" streams a call when it is complete, "live" while it is written.
+            on_invalid: what happens to a call whose arguments do not match their schema: "report" adds a problem to the
+                message,
+                "retry" shows the model its error (and raises after three rounds), "raise" raises UnusableAnswer. The default is
+                "report" if the extra `validation` is installed; a strict tool without a grammar is retried.
+            tokenizer: the model's tokenizer, or its file (see `GemmaTokenizer.from_file`), for an engine without the
+                model's file: engines that take token ids get the prompt as ids, and tokens are counted exactly.
+            allow_remote_media: download images from http(s) URLs, only from public addresses.
             allow_file_media: read images from local files.
-            context: tokens of the context, for an engine that is made here and has the option; so are the next six.
+            context: tokens of the context, if the engine is created here and has the option; so are the next six.
             threads: how many threads it uses.
             gpu_layers: how many layers of the model are on the GPU.
-            mmproj: the projector with which a model of llama.cpp sees and hears, a GGUF file.
-            lora: adapters for a model of llama.cpp, GGUF files or pairs of a file and a scale.
-            way: how a chat endpoint is told of tools: as they are ("native"), in the text ("prompted"), or as it can ("auto").
-            server: what kind of server an endpoint that speaks OpenAI's protocol is: "vllm", "llama-server", ...
+            mmproj: the projector with which a llama.cpp model takes images and audio, a GGUF file.
+            lora: adapters for a llama.cpp model, GGUF files or pairs of a file and a scale.
+            way: how a chat endpoint gets tools: in their own field ("native"), in the text ("prompted"), or either ("auto").
+            server: the kind of server, for an endpoint with OpenAI's protocol: "vllm", "llama-server", ...
             format_options: options of the format; see `get_format`.
 
         Raises:
             InvalidRequest: an unknown setting or an impossible value.
-            UnknownName: no engine of that name.
+            UnknownName: there is no engine with that name.
         """
         super().__init__(model_type, model_config_dict, api_key, url, token_counter, timeout, max_retries)
         self.config = self.config_type.of(self.model_config_dict)
@@ -176,7 +177,7 @@ class GemmaBackend(BaseModelBackend):
     _make_engine: ClassVar[Callable[..., Engine]] = staticmethod(create_engine)
 
     def __repr__(self) -> str:
-        # Some engines have to ask a server for the context, so that it is told once it is known.
+        # Some engines have to ask a server for the context, so it is shown only when it is known.
         context = vars(self).get("_context")
         known = f", context {context:,}" if context else ""
         return f"<{type(self).__name__} {self.model_type} on {self.engine.name}{known}>"
@@ -187,32 +188,32 @@ class GemmaBackend(BaseModelBackend):
         return card(facts({**told, "context": context and f"{context:,} tokens"}))
 
     def warn(self, sentence: str) -> None:
-        """Log what is to be known of the model, and add it to `warnings`."""
+        """Log a warning about the model, and add it to `warnings`."""
         logger.warning("%s", sentence)
         self.warnings += (sentence,)
 
     @property
     def token_counter(self) -> BaseTokenCounter:
-        """The counter that was given, else the engine's own, else the tokenizer's, else an estimate (not `exact`)."""
+        """The counter that was passed, else the engine's own, else the tokenizer's, else an estimate (not `exact`)."""
         return self._token_counter or self._engine_counter
 
     @cached_property
     def tokenizer(self) -> GemmaTokenizer | None:
-        """The model's tokenizer: the one that was given, else that of the engine's file; None if neither is there."""
+        """The model's tokenizer: the one that was passed, else that of the engine's file; None if there is none."""
         return self._tokenizer or GemmaTokenizer.of(self.engine)
 
     @property
     def token_limit(self) -> int | None:
-        """The engine's context in tokens; None if it does not tell."""
+        """The engine's context in tokens; None if the engine does not report it."""
         return self.engine.context_length
 
     @property
     def stream(self) -> bool:
-        """Whether `run` streams when it is not told."""
+        """Whether `run` streams by default."""
         return self.config.stream
 
     def close(self) -> None:
-        """Close the engine, unless it was given ready-made."""
+        """Close the engine, unless it was passed as an object."""
         if self._owns_engine:
             self.engine.close()
 
@@ -233,7 +234,7 @@ class GemmaBackend(BaseModelBackend):
         return Heading(model=request.model or self.model_type, legacy=request.legacy_functions)
 
     def _turns(self, request: ChatRequest, cancel: Cancellation) -> Iterator[Turn]:
-        """One turn for each choice; a request that cannot be honoured is refused here, before the first."""
+        """One turn for each choice; a request that cannot be honoured is refused before the first one."""
         if (other := self.engine.for_media) is not None and _has_media(request):
             return self._on(other, MEDIA_BY_CHAT)._turns(request, cancel)
         plan = self._plan(request, thinking=self._thinks(request))
@@ -243,7 +244,7 @@ class GemmaBackend(BaseModelBackend):
         return (self._turn(request, plan, _reseeded(asked, index), cancel) for index in range(request.n))
 
     def _on(self, engine: Engine, warning: str) -> Self:
-        """This backend on another engine of the same model, which every answer is warned of."""
+        """This backend on another engine with the same model; every answer has a warning about that."""
         other = copy(self)
         other.engine, other.warnings = engine, (*self.warnings, warning)
         return other
@@ -252,7 +253,7 @@ class GemmaBackend(BaseModelBackend):
         return bool(request.enable_thinking)
 
     def answers(self, request: ChatRequest, *, cancel: Cancellation | None = None) -> list[Answer]:
-        """What `respond` makes a completion of: each choice as it was read, with the text that the model wrote.
+        """The source of `respond`'s completion: each choice as it was parsed, with the model's output.
 
         Raises what `run` raises.
         """
@@ -260,7 +261,7 @@ class GemmaBackend(BaseModelBackend):
         return observed(work, lambda: [drain(turn) for turn in self._turns(request, cancel or Cancellation())])
 
     def complete(self, text: str, request: ChatRequest, index: int = 0, *, cancel: Cancellation | None = None) -> Pieces:
-        """Continue `text` as it is, up to a token that ends a turn of this family, or an answer for a result.
+        """Continue the raw prompt `text`, up to a token that ends a turn of this family or starts a result.
 
         Raises:
             InvalidRequest: the engine cannot honour a setting.
@@ -296,7 +297,7 @@ class GemmaBackend(BaseModelBackend):
         return replace(generation, usage=used)
 
     def _continued(self, asked: GenerationRequest, cancel: Cancellation) -> Generator[str, None, tuple[Generation, Answer]]:
-        """What the engine writes, without the stop token that it may end with."""
+        """The engine's output, without a stop token at its end."""
         written: list[str] = []
         with advising(self.engine), Returning(self._generate(asked, cancel)) as pieces:
             rest = iter(pieces)
@@ -312,7 +313,7 @@ class GemmaBackend(BaseModelBackend):
         return generation, answer
 
     def prompt(self, request: ChatRequest) -> Prompt:
-        """The prompt that `request` makes, as the model would read it; with `fit`, of what is left of the conversation.
+        """The prompt of `request`, as the model would read it; with `fit`, of the rest of the conversation.
 
         Raises:
             InvalidRequest: the request cannot be honoured.
@@ -334,8 +335,8 @@ class GemmaBackend(BaseModelBackend):
     def _plan(self, request: ChatRequest, *, thinking: bool) -> Plan:
         plan = self._plan_of(request, thinking=thinking)
         counter = self.token_counter
-        if counter.exact and self._context is not None:  # an estimate refuses nothing
-            # A token is at least a byte, so that most prompts need not be counted.
+        if counter.exact and self._context is not None:  # an estimate never refuses a prompt
+            # A token has at least one byte, so most prompts need not be counted.
             size = len(plan.prompt.text.encode(errors="replace")) + least_of_media(plan.prompt, self.format)
             if size >= self._context:
                 refuse_too_long(plan.prompt, counter, self.engine)
@@ -360,7 +361,7 @@ class GemmaBackend(BaseModelBackend):
         return replace(prompt, media=load_media(prompt.media, self._media))
 
     def _sampling(self, request: ChatRequest) -> Sampling:
-        """What the request says, else the configuration, else the family's defaults as far as the engine knows them."""
+        """The request's values, else the configuration's, else the family's defaults as far as the engine supports them."""
         config = self.config
         can = self.engine.capabilities.settings
         settings: dict[str, Any] = {"max_tokens": config.limit}
@@ -371,7 +372,7 @@ class GemmaBackend(BaseModelBackend):
             if (value := getattr(request, name)) is not None:
                 settings[name] = value
         for name in (*_PENALTIES, "logit_bias"):
-            if value := getattr(request, name):  # a penalty of 0 is none, and asks nothing of the engine
+            if value := getattr(request, name):  # a penalty of 0 has no effect, so the engine need not support it
                 settings[name] = value
         if request.logprobs:
             settings["logprobs"] = request.top_logprobs or 0
@@ -380,7 +381,7 @@ class GemmaBackend(BaseModelBackend):
         return Sampling(**settings, extra=config.engine_options)
 
     def _turn(self, request: ChatRequest, plan: Plan, asked: GenerationRequest, cancel: Cancellation) -> Turn:
-        """One choice: asked for again while it breaks the plan and the model can be shown what is wrong."""
+        """One choice: asked for again while it does not satisfy the plan and the model can be shown its error."""
         spent = TokenUse(prompt=0, completion=0)
         earlier: list[Event] = []
         rounds = plan.rounds
@@ -395,7 +396,7 @@ class GemmaBackend(BaseModelBackend):
             except EngineRejected:
                 if plan.fits(self.engine.capabilities):
                     raise
-                # The engine has found out what it cannot be asked for, so that another plan is needed.
+                # The engine has found out that it does not support something, so another plan is needed.
                 plan = self._plan(request, thinking=plan.thinking)
                 asked, rounds = replace(asked, prompt=plan.prompt, constraint=plan.constraint), rounds + 1
                 retry = "constraint_refused"
@@ -426,7 +427,7 @@ class GemmaBackend(BaseModelBackend):
     def _judged(
         self, plan: Plan, asked: GenerationRequest, cancel: Cancellation
     ) -> Generator[Event, None, tuple[Answer, Verdict]]:
-        """Ask the model once, and hold its answer against the plan."""
+        """Ask the model once, and compare its answer with the plan."""
         try:
             with advising(self.engine):
                 answer = yield from self._attempt(plan, asked, cancel)
@@ -448,7 +449,7 @@ class GemmaBackend(BaseModelBackend):
         answer: Answer | None = None,
         reply: Reply | None = None,
     ) -> None:
-        """Tell `on_exchange`, if it is there. `reply` is the answer's with the problems that were found after it was read."""
+        """Call `on_exchange`, if it is set. `reply` is the answer's, with the problems that were found after parsing."""
         if self.on_exchange is None:
             return
         tokenizer = self._tokenizer_for(asked)
@@ -472,12 +473,12 @@ class GemmaBackend(BaseModelBackend):
         self.on_exchange(exchange)
 
     def _attempt(self, plan: Plan, asked: GenerationRequest, cancel: Cancellation) -> Turn:
-        """Ask the model once and read what it writes."""
+        """Ask the model once and parse its output."""
         if (chat := needs_chat(self.engine, plan)) is not None:
             return (yield from self._chat_attempt(chat, plan, asked, cancel))
         prompt = plan.prompt
         log_content("prompt", prompt.text)
-        # As ids, the prompt itself is not guarded; it is the engine that guards what the model writes.
+        # A prompt sent as ids is not guarded; the engine guards the model's output.
         tokenizer = self._tokenizer_for(asked if plan.thought_end is None else replace(asked, constraint=None))
         guarded = _guarded(prompt, tokenizer)
         ids: list[int] = []
@@ -527,11 +528,11 @@ class GemmaBackend(BaseModelBackend):
         )
 
     def _pieces(self, asked: GenerationRequest, thought_end: str | None, cancel: Cancellation) -> Pieces:
-        """What the model writes. With `thought_end` a thought is written first, unbound, and then the answer."""
+        """The model's output. With `thought_end` a thought is generated first, unconstrained, and then the answer."""
         prompt, end = asked.prompt, thought_end
         if end is None:
             return (yield from self._generate(asked, cancel))
-        # Any control token ends the thought: read on, it would end the turn or begin a call, and the answer would be lost.
+        # Any special token ends the thought: otherwise it would end the turn or begin a call, and the answer would be lost.
         stops = (*prompt.stop, end, *self.format.controls)
         thinking = replace(asked, prompt=replace(prompt, stop=stops), constraint=None)
         written: list[str] = []
@@ -559,10 +560,10 @@ class GemmaBackend(BaseModelBackend):
         return announced(pieces) if listening() else pieces
 
     def _tokenizer_for(self, asked: GenerationRequest) -> GemmaTokenizer | None:
-        """The tokenizer, if the prompt is to be sent as ids.
+        """The tokenizer, if the prompt must be sent as ids.
 
-        A constraint may have control tokens written as text: then the prompt is text, too. So it is for a vocabulary in the
-        engine's own file that lacks a control token; a tokenizer that was given must have them all.
+        With a constraint, special tokens may be written as text; then the prompt is text, too. The same applies if the
+        vocabulary in the engine's own file lacks a special token; a tokenizer that was passed must have them all.
         """
         if asked.constraint is not None or asked.prompt.media or not self.engine.capabilities.token_ids:
             return None
@@ -572,7 +573,7 @@ class GemmaBackend(BaseModelBackend):
         return found if asked.prompt.control_tokens <= found.controls else None
 
     def _tokens(self, prompt: Prompt, text: str, reply: Reply, usage: Usage) -> TokenUse:
-        """The engine's counts; what it does not tell is counted here."""
+        """The engine's counts; counts that it does not report are computed here."""
         counter = self.token_counter
         asked, written, thought = usage.prompt_tokens, usage.completion_tokens, reply.reasoning
         completion = counter.count(text.removeprefix(prompt.prefill)) if written is None else written
@@ -580,7 +581,9 @@ class GemmaBackend(BaseModelBackend):
             prompt=counter.count_prompt(prompt) if asked is None else asked,
             completion=completion,
             cached=usage.cached_tokens,
-            reasoning=min(counter.count(thought), completion) if thought else 0,  # no engine tells it, and a guess may be high
+            reasoning=min(counter.count(thought), completion)
+            if thought
+            else 0,  # no engine reports it, and an estimate may be high
             estimated=(asked is None or written is None or thought is not None) and not counter.exact,
         )
 
@@ -592,7 +595,7 @@ class GemmaBackend(BaseModelBackend):
         return engine
 
     def _create_engine(self, name: str | None, given: Mapping[str, Any]) -> Engine:
-        """The engine called `name`, with what it takes of this backend's options; by default see `gemma_tools.models`.
+        """The engine called `name`, with this backend's options that it takes; the default is in `gemma_tools.models`.
 
         `given` are options of the engine itself.
         """
@@ -618,7 +621,7 @@ class GemmaBackend(BaseModelBackend):
 
     @cached_property
     def _context(self) -> int | None:
-        """The engine's context, as it was when it was asked first."""
+        """The engine's context, as it was on first access."""
         return self.engine.context_length
 
     @cached_property
@@ -631,7 +634,7 @@ def _read(
     take: Callable[[P], list[Event]],
     reader: ReplyParser | ChatReader,
 ) -> Generator[Event, None, Generation]:
-    """The events that `take` makes of `parts` until `reader` is finished, and those of its end. The engine is left then."""
+    """The events that `take` makes from `parts` until `reader` is finished, and those of its end. The engine then stops."""
     generation = Generation()
     with Returning(parts) as pieces:
         for piece in pieces:
@@ -645,14 +648,14 @@ def _read(
 
 
 def _guarded(prompt: Prompt, tokenizer: GemmaTokenizer | None) -> frozenset[str]:
-    """The spellings that are text where they are broken: those of the prompt, and with ids all that the engine guards."""
+    """The special tokens that are text if they are broken: those of the prompt, and with ids all that the engine guards."""
     return prompt.guarded.union(prompt.control_ids(tokenizer) if tokenizer else ())
 
 
 def _holding(
     turn: Generator[Event, None, R], what: Literal["nothing", "calls", "all"], sent: list[Event], held: list[Event]
 ) -> Generator[Event, None, R]:
-    """Pass events on and keep them in `sent`, except those that `what` says to hold: they are put in `held`."""
+    """Pass events on and keep them in `sent`, except those that `what` says to hold: they are added to `held`."""
     with Returning(turn) as events:
         for event in events:
             if held or what == "all" or (what == "calls" and isinstance(event, ToolCallStarted)):
@@ -664,7 +667,7 @@ def _holding(
 
 
 def _preceded(reply: Reply, earlier: Sequence[Event]) -> Reply:
-    """`reply` after the text of rounds whose calls were refused: it was sent when it came, so it is part of the answer."""
+    """`reply` after the text of rounds whose calls were refused: it was already sent, so it is part of the answer."""
     content = "".join(event.text for event in earlier if isinstance(event, ContentDelta)) + (reply.content or "")
     reasoning = "".join(event.text for event in earlier if isinstance(event, ReasoningDelta)) + (reply.reasoning or "")
     return replace(reply, content=content or None, reasoning=reasoning or None)
@@ -680,7 +683,7 @@ def _has_media(request: ChatRequest) -> bool:
 
 
 def _reseeded(asked: GenerationRequest, index: int) -> GenerationRequest:
-    """The request for the choice `index`: choices with one seed would be one choice."""
+    """The request for the choice `index`: with the same seed all choices would be equal."""
     seed = asked.sampling.seed
     return asked if seed is None else replace(asked, sampling=replace(asked.sampling, seed=seed + index))
 

@@ -1,4 +1,4 @@
-"""Gemma 3 and 3n behind the OpenAI chat API."""
+"""Gemma 3 and 3n with the OpenAI chat API."""
 
 from __future__ import annotations
 

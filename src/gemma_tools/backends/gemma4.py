@@ -1,4 +1,4 @@
-"""Gemma 4 behind the OpenAI chat API."""
+"""Gemma 4 with the OpenAI chat API."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["Gemma4Config", "Gemma4Model"]
 class Gemma4Model(GemmaBackend):
     """Gemma 4. `variant` is "small" (E2B, E4B, the default), "large" (12B, 26B-A4B, 31B) or "diffusion" (DiffusionGemma).
 
-    It thinks where the request asks for it (`reasoning_effort` other than "none" and "minimal", or
-    `chat_template_kwargs={"enable_thinking": true}`) or the configuration's `enable_thinking` does.
+    It thinks if the request asks for it (`reasoning_effort` other than "none" and "minimal", or
+    `chat_template_kwargs={"enable_thinking": true}`), or if the configuration has `enable_thinking`.
     """
 
     format_name = "gemma4"

@@ -1,6 +1,6 @@
-"""How a request's demands are met: by a grammar, by beginning the model's turn for it, by checking, or not at all.
+"""Chooses how to satisfy a request's tool_choice, strict and response_format: grammar, prefill, validation or refusal.
 
-One request gives one `Plan`, made before anything is generated; what cannot be met is refused there, never forgotten.
+Each request has one `Plan`, made before anything is generated. What cannot be satisfied is refused here, never ignored.
 """
 
 from __future__ import annotations
@@ -22,75 +22,75 @@ from gemma_tools.schema.check import can_check
 OnInvalid: TypeAlias = Literal["report", "retry", "raise"]
 
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
-"""The schema behind `response_format={"type": "json_object"}`."""
+"""The schema for `response_format={"type": "json_object"}`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How one request is put to the model, and what its answer is held to."""
+    """How one request is sent to the model, and what its answer must satisfy."""
 
     prompt: Prompt
     messages: tuple[Message, ...]
-    """What the prompt was made of, for an engine that writes its own."""
+    """The source of the prompt, for an engine that writes its own."""
     declared: tuple[Tool, ...]
-    """The tools that the model is told of."""
+    """The tools that are declared to the model."""
     tools: tuple[Tool, ...]
     """The tools whose calls count: those that the tool choice allows."""
     thinking: bool = False
-    """The model is to think first."""
+    """The model must think first."""
     constraint: Constraint | None = None
     thought_end: str | None = None
-    """What ends the thought that comes before the constraint holds; None where it holds from the start."""
+    """The end of the thought before the constraint applies; None if it applies from the start."""
     max_calls: int = MOST_CALLS
-    """Stop after so many complete calls."""
+    """Stop after this number of complete calls."""
     forced: bool = False
-    """An answer without a call breaks the tool choice."""
+    """An answer without a call violates the tool choice."""
     answer: ResponseFormat | None = None
-    """The JSON that the answer must be when it is no call; None: any text."""
+    """The JSON that the answer must be if it is not a call; None: any text."""
     told: bool = False
-    """The model was only told of that JSON: nothing binds it."""
+    """That JSON was only asked for in the prompt: nothing enforces it."""
     way: Literal["raw", "native", "prompted"] = "raw"
-    """How it is asked: by the prompt, or by the turns of a chat, with the tools as they are or told of in the text."""
+    """How the model is asked: with a prompt, or with chat messages and the tools in their own field or in the text."""
     must_call: bool = False
-    """The chat endpoint itself is to see to it that a call comes."""
+    """The chat endpoint itself must force a call."""
     call_as_json: bool = False
     """The constraint makes the answer one call in JSON: see `gemma_tools.backends.chat_plan.call_schema`."""
     told_to_call: bool = False
-    """The model was only told that it has to call: nothing binds it."""
+    """A call was only asked for in the prompt: nothing enforces it."""
     warnings: tuple[str, ...] = ()
-    """What of the request neither the prompt nor the constraint can say."""
+    """The parts of the request that neither the prompt nor the constraint can express."""
     on_invalid: OnInvalid | None = None
-    """What becomes of calls whose arguments break their schema; None: they are not checked."""
+    """What happens to calls with invalid arguments; None: they are not validated."""
 
     def fits(self, engine: Capabilities) -> bool:
-        """Whether an engine with these capabilities can be asked so, and can keep the constraint."""
+        """Whether an engine with these capabilities can be asked in this way, and can enforce the constraint."""
         if self.way != "raw" and (self.way not in engine.chat or (self.must_call and not engine.forces_calls)):
             return False
         return self.constraint is None or any(getattr(self.constraint, form) is not None for form in engine.constraints)
 
     @property
     def needs_markers(self) -> bool:
-        """Whether the answer cannot be read without the control tokens in it."""
+        """Whether the answer can be read only with the special tokens in it."""
         return bool(self.tools) or self.thinking
 
     @property
     def rounds(self) -> int:
-        """How often the model is asked at most: once, and again while it is shown what was wrong."""
+        """The maximum number of attempts: one, and more if the model is shown its errors."""
         return 3 if self.on_invalid == "retry" else 2
 
     @property
     def held(self) -> Literal["nothing", "calls", "all"]:
-        """What may not be sent before it was checked; with "calls", that is all from the first call on."""
+        """What may not be sent before it is validated; "calls" means everything from the first call on."""
         if self.told or self.told_to_call or self.must_call:
             return "all"
         return "calls" if self.on_invalid in ("retry", "raise") else "nothing"
 
 
 class Demands(NamedTuple):
-    """What a request demands of its answer, whatever runs the model."""
+    """What a request requires of its answer, on any engine."""
 
     tools: tuple[Tool, ...]
-    """Those that may be called."""
+    """The tools that may be called."""
     declared: tuple[Tool, ...]
     parallel: bool
     max_calls: int
@@ -100,7 +100,7 @@ class Demands(NamedTuple):
 
 
 def demands_of(request: ChatRequest, format: Format) -> Demands:
-    """What `request` demands.
+    """What `request` requires.
 
     Raises:
         InvalidRequest: the schema of its response format cannot be used.
@@ -120,7 +120,7 @@ def make_plan(
     """The plan for `request` in `format`, on an engine with these capabilities.
 
     Raises:
-        InvalidRequest: the engine cannot be made to keep what the request asks for; `param` names it.
+        InvalidRequest: the engine cannot satisfy the request; `param` names the field.
     """
     tools, declared, parallel, max_calls, forced, answer = demands_of(request, format)
     if request.grammar is not None:
@@ -135,7 +135,7 @@ def make_plan(
         message = "this engine supports neither grammars nor prefilled answers, so it cannot force a call: use another engine"
         raise InvalidRequest(message, param="tool_choice", code="unsupported_parameter")
 
-    # A call that is begun for the model leaves no room for a thought before it.
+    # A prefilled call leaves no room for a thought before it.
     thinking = thinking and begin is None and not request.continues
     messages = instructed(request.messages, wanted_json(answer)) if answer is not None and told else request.messages
     said = messages[:-1] if request.continues else messages
@@ -165,7 +165,7 @@ def make_plan(
     forms = engine.constraints & GRAMMARS
     if grammar is not None:
         if grammar.needs_lark and "lark" in forms and engine.nests_lark:
-            forms = frozenset({"lark"})  # no other holds it
+            forms = frozenset({"lark"})  # no other notation enforces it
         constraint = Constraint(**{form: getattr(grammar, form) for form in forms})
     unheld = grammar.warnings if grammar else ()
     if grammar is None or (grammar.needs_lark and forms != {"lark"}):
@@ -188,7 +188,7 @@ def make_plan(
 
 
 def unheld_grammars(tools: tuple[Tool, ...]) -> tuple[str, ...]:
-    """A sentence about each tool with a Lark grammar, where nothing holds it: no check of a call knows it either."""
+    """A sentence about each tool with a Lark grammar, if nothing enforces it: no validation of a call knows it either."""
     sentence = "the Lark grammar of its input is shown to the model, but not enforced"
     return tuple(f"{tool.name}: {sentence}" for tool in tools if _has_lark(tool))
 
@@ -199,7 +199,7 @@ def _has_lark(tool: Tool) -> bool:
 
 
 def check_grammar(request: ChatRequest, engine: Capabilities) -> None:
-    """Refuse a grammar of the caller's own where it cannot hold."""
+    """Refuse a request's own grammar if it cannot be enforced."""
     if "gbnf" not in engine.constraints:
         raise InvalidRequest("this engine does not support GBNF grammars", param="grammar", code="unsupported_parameter")
     if request.response_format is not None and request.response_format.type != "text":
@@ -209,7 +209,7 @@ def check_grammar(request: ChatRequest, engine: Capabilities) -> None:
 
 
 def check_continued(forced: bool, answer: ResponseFormat | None) -> None:
-    """Refuse what the beginning of an answer leaves no room for."""
+    """Refuse what a prefilled answer cannot satisfy."""
     message = "it cannot constrain an answer that is already prefilled: leave out the last assistant message"
     if forced:
         raise InvalidRequest(message, param="tool_choice", code="unsupported_value")
@@ -227,7 +227,7 @@ def _json_answer(request: ChatRequest) -> ResponseFormat | None:
 
 
 def wanted_json(wanted: ResponseFormat) -> str:
-    """What a model is told of the JSON that is wanted, where nothing binds it."""
+    """The text that asks the model for the JSON, if nothing enforces it."""
     if wanted.schema is None:
         return "Answer with one JSON object and nothing else."
     return f"Answer with JSON that fits this JSON Schema, and nothing else:\n{to_json(wanted.schema)}"
@@ -247,7 +247,7 @@ def instructed(messages: tuple[Message, ...], *texts: str) -> tuple[Message, ...
 
 
 def policy_of(on_invalid: OnInvalid | None, tools: tuple[Tool, ...], *, bound: bool) -> OnInvalid | None:
-    """How calls are checked: as told; strict tools always where no grammar binds them wholly; else reported where it can be."""
+    """How calls are validated: as configured; strict tools always, unless a grammar enforces all of it; else "report"."""
     if not tools:
         return None
     strict = not bound and any(tool.strict for tool in tools)

@@ -1,4 +1,4 @@
-"""Whether a prompt fits the engine's context: what is left out so that it does, and the refusal where it cannot."""
+"""Whether a prompt fits the engine's context: what is left out so that it fits, and the refusal if it cannot."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fitted_plan(
 ) -> Plan:
     """The plan for the newest part of `messages` that leaves room for `answer` tokens; its warnings say what was left out.
 
-    Half the context at most is kept for the answer, and a quarter where nobody says how long it may be.
+    At most half of the context is reserved for the answer, or a quarter if no limit is set.
     """
     plans: list[Plan] = []
 
@@ -37,7 +37,7 @@ def fitted_plan(
 
     reserve = min(context // 4 if answer is None else answer, context // 2)
     part = newest_part(messages, count, counter=counter, room=context - reserve)
-    plan = plans[-1]  # what was counted last is what is kept
+    plan = plans[-1]  # the last version that was counted is kept
     if not part.dropped:
         return plan
     warning = f"the oldest {len(part.dropped)} of {len(messages)} messages were left out to fit the context of {context} tokens"
@@ -46,10 +46,10 @@ def fitted_plan(
 
 
 def refuse_too_long(prompt: Prompt, counter: BaseTokenCounter, engine: Engine) -> None:
-    """Refuse a prompt that leaves no room for an answer, before the engine is asked to read it. `counter` is exact.
+    """Refuse a prompt that leaves no room for an answer, before the engine reads it. `counter` is exact.
 
-    Images and sounds count as the least that they take on any engine. A prompt with guarded text is not refused here: an engine
-    that takes token ids needs fewer for it.
+    Images and audio count as their minimum on any engine. A prompt with guarded text is not refused here: an engine that takes
+    token ids needs fewer tokens for it.
 
     Raises:
         ContextExceeded: with both numbers.
@@ -63,7 +63,7 @@ def refuse_too_long(prompt: Prompt, counter: BaseTokenCounter, engine: Engine) -
 
 @contextmanager
 def advising(engine: Engine) -> Iterator[None]:
-    """Have an error about the context say how `engine` gets a longer one."""
+    """Add to an error about the context how `engine` gets a larger one."""
     try:
         yield
     except ContextExceeded as error:
@@ -73,5 +73,5 @@ def advising(engine: Engine) -> Iterator[None]:
 
 
 def least_of_media(prompt: Prompt, format: Format) -> int:
-    """What images and audio take at least, besides their placeholders."""
+    """The minimum number of tokens of images and audio, besides their placeholders."""
     return sum(format.least_media_tokens.get(MEDIA_PARTS[part["type"]], 1) - 1 for part in prompt.media)

@@ -1,4 +1,4 @@
-"""How large the tools, schemas and grammars of a request may be: what is made of them takes time in proportion."""
+"""Size limits for the tools, schemas and grammars of a request, because the work grows with their size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gemma_tools.request import ChatRequest
 
 
 def refuse_large_schemas(request: ChatRequest, config: ModelConfig) -> None:
-    """See that the tools and schemas of `request` are within the limits of `config`.
+    """Check that the tools and schemas of `request` are within the limits of `config`.
 
     Raises:
         InvalidRequest: there are too many tools, or their schemas are too large.
@@ -31,10 +31,10 @@ def refuse_large_schemas(request: ChatRequest, config: ModelConfig) -> None:
 
 
 def refuse_large_grammar(constraint: Constraint | None, request: ChatRequest, config: ModelConfig) -> None:
-    """See that the grammars of `constraint`, which were made for `request`, are within the limits of `config`.
+    """Check that the grammars of `constraint`, which were made for `request`, are within the limits of `config`.
 
     Raises:
-        InvalidRequest: one is too large; `param` is what it was made of.
+        InvalidRequest: one is too large; `param` is its source.
     """
     texts = (constraint.gbnf, constraint.lark, constraint.ebnf) if constraint else ()
     size = max((len(text) for text in texts if text is not None), default=0)
@@ -54,7 +54,7 @@ def _size_of_key(key: bytes) -> int:
 
 
 def _size(schema: object) -> int:
-    """How many values it holds, and characters in its texts and names."""
+    """The number of values in it, plus the characters in its texts and names."""
     size = 0
     stack = [schema]
     while stack:

@@ -28,7 +28,7 @@ class Case:
     messages: Sequence[Mapping[str, Any]]
     tools: Sequence[Mapping[str, Any]] = ()
     calls: tuple[ExpectedCall, ...] = ()
-    """The calls that are expected, in any order; none: the right answer is no call."""
+    """The calls that are expected, in any order; none: the right answer is not a call."""
     says: tuple[str, ...] = ()
     """Texts that the answer's content must hold, in capitals or not."""
     exact: bool = False

@@ -83,7 +83,7 @@ def _parameters(case: Case, name: str) -> Mapping[str, Any]:
 
 
 def _same(value: Any, one: Any) -> bool:
-    """Whether two JSON values are equal; a boolean is no number. No deeper than `one` is."""
+    """Whether two JSON values are equal; a boolean is not a number. No deeper than `one` is."""
     if isinstance(value, dict) and isinstance(one, Mapping):
         return value.keys() == one.keys() and all(_same(value[key], one[key]) for key in one)
     if isinstance(value, list) and isinstance(one, Sequence) and not isinstance(one, str):

@@ -202,7 +202,7 @@ def _said(said: Said) -> str:
 
 
 def written(said: Said) -> str:
-    """What the model wrote as HTML: control tokens in colour, and the places of problems marked with what they are."""
+    """What the model wrote as HTML: special tokens in colour, and the places of problems marked with what they are."""
     text = said.text or ""
     places = sorted(
         (problem["start"], problem["end"], f"{problem['kind']}: {problem['message']}")
@@ -225,6 +225,6 @@ def _coloured(text: str) -> str:
 
 @cache
 def _controls() -> re.Pattern[str]:
-    """The control tokens of all families, each a group of its own."""
+    """The special tokens of all families, each a group of its own."""
     spellings = {token for name in ("functiongemma", "gemma3", "gemma4") for token in get_format(name).controls}
     return re.compile(f"({'|'.join(map(re.escape, sorted(spellings, key=len, reverse=True)))})")

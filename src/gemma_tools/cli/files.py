@@ -105,7 +105,7 @@ def read_lines(path: str, what: str | None = None) -> Iterator[tuple[str, dict[s
 
     Raises:
         OSError: the file cannot be read.
-        InvalidRequest: a line is no JSON object.
+        InvalidRequest: a line is not a JSON object.
     """
     for number, line in _lines(path, what):
         where = f"{path}, line {number}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def inspect(
     request: Annotated[str, typer.Argument(help="A file with an OpenAI request, or - for standard input.")] = "-",
-    output: Annotated[str | None, typer.Option(help="A file with what a model wrote, control tokens and all.")] = None,
+    output: Annotated[str | None, typer.Option(help="A file with what a model wrote, special tokens and all.")] = None,
     run: Annotated[bool, typer.Option("--run", help="Ask the model, and show what it writes.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page of HTML, which needs nothing else, in place of text.")] = None,
     model: Annotated[str | None, typer.Option(help="The model; the request's own otherwise.")] = None,

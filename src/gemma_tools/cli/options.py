@@ -86,7 +86,7 @@ def format_and_options(item: Mapping[str, Any], name: str | None, given: Mapping
     """The format for a request or a line, and the options that are for rendering; the item's own options win.
 
     Raises:
-        InvalidRequest: no format is named, or `options` is no object, names an option that there is not, or has a value that
+        InvalidRequest: no format is named, or `options` is not an object, names an option that there is not, or has a value that
             is none for it.
         UnknownName: there is no such format.
     """

@@ -49,7 +49,7 @@ def _rendered_line(line: Mapping[str, Any], name: str | None, given: Mapping[str
 
 
 def _show(prompt: Prompt) -> None:
-    """The exact text, or on a terminal the same with control tokens in colour."""
+    """The exact text, or on a terminal the same with special tokens in colour."""
     if not sys.stdout.isatty():
         sys.stdout.write(prompt.text)
         return

@@ -96,7 +96,7 @@ def create_engine(name: str, **options: Any) -> Engine:
 
 
 def check_engine(name: str, **options: Any) -> None:
-    """See that `create_engine` takes this, as far as that can be known without loading a model or asking a server.
+    """Check that `create_engine` takes this, as far as that can be known without loading a model or asking a server.
 
     Raises:
         UnknownName, InvalidRequest, MissingDependency, ModelNotFound: as `create_engine`.

@@ -1,4 +1,4 @@
-"""One event loop in a thread of its own, for the engines that use the client of another package.
+"""One event loop in its own thread, for the engines that use the client of another package.
 
 Such a client can be cancelled at any point only where it is asynchronous. So these engines run theirs on this loop, and
 `Tasks` gives each engine blocking access to it. One loop serves the whole process; it is started by the first task.
@@ -105,7 +105,7 @@ class Tasks:
 
 
 def aside(function: Callable[[], None]) -> None:
-    """Call `function`, which may wait for the loop; in a thread of its own where this is the loop's thread.
+    """Call `function`, which may wait for the loop; in its own thread where this is the loop's thread.
 
     The garbage collector runs finalizers in whatever thread it happens to be.
     """

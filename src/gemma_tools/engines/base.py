@@ -1,7 +1,7 @@
 """The seam between formats and whatever runs the model.
 
 An engine takes a prompt and gives text back; it knows nothing of tools, turns or OpenAI. It is written once, as a blocking
-generator: `generate` yields pieces of text and returns a `Generation`. Async callers drive the same generator from a worker
+generator: `generate` yields chunks of text and returns a `Generation`. Async callers drive the same generator from a worker
 thread (`gemma_tools.engines.drive`), so no engine has a second, asynchronous body.
 """
 
@@ -37,7 +37,7 @@ class Sampling:
     logit_bias: Mapping[str, float] | None = None
     logprobs: int | None = None
     prompt_logprobs: bool | None = None
-    """The log probabilities of the prompt's tokens, too, in the manner of `logprobs`."""
+    """The log probabilities of the prompt's tokens, too, in the style of `logprobs`."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Settings that only the engine knows, by the engine's own names."""
 
@@ -62,7 +62,7 @@ class GenerationRequest:
     prompt: Prompt
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = field(default=(), kw_only=True)
-    """The caller's own stop sequences, besides `prompt.stop`."""
+    """The request's stop sequences, besides `prompt.stop`."""
     constraint: Constraint | None = field(default=None, kw_only=True)
     tokenizer: Tokenizer | None = field(default=None, kw_only=True)
     """The model's tokenizer, for an engine whose capabilities have `token_ids`: see there."""
@@ -70,12 +70,12 @@ class GenerationRequest:
     """Is told the ids of what is written, as they come, where the request has a tokenizer."""
 
     def own_stop(self, stop: object) -> str | None:
-        """`stop`, if it is one of the caller's stop sequences: what `Generation.stopped` is to be."""
+        """`stop`, if it is one of the request's stop sequences: what `Generation.stopped` is to be."""
         return stop if isinstance(stop, str) and stop in self.stop else None
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """All that ends the generation: the prompt's own stop tokens, then the caller's stop sequences."""
+        """All that ends the generation: the prompt's own stop tokens, then the request's stop sequences."""
         return (*self.prompt.stop, *self.stop)
 
 
@@ -92,11 +92,11 @@ class Capabilities:
     """Takes the prompt as text or ids; False where there is a chat endpoint alone, which cannot continue a begun turn."""
     token_ids: bool = False
     """Sends the prompt as `prompt.token_ids(tokenizer)` where the request has a tokenizer. In what it then yields, text that
-    spells a control token of the vocabulary is broken by `TextGuard`: every spelling that is whole is a token."""
+    spells a special token of the vocabulary is broken by `TextGuard`: every spelling that is whole is a token."""
     images: bool = False
     audio: bool = False
     media_hint: str = ""
-    """What would let it take images or sounds, for the error where it does not."""
+    """What would let it take images or audio, for the error where it does not."""
     chat: frozenset[Literal["native", "prompted"]] = frozenset()
     """It is a `ChatEngine`, and how it may be asked, as far as that is known: "native" is given the tools, "prompted"
     is told of them in the text of its turns."""
@@ -122,7 +122,7 @@ class Generation:
     finish: Literal["stop", "length"] = "stop"
     usage: Usage = Usage()
     stopped: str | None = None
-    """The caller's stop sequence that ended it, where the engine tells which one did."""
+    """The request's stop sequence that ended it, where the engine tells which one did."""
     logprobs: tuple[Mapping[str, Any], ...] = ()
     """One entry a token in OpenAI's shape (`token`, `logprob`, `bytes`, `top_logprobs`), when asked for and known."""
     prompt_logprobs: tuple[Mapping[str, Any], ...] = ()
@@ -218,9 +218,9 @@ class Engine(ABC):
 
     @abstractmethod
     def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
-        """Continue `request.prompt` and yield text as it comes, control tokens included; return how it ended.
+        """Continue `request.prompt` and yield text as it comes, special tokens included; return how it ended.
 
-        `request.stops` end the generation. The caller's stop sequences never appear in the text; the prompt's own stop tokens
+        `request.stops` end the generation. The request's stop sequences never appear in the text; the prompt's own stop tokens
         may or may not appear at its end. Closing the generator, or `cancel`, stops at once.
 
         Raises:
@@ -244,15 +244,15 @@ class Engine(ABC):
         return ""
 
     def count_tokens(self, text: str) -> int | None:
-        """How many tokens `text` is, control tokens read as such; None if this engine cannot tell."""
+        """How many tokens `text` is, special tokens read as such; None if this engine cannot tell."""
         return None
 
     def encode(self, text: str) -> list[int] | None:
-        """The token ids of `text`, control tokens read as such; None if this engine does not tell them."""
+        """The token ids of `text`, special tokens read as such; None if this engine does not tell them."""
         return None
 
     def decode(self, ids: Sequence[int]) -> str | None:
-        """The text of token ids, control tokens as they are spelled; None if this engine cannot tell."""
+        """The text of token ids, special tokens as they are spelled; None if this engine cannot tell."""
         return None
 
     def close(self) -> None:  # noqa: B027

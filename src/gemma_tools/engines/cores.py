@@ -75,7 +75,7 @@ def _quotas(root: Path) -> Iterator[float]:
 
 def _quota(group: Path) -> float:
     quota, period = (group / "cpu.max").read_text().split()
-    return int(quota) / int(period)  # "max" is no number: there is no quota
+    return int(quota) / int(period)  # "max" is not a number: there is no quota
 
 
 def _old_quota(group: Path) -> float:

@@ -1,7 +1,7 @@
 """Use blocking code from asyncio: one thread a generation, so a slow model never holds the event loop.
 
 Engines are blocking generators, and so is all that stands on them. An async face hands the whole generator to `adrive`,
-which runs it in a thread of its own (never in asyncio's small shared pool, which a few long answers would fill) and passes
+which runs it in its own thread (never in asyncio's small shared pool, which a few long answers would fill) and passes
 the items on. Leaving the async iterator early, or cancelling the task that reads it, cancels the generation.
 """
 
@@ -157,7 +157,7 @@ async def adrive(start: Callable[[Cancellation], Iterator[T]], cancel: Cancellat
 
 
 async def acall(function: Callable[[Cancellation], T], cancel: Cancellation | None = None) -> T:
-    """The result of `function(cancel)`, run in a thread of its own; cancelling the waiting task cancels `cancel`."""
+    """The result of `function(cancel)`, run in its own thread; cancelling the waiting task cancels `cancel`."""
 
     def once(cancel: Cancellation) -> Iterator[T]:
         yield function(cancel)

@@ -60,7 +60,7 @@ _PATIENCE = 10
 
 
 def _check_reachable() -> None:
-    """See that the Hub is there, because its own client tries again for half a minute."""
+    """Check that the Hub is there, because its own client tries again for half a minute."""
     import httpx
     from huggingface_hub import constants
 

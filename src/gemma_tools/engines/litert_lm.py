@@ -1,6 +1,6 @@
 """LiteRT-LM, Google's runtime for models on devices, in this process: `.litertlm` files.
 
-Its session interface takes a prompt as it is, shows control tokens as text, and streams a chunk a token. Facts of it that
+Its session interface takes a prompt as it is, shows special tokens as text, and streams a chunk a token. Facts of it that
 shape this engine, as of litert-lm-api 0.18.1:
 
 - A generation runs on, in a thread of the runtime, until it is told to stop, whether anybody reads it or not.
@@ -103,7 +103,7 @@ class LiteRTLMEngine(Engine):
         context: int | None = None,
         cache_dir: object = None,
     ) -> None:
-        """See that this can be made, as far as that is known without fetching or loading anything.
+        """Check that this can be made, as far as that is known without fetching or loading anything.
 
         Raises:
             InvalidRequest, MissingDependency: as the class.
@@ -131,7 +131,7 @@ class LiteRTLMEngine(Engine):
         return OF_MODEL if self._context == self._longest else BY_OPTION
 
     def count_tokens(self, text: str) -> int:
-        """How many tokens `text` is, control tokens read as such."""
+        """How many tokens `text` is, special tokens read as such."""
         return len(self._loaded.tokenize(text.encode(errors="replace").decode()))
 
     def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
@@ -229,7 +229,7 @@ class _Loaded:
 
 
 class _Run(Thread):
-    """One generation, in a thread of its own: the runtime reads a prompt to its end before it hears that it is to stop."""
+    """One generation, in its own thread: the runtime reads a prompt to its end before it hears that it is to stop."""
 
     def __init__(self, session: Any, prompt: str, ended: Callable[[_Run], None]) -> None:
         super().__init__(name="gemma_tools-litert-lm", daemon=True)

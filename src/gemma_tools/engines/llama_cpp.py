@@ -111,7 +111,7 @@ class LlamaCppEngine(LlamaServerEngine):
         lora: Sequence[Adapter] = (),
         cache_ram: int = 1024,
     ) -> None:
-        """See that this can be made, as far as that is known without fetching or loading anything.
+        """Check that this can be made, as far as that is known without fetching or loading anything.
 
         Raises:
             InvalidRequest, MissingDependency, ModelNotFound: as the class.

@@ -1,4 +1,4 @@
-"""Images and sounds as llama-server's `/completion` takes them: the data, and in the prompt a marker for each.
+"""Images and audio as llama-server's `/completion` takes them: the data, and in the prompt a marker for each.
 
 Source: llama.cpp, tools/server/README.md (`multimodal_data`, pull request 15108) and tools/mtmd/mtmd.cpp. The server puts the
 model's own tokens before and after each of them.
@@ -40,7 +40,7 @@ def media_prompt(
 ) -> dict[str, str | list[str]]:
     """The prompt with its media for `/completion`, in which no text becomes a token or an image, whatever it spells.
 
-    `begins` holds the control token that the server itself puts before a prompt, and `spelled` the tokens that the format does
+    `begins` holds the special token that the server itself puts before a prompt, and `spelled` the tokens that the format does
     not know and a text spells: they are broken as the format's own are.
 
     Raises:

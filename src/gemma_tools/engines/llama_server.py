@@ -188,7 +188,7 @@ class LlamaServerEngine(Engine):
         return BY_SERVER["llama-server"]
 
     def count_tokens(self, text: str) -> int:
-        """How many tokens `text` is, control tokens read as such.
+        """How many tokens `text` is, special tokens read as such.
 
         Raises:
             EngineError: the server cannot be asked.
@@ -196,7 +196,7 @@ class LlamaServerEngine(Engine):
         return len(self.encode(text))
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of `text`, control tokens read as such. Raises what `count_tokens` raises."""
+        """The token ids of `text`, special tokens read as such. Raises what `count_tokens` raises."""
         sendable = text.encode(errors="replace").decode()
         return self._remote.call(partial(self._tokenize, sendable, parse_special=True))
 
@@ -252,7 +252,7 @@ class LlamaServerEngine(Engine):
         return [*self._tokenize(mixed, bounds, parse_special=False, add_special=True)]
 
     def _encode_media(self, prompt: Prompt, ids: Mapping[str, int], bounds: Bounds) -> Mapping[str, object]:
-        """A prompt with images or sounds as `/completion` takes it: one string, in which every spelling of a token is one."""
+        """A prompt with images or audio as `/completion` takes it: one string, in which every spelling of a token is one."""
         properties = self._json("/props", bounds)  # each time: a server that was started anew has another marker
         refuse_unseen(prompt.media, properties, self.name)
         added = self._tokenize("", bounds, parse_special=True, add_special=True)
@@ -319,7 +319,7 @@ class LlamaServerEngine(Engine):
         return self._read[lark]
 
     def _control_ids(self, controls: tuple[str, ...], bounds: Bounds) -> dict[str, int]:
-        """The ids of the control tokens that the model's vocabulary has."""
+        """The ids of the special tokens that the model's vocabulary has."""
         if (known := self._ids.get(controls)) is None:
             tokens = self._tokenize("".join(controls), bounds, parse_special=True, with_pieces=True)
             wanted = frozenset(controls)
@@ -353,9 +353,9 @@ def _check_same(theirs: Mapping[str, int], ours: Mapping[str, int]) -> None:
 
 
 class _Reader:
-    """Text in which control tokens are told from their spellings by the ids that come with it.
+    """Text in which special tokens are told from their spellings by the ids that come with it.
 
-    The server sends a message a token, but holds text back that may become a stop string: a control token may be told by its
+    The server sends a message a token, but holds text back that may become a stop sequence: a special token may be told by its
     id before it is in the text.
     """
 
@@ -394,7 +394,7 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
 
 
 def _with_ids(lark: str, controls: tuple[str, ...], ids: Mapping[str, int]) -> str | None:
-    """`lark` with its control tokens by id, for llama.cpp knows the names of those of type CONTROL only.
+    """`lark` with its special tokens by id, for llama.cpp knows the names of those of type CONTROL only.
 
     None where the vocabulary lacks one: a name that it does not know would leave the whole answer unconstrained, without an
     error.
@@ -446,7 +446,7 @@ def _logprob(entry: Mapping[str, Any], top: int, spellings: Mapping[int, str]) -
 
 
 def _token(entry: Mapping[str, Any], spellings: Mapping[int, str]) -> dict[str, Any]:
-    """An entry in OpenAI's shape; the server writes control tokens among the alternatives as empty strings."""
+    """An entry in OpenAI's shape; the server writes special tokens among the alternatives as empty strings."""
     text = entry["token"] or spellings.get(entry["id"], "")
     return {"token": text, "logprob": entry["logprob"], "bytes": entry["bytes"] or list(text.encode())}
 

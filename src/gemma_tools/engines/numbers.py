@@ -1,4 +1,4 @@
-"""Options of engines that are whole numbers."""
+"""Options of engines that are integers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gemma_tools.errors import InvalidRequest
 
 
 def check_least(least: int, **options: object) -> None:
-    """See that each of `options` is None, or a whole number of at least `least`.
+    """Check that each of `options` is None, or a integer of at least `least`.
 
     Raises:
         InvalidRequest: `param` names the first that is not.

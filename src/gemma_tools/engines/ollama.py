@@ -160,7 +160,7 @@ class OllamaEngine(ChatEngine):
     ) -> Generator[ChatPiece, None, Generation]:
         """Answer `chat` by `/api/chat`, where Ollama writes the prompt and reads the calls itself.
 
-        The second way, for models whose control tokens Ollama strips from raw text (`shows_markers` finds out): calls come
+        The second way, for models whose special tokens Ollama strips from raw text (`shows_markers` finds out): calls come
         whole, no call can be forced, and what Ollama's own parser does not read is lost.
 
         Raises:
@@ -171,7 +171,7 @@ class OllamaEngine(ChatEngine):
         return self._remote.play(partial(self._tasks.stream, partial(self._ask_chat, body)), cancel)
 
     def shows_markers(self, prompt: Prompt) -> bool | None:
-        """Whether the model's control tokens reach the text of `generate`, found out by a tiny prompt, once.
+        """Whether the model's special tokens reach the text of `generate`, found out by a tiny prompt, once.
 
         Ollama lists no tokens to preserve, so those of type CONTROL vanish. None: unknown, `prompt` has none to ask with.
 

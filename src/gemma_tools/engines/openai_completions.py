@@ -1,7 +1,7 @@
 """Servers with OpenAI's `/v1/completions`, by the openai client: vLLM, SGLang, LM Studio, mlx-lm, llama-server and others.
 
 The endpoint is common, the rest is not: what each server calls a setting, whether it puts a BOS before the prompt, and how
-it is made to leave control tokens in the text. That is data here, one `Profile` a server.
+it is made to leave special tokens in the text. That is data here, one `Profile` a server.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ class Profile:
     adds_bos: bool = True
     """It puts the BOS before a prompt itself."""
     finds_stop: bool = True
-    """It finds stop strings wherever they begin; False: only whole tokens, and others spoil its text."""
+    """It finds stop sequences wherever they begin; False: only whole tokens, and others spoil its text."""
     most_stops: int | None = None
-    """It refuses more stop strings than these; None: any number will do."""
+    """It refuses more stop sequences than these; None: any number will do."""
     prompt_logprobs: bool = False
     """Asked with `echo` and `return_token_ids`, it tells the log probabilities of the prompt before those of the answer."""
     counts: bool = False
@@ -163,7 +163,7 @@ class OpenAICompletionsEngine(Engine):
     `max_answer_bytes`.
 
     With `probe`, tiny requests before the first prompt find out whether the server puts a BOS before it (rather than trust
-    the profile), and whether it strips control tokens from the text. If it does, a warning says so: then only bare calls
+    the profile), and whether it strips special tokens from the text. If it does, a warning says so: then only bare calls
     (`call:name{...}`) can be read from it.
     """
 
@@ -240,7 +240,7 @@ class OpenAICompletionsEngine(Engine):
         return self._longer
 
     def count_tokens(self, text: str) -> int | None:
-        """How many tokens `text` is, control tokens read as such; None from a server that does not count.
+        """How many tokens `text` is, special tokens read as such; None from a server that does not count.
 
         Raises:
             EngineError: the server cannot be asked.
@@ -249,7 +249,7 @@ class OpenAICompletionsEngine(Engine):
         return None if ids is None else len(ids)
 
     def encode(self, text: str) -> list[int] | None:
-        """The token ids of `text`, control tokens read as such. As `count_tokens`."""
+        """The token ids of `text`, special tokens read as such. As `count_tokens`."""
         asked = {"prompt": text.encode(errors="replace").decode(), "add_special_tokens": False}
         ids: list[int] | None = self._tokenizer("tokenize", asked, "tokens")
         return ids
@@ -277,7 +277,7 @@ class OpenAICompletionsEngine(Engine):
         return self._profile.adds_bos if found is None else found
 
     def _play(self, request: GenerationRequest, *, cancel: Cancellation | None) -> Pieces:
-        # Not every server finds a stop string that begins or ends within a token, so it is looked for here, too.
+        # Not every server finds a stop sequence that begins or ends within a token, so it is looked for here, too.
         asked = partial(self._ask, request, self._prompt(request))
         with Returning(self._server.play(asked, cancel)) as pieces:
             rest = iter(pieces)
@@ -383,7 +383,7 @@ class OpenAICompletionsEngine(Engine):
 
 
 class _IdReader:
-    """The text of an answer, made of its ids: they are all there, also where the server hides control tokens in its text."""
+    """The text of an answer, made of its ids: they are all there, also where the server hides special tokens in its text."""
 
     def __init__(self, prompt: Prompt, tokenizer: Tokenizer, on_ids: Callable[[Sequence[int]], object] | None) -> None:
         self._on_ids = on_ids

@@ -1,6 +1,6 @@
-"""Find out how a server treats control tokens, by tiny prompts.
+"""Find out how a server treats special tokens, by tiny prompts.
 
-`ask` is what generates from a prompt there. The prompts are made of control tokens that the format has put into a real one.
+`ask` is what generates from a prompt there. The prompts are made of special tokens that the format has put into a real one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Probe:
     """What tiny prompts have told of a server. Each question is asked until it was answered once.
 
     Nobody waits for another's question: two first prompts at the same time both ask. `stripped` is called once if the server
-    strips control tokens from the text.
+    strips special tokens from the text.
     """
 
     def __init__(self, stripped: Callable[[], None]) -> None:
@@ -62,7 +62,7 @@ class Probe:
 
 
 def turn_marker(prompt: Prompt) -> str | None:
-    """The first control token of `prompt` that is not its BOS."""
+    """The first special token of `prompt` that is not its BOS."""
     return next((s.text for i, s in enumerate(prompt.segments) if i and s.control), None)
 
 
@@ -79,14 +79,14 @@ def adds_bos(ask: Ask, prompt: Prompt, marker: str) -> bool | None:
 
 
 def inner_marker(prompt: Prompt) -> str | None:
-    """The control token that `prompt` uses most, besides those that begin and end turns: the one around strings."""
+    """The special token that `prompt` uses most, besides those that begin and end turns: the one around strings."""
     turns = {*prompt.stop, *(segment.text for segment in prompt.segments[:2])}
     seen = Counter(s.text for s in prompt.segments if s.control and s.text not in turns)
     return seen.most_common(1)[0][0] if seen else None
 
 
 def shows_markers(ask: Ask, prompt: Prompt, marker: str) -> bool | None:
-    """Whether the text shows the control tokens that the model generates; None if the model did not generate any.
+    """Whether the text shows the special tokens that the model generates; None if the model did not generate any.
 
     The model is shown a pattern in which `marker` stands before a word, up to the next marker. If the word comes without
     one, the marker was stripped.

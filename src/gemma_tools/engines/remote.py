@@ -75,7 +75,7 @@ class Patience:
         """The longest silence; None: any.
 
         Raises:
-            InvalidRequest: MODEL_TIMEOUT is no number.
+            InvalidRequest: MODEL_TIMEOUT is not a number.
         """
         if self.timeout is not None:
             return None if math.isinf(self.timeout) else self.timeout

@@ -1,4 +1,4 @@
-"""Stop strings for engines that have none of their own."""
+"""Stop sequences for engines that have none of their own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable
 
 
 class Watch:
-    """Looks for the stop string that is complete first, in text that comes piece by piece."""
+    """Looks for the stop sequence that is complete first, in text that comes chunk by chunk."""
 
     def __init__(self, stop: Iterable[str]) -> None:
         self._stop = tuple(filter(None, stop))
@@ -15,7 +15,7 @@ class Watch:
         """The one that came; empty while there is none. Nothing more is to be fed then."""
 
     def feed(self, piece: str) -> str:
-        """The text that is shown now: up to a stop string, and without an end that may yet become one."""
+        """The text that is shown now: up to a stop sequence, and without an end that may yet become one."""
         text = self._held + piece
         if found := [(at + len(word), at, word) for word in self._stop if (at := text.find(word)) >= 0]:
             _, at, self.stopped = min(found)
@@ -33,9 +33,9 @@ class Watch:
 
 
 def until(pieces: Iterable[str], stop: tuple[str, ...]) -> Generator[str, None, str]:
-    """Yield `pieces` up to the stop string that is complete first, and no part of it; return that one, or an empty string.
+    """Yield `pieces` up to the stop sequence that is complete first, and no part of it; return that one, or an empty string.
 
-    An end of the text that may yet become a stop string is held back until the next piece decides.
+    An end of the text that may yet become a stop sequence is held back until the next piece decides.
     """
     watch = Watch(stop)
     for piece in pieces:

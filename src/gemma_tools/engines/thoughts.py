@@ -18,7 +18,7 @@ _MOST_SPACE: Final = 256
 
 
 class ThoughtReader:
-    """Tells thought from content, piece by piece."""
+    """Tells thought from content, chunk by chunk."""
 
     def __init__(self) -> None:
         self._held = ""

@@ -48,7 +48,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def run_aside(work: Callable[[], object]) -> None:
-    """Run `work`, which raises nothing, in a thread of its own for as long as it takes.
+    """Run `work`, which raises nothing, in its own thread for as long as it takes.
 
     A `threading.Thread` would hold the caller until the new thread has begun to run.
     """

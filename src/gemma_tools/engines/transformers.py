@@ -89,7 +89,7 @@ class TransformersEngine(Engine):
 
     @staticmethod
     def check(model: str | Path, device: str | None = None) -> None:
-        """See that what this needs is installed; whether there is such a model is known when it is loaded.
+        """Check that what this needs is installed; whether there is such a model is known when it is loaded.
 
         Raises:
             MissingDependency: torch or transformers is not there.
@@ -120,11 +120,11 @@ class TransformersEngine(Engine):
         return OF_MODEL
 
     def count_tokens(self, text: str) -> int:
-        """How many tokens `text` is, control tokens read as such."""
+        """How many tokens `text` is, special tokens read as such."""
         return len(self.encode(text))
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of `text`, control tokens read as such."""
+        """The token ids of `text`, special tokens read as such."""
         return self._split(text.encode(errors="replace").decode(), special=True)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -178,7 +178,7 @@ class TransformersEngine(Engine):
         return frozenset([*self._model_ends(), *(known[token] for token in prompt.stop if token in known)])
 
     def _encode(self, prompt: Prompt) -> list[int]:
-        """The prompt's tokens: the text between control tokens is split without looking for any."""
+        """The prompt's tokens: the text between special tokens is split without looking for any."""
         if prompt.plain:
             return self._split(prompt.text, special=True)
         pieces = (self._split(s.text if s.control else prompt.guard(s.text), special=s.control) for s in prompt.segments)
@@ -195,7 +195,7 @@ class TransformersEngine(Engine):
 
 
 def _read(tokens: Iterator[int], request: GenerationRequest, tokenizer: Tokenizer) -> Iterator[str]:
-    """The text of `tokens` as it becomes whole, control tokens told from text that spells them."""
+    """The text of `tokens` as it becomes whole, special tokens told from text that spells them."""
     decoder, guard = tokenizer.decoder(), TextGuard(request.prompt.control_ids(tokenizer))
     for token in tokens:
         if request.on_ids:

@@ -60,7 +60,7 @@ _GAP: Final = "\n\n"
 def turns_of(prompt: Prompt) -> tuple[ChatTurn, ...]:
     """What `prompt` says, turn by turn, in text and media alone.
 
-    Control tokens become what `TurnTokens.plain` says, texts between quotation marks are escaped as JSON does, and a control
+    Special tokens become what `TurnTokens.plain` says, texts between quotation marks are escaped as JSON does, and a control
     spelling in text is broken as in `Prompt.text`. What tools answered in the model's turn is a user's turn; what one side says
     in a row is one turn. The model's open turn at the end, and thoughts, are left out.
 

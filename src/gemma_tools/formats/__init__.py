@@ -1,4 +1,4 @@
-"""The formats by name. Each is a module of its own, loaded on first use."""
+"""The formats by name. Each is a separate module, loaded on first use."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _formats: Final = Registry[Format]("format", _BUILT_IN.__contains__)
 def register_format(name: str, factory: FormatFactory) -> None:
     """Make `get_format(name, **options)` call `factory(**options)`.
 
-    A package adds a format by an entry point of the group `gemma_tools.formats`. A registered name goes before a package's,
-    and that before a built-in one.
+    A package adds a format with an entry point in the group `gemma_tools.formats`. A registered name overrides a package's, and
+    both override a built-in name.
     """
     _formats.register(name, factory)
 
 
 def get_format(name: str, **options: Any) -> Format:
-    """The format of that name.
+    """The format with that name.
 
-    Options of all: `exact`, `recovery`, `tool_content`, `longest_string`; of functiongemma: `default_instruction`; of gemma4:
-    `variant`, `revision`; of gemma3: `tool_style`, `variant`. docs/formats.md says what each does.
+    Options of all formats: `exact`, `recovery`, `tool_content`, `longest_string`; of functiongemma: `default_instruction`; of
+    gemma4: `variant`, `revision`; of gemma3: `tool_style`, `variant`. docs/formats.md describes them.
 
     Raises:
-        UnknownName: there is no such format; the message lists those that there are.
-        InvalidRequest: the format has no such option, or not with that value.
+        UnknownName: there is no such format; the message lists the known ones.
+        InvalidRequest: the format does not have this option, or does not allow this value.
     """
     factory = _formats.added(name)
     if factory is None and name in _BUILT_IN:

@@ -1,4 +1,4 @@
-"""What every format offers: render a request, read a reply, and show one piece on its own."""
+"""The interface of every format: render a request, parse a reply, and show a single tool, message or value."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ Recovery: TypeAlias = Literal["strict", "schema", "eager"]
 Opens: TypeAlias = Literal["content", "reasoning"]
 
 MOST_CALLS: Final = 16
-"""Calls in one reply, so that a model cannot go on calling for ever."""
+"""The limit of calls in one reply, so that a model cannot call tools without end."""
 
 
 class ReplyParser(Protocol):
-    """Reads a generation piece by piece. Any way of cutting the text gives the same `reply`."""
+    """Parses a generation chunk by chunk. Any way of splitting the text gives the same `reply`."""
 
     def feed(self, text: str) -> list[Event]:
-        """Take the next piece and return what is certain by now. Never raises, whatever the text."""
+        """Take the next chunk and return the events that are certain so far. Never raises, whatever the text."""
 
     def close(self, finish: Literal["stop", "length"] = "stop") -> list[Event]:
-        """The text has ended, and how; return what was held back."""
+        """The text has ended, and `finish` says how. Return the events that were held back."""
 
     @property
     def finished(self) -> bool:
-        """Whether no more text will be read, because of `max_calls` or a call repeated again and again: stop the engine."""
+        """Whether nothing more will be read, because of `max_calls` or a repeated call: stop the engine."""
 
     @property
     def reply(self) -> Reply:
@@ -42,7 +42,7 @@ class ReplyParser(Protocol):
 
 
 def check_max_calls(max_calls: object) -> None:
-    """Refuse what is not an integer from 1.
+    """Refuse a value that is not an integer of at least 1.
 
     Raises:
         InvalidRequest: with `param` "max_calls".
@@ -55,52 +55,52 @@ def check_max_calls(max_calls: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """How a family is asked for calls where no control token can be sent: its prompts are then said in text alone.
+    """How a family is asked for calls if special tokens cannot be sent: its prompts are then plain text.
 
-    `TurnTokens.plain` says how declarations, calls and results are spelled there.
+    `TurnTokens.plain` says how declarations, calls and results are written then.
     """
 
     instruction: str = ""
-    """How to write a call, where the prompt does not say it."""
+    """How to write a call, if the prompt does not say it."""
     result: str = ""
-    """What a result begins with, before the tool's name: a model that writes it is making one up."""
+    """The beginning of a result, before the tool's name: a model that writes it is inventing a result."""
     repairs: frozenset[ProblemKind] = frozenset()
-    """Kinds of repairs that are none here: calls are asked for so."""
+    """Kinds of repairs that are not repairs here, because calls are requested in this form."""
 
 
 class Format(ABC):
-    """One family's wire format: pure functions and no I/O. Formats are immutable and may be shared between threads."""
+    """One family's wire format: pure functions and no I/O. Formats are immutable and can be shared between threads."""
 
     name: ClassVar[str]
     controls: ClassVar[tuple[str, ...]]
-    """The spelling of every control token of the family."""
+    """The text of every special token of the family."""
 
     stop: ClassVar[tuple[str, ...]] = ()
-    """The control tokens that end the model's part."""
+    """The special tokens that end the model's turn."""
 
     media_tokens: ClassVar[Mapping[str, int]] = MappingProxyType({})
-    """How many tokens an image ("image") or a sound ("audio") takes in place of its placeholder, at most where that varies."""
+    """The tokens of an image ("image") or an audio clip ("audio") instead of its placeholder; the maximum if that varies."""
 
     least_media_tokens: ClassVar[Mapping[str, int]] = MappingProxyType({})
-    """How many an image or an audio file takes at least, on any engine: a prompt is refused early by these."""
+    """The minimum number of tokens of an image or an audio clip, on any engine: prompts are refused early with these."""
 
     thought: ClassVar[tuple[str, str] | None] = None
-    """What opens and ends a thought; None where the family has none."""
+    """The tokens that open and end a thought; None if the family has none."""
 
     plain: ClassVar[Plain] = Plain()
-    """How calls are asked for in text alone."""
+    """How calls are requested in plain text."""
 
     tools_in_template: ClassVar[bool] = True
-    """Whether the model's own chat template has tools; without them, most servers leave the tools of a request out, unsaid."""
+    """Whether the model's own chat template supports tools. If not, most servers silently leave out the tools of a request."""
 
     @property
     def call_opening(self) -> tuple[str, str] | None:
-        """What a call begins with: the text before its name, and what stands between name and arguments; None: no telling."""
+        """The start of a call: the text before its name, and the text between name and arguments; None if it is not known."""
         return None
 
     @property
     def several_calls(self) -> bool:
-        """Whether the notation that the prompt asks for has several calls in one reply."""
+        """Whether the notation in the prompt allows several calls in one reply."""
         return True
 
     @abstractmethod
@@ -114,12 +114,12 @@ class Format(ABC):
         enable_thinking: bool = False,
         preserve_thinking: bool = False,
     ) -> Prompt:
-        """The prompt for a conversation, OpenAI dicts or already validated.
+        """The prompt for a conversation: OpenAI dicts, or already validated objects.
 
-        With `tool_choice="none"` no tool is declared. What the format cannot say is in `Prompt.warnings`.
+        With `tool_choice="none"` no tool is declared. `Prompt.warnings` lists what the format cannot express.
 
         Raises:
-            InvalidRequest: the messages or tools are not OpenAI's.
+            InvalidRequest: the messages or tools are not valid OpenAI objects.
         """
 
     @abstractmethod
@@ -133,12 +133,12 @@ class Format(ABC):
     ) -> ReplyParser:
         """A parser for one generation.
 
-        `tools=None`: unknown, any name in the exact notation is a call; `[]`: none, never a call. `opens` and `guarded`
-        come from the `Prompt`: what the first character belongs to, and which spellings were broken in it.
-        Reading ends after `max_calls` complete calls: the parser is `finished`, and what still comes is a problem.
+        `tools=None` means unknown: a call with any name in the exact notation is read; `[]`: there is never a call. `opens` and
+        `guarded` come from the `Prompt`: what the first character belongs to, and which special tokens in text were broken.
+        Reading ends after `max_calls` complete calls: the parser is `finished`, and the rest of the text is a problem.
 
         Raises:
-            InvalidRequest: the tools are not OpenAI's, or `max_calls` is not an integer from 1.
+            InvalidRequest: the tools are not valid OpenAI objects, or `max_calls` is not an integer of at least 1.
         """
 
     def parse(
@@ -151,7 +151,7 @@ class Format(ABC):
         guarded: Collection[str] = (),
         max_calls: int | None = None,
     ) -> Reply:
-        """Read a whole generation: feeding a parser once. Raises what `parser` raises; no text is an error."""
+        """Parse a whole generation, like feeding a parser once. Raises what `parser` raises; no text is an error."""
         parser = self.parser(tools, opens=opens, guarded=guarded, max_calls=max_calls)
         parser.feed(text)
         parser.close(finish)
@@ -167,21 +167,22 @@ class Format(ABC):
         opens: Opens = "content",
         max_calls: int = MOST_CALLS,
     ) -> Grammar:
-        """A grammar of the calls that are valid for `tools`, in this format's notation; `opens` comes from the `Prompt`.
+        """A grammar of the valid calls of `tools`, in this format's notation; `opens` comes from the `Prompt`.
 
-        It allows from one to `max_calls` calls, with `parallel=False` one; by default `parallel` is what `several_calls` says.
+        It allows one to `max_calls` calls, with `parallel=False` only one. The default of `parallel` is `several_calls`.
 
         Raises:
-            InvalidRequest: the tools or the choice are not OpenAI's, or `max_calls` is not an integer from 1.
+            InvalidRequest: the tools or the choice are not valid OpenAI objects, or `max_calls` is not an integer of at least
+                1.
         """
 
     @abstractmethod
     def declaration(self, tool: RawTool) -> str:
-        """One tool as the prompt declares it."""
+        """One tool as it is declared in the prompt."""
 
     @abstractmethod
     def turn(self, message: RawMessage) -> str:
-        """One message as a turn of its own."""
+        """One message as a separate turn."""
 
     @abstractmethod
     def value(self, value: object) -> str:

@@ -1,7 +1,7 @@
-"""Level "eager": calls in other notations, where the format's own found none; and a word on them at the levels below.
+"""Level "eager": calls in other notations, if the format's own notation has none; and a hint about them at the lower levels.
 
-`EagerParser` stands around a format's own parser and tries the strategies on what that parser left. `note_unread` has a
-parser of a lower level report what a higher level would have read.
+`EagerParser` wraps a format's own parser and tries the strategies on the text that it left. `note_unread` makes a parser of a
+lower level report what a higher level would have read.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FULL: Final = {
 
 
 class _Call(NamedTuple):
-    """A call of another notation; `text` is what it was written as, where that is nowhere else in the reply."""
+    """A call in another notation; `text` is its raw text, if that is nowhere else in the reply."""
 
     strategy: OtherNotation
     call: ToolCall
@@ -42,15 +42,15 @@ class _Call(NamedTuple):
 
 
 class EagerParser:
-    """A format's own parser, and the strategies on what it left when it found no call.
+    """A format's own parser, and the strategies on the text that it left if it found no call.
 
-    Content is held back until the format's own notation shows a call, or the text ends: only then is it known what it is.
+    Content is held back until the format's own notation shows a call, or the text ends. Only then is its meaning certain.
     """
 
     def __init__(
         self, native: Parser, declared: Declared, any_name: Callable[[], Parser], *, max_calls: int | None = None
     ) -> None:
-        """`any_name` makes a parser of the same notation that takes calls of any name; `native` was made with `max_calls`."""
+        """`any_name` creates a parser of the same notation that reads calls with any name; `native` has `max_calls`."""
         self._native = native
         self._any_name = any_name
         self._declared = declared
@@ -61,11 +61,11 @@ class EagerParser:
         self._recovered: Reply | None = None
 
     def feed(self, text: str) -> list[Event]:
-        """Take the next piece and return what is certain by now."""
+        """Take the next chunk and return the events that are certain so far."""
         return self._pass(self._native.feed(text))
 
     def close(self, finish: Literal["stop", "length"] = "stop") -> list[Event]:
-        """The text has ended, and how; return what was held back, calls of other notations among it."""
+        """The text has ended; return the events that were held back, including calls in other notations."""
         events = self._pass(self._native.close(finish))
         reply = self._native.reply
         held, self._held = self._held, []
@@ -107,7 +107,7 @@ class EagerParser:
         return [event for event in events if not isinstance(event, ContentDelta)]
 
     def _read(self, reply: Reply, found: list[Found]) -> list[Event]:
-        """Take the calls that were found in the content out of it."""
+        """Remove the calls that were found in the content from it."""
         content, output = reply.content or "", self._native.buffer.text
         taken, full = _allowed([call for f in found for call in f.calls], self._max_calls)
         calls: list[_Call] = []
@@ -119,7 +119,7 @@ class EagerParser:
             kept.append(f)
             start, end = _place(content, f.start, f.end, output)
             new = f.calls[: taken - len(calls)]
-            # The text stands in one problem of several, so that they take no more room than the text.
+            # The text is in one of several problems, so that they take no more space than the text.
             texts = (content[f.start : f.end], *[""] * (len(new) - 1))
             calls += [_Call(f.strategy, call, text, start, end) for call, text in zip(new, texts, strict=True)]
             rest = f.end if len(new) == len(f.calls) else f.start
@@ -132,7 +132,7 @@ class EagerParser:
         return events + self._add(reply, content if content.strip() else None, calls, problems)
 
     def _refused(self, reply: Reply) -> list[_Call]:
-        """The calls in native tags that cannot be one there: another notation, or a call whose name is not declared."""
+        """The calls in native tags that cannot be native calls: another notation, or a call whose name is not declared."""
         calls: list[_Call] = []
         for problem in reply.problems if self._declared else ():
             if problem.kind not in _REFUSED:
@@ -146,7 +146,7 @@ class EagerParser:
         return calls[:taken]
 
     def _inferred(self, text: str) -> list[tuple[OtherNotation, ToolCall]]:
-        """Calls of undeclared names, as calls of the one tool that they fit."""
+        """Calls with undeclared names, as calls of the only tool that they fit."""
         parser = self._any_name()
         parser.feed(text)
         parser.close()
@@ -154,7 +154,7 @@ class EagerParser:
         return [("inference", ToolCall(call.id, name, call.arguments_json)) for name, call in named if name]
 
     def _add(self, reply: Reply, content: str | None, calls: list[_Call], problems: tuple[Problem, ...]) -> list[Event]:
-        """The events of `calls`, which with `content` make the reply in place of what the native parser made."""
+        """The events of `calls`, which together with `content` replace the reply of the native parser."""
         events: list[Event] = []
         added: list[Problem] = []
         for index, (strategy, call, text, start, end) in enumerate(calls):
@@ -176,7 +176,7 @@ class EagerParser:
 
 
 def _allowed(calls: Sequence[ToolCall], max_calls: int | None) -> tuple[int, Literal["call_limit", "repeated_call"] | None]:
-    """How many of `calls` are taken, and why reading ends after them."""
+    """How many of `calls` are used, and why reading ends after them."""
     repeats = 0
     for number, call in enumerate(calls):
         repeats = repeats + 1 if number and calls[number - 1] == call else 1
@@ -188,7 +188,7 @@ def _allowed(calls: Sequence[ToolCall], max_calls: int | None) -> tuple[int, Lit
 
 
 def _place(content: str, start: int, end: int, output: str) -> tuple[int | None, int | None]:
-    """Where in the model's output a part of the content lies; None where that is not certain."""
+    """The position of a part of the content in the model's output; None if it is not certain."""
     for text, offset in ((content, start), (content[start:end], 0)):
         first = output.find(text)
         if first >= 0 and output.find(text, first + 1) < 0:
@@ -197,9 +197,9 @@ def _place(content: str, start: int, end: int, output: str) -> tuple[int | None,
 
 
 def note_unread(parser: Parser, declared: Declared, repairing: Callable[[], Parser] | None = None) -> None:
-    """Report as `unread_call` what a higher level would have read, where `parser` has read all of its text without a call.
+    """Report as `unread_call` what a higher level would have read, if `parser` has read its whole text without a call.
 
-    `repairing` makes a parser of level "schema", where `parser` is of level "strict".
+    `repairing` creates a parser of level "schema" if `parser` has level "strict".
     """
     builder, output = parser.builder, parser.buffer.text
     if parser.buffer.cut or not _may_name_a_call(output, declared):
@@ -223,7 +223,7 @@ def note_unread(parser: Parser, declared: Declared, repairing: Callable[[], Pars
 
 
 def _may_name_a_call(output: str, declared: Declared) -> bool:
-    """Whether a call of a declared tool may be in the text at all. Most answers have none, and are asked no further."""
+    """Whether the text can contain a call of a declared tool at all. Most answers cannot, and are not checked further."""
     return ("{" in output or "(" in output) and (declared is None or any(name in output for name in declared))
 
 

@@ -1,4 +1,4 @@
-"""The text of a string as Python and JSON write it, from what stands between its quotes.
+"""The text of a string as Python and JSON write it, from the characters between its quotes.
 
 Sources: the lexical analysis chapter of the Python reference (escape sequences), and RFC 8259, section 7.
 """
@@ -27,18 +27,18 @@ _COMMON: Final = {
     "json": re.compile(rf"[^\\]*+(?:\\(?:[ntrbf\"'\\]|{_SOLE})[^\\]*+)*+"),
     "python": re.compile(rf"[^\\]*+(?:\\(?:[ntrbfav\"'\\]|{_SOLE}|x[0-9a-fA-F]{{2}})[^\\]*+)*+"),
 }
-"""Texts whose escapes Python's own codec reads as they are meant here, at its speed."""
+"""Texts whose escapes Python's own codec reads correctly, at its speed."""
 
 
 class _Unknown(Exception):
-    """An escape that the language does not have."""
+    """An escape that does not exist in the language."""
 
 
 def unescape(text: str, *, python: bool = False) -> str | None:
-    """What stands between a string's quotes, read as Python or as JSON; None if its backslashes are no escapes.
+    """The characters between a string's quotes, read as Python or as JSON; None if its backslashes are not escapes.
 
-    So it is if the language does not have one of them, or if they are parts of a Windows path: a model that writes raw text
-    does so to its end. Python's escaped single quote is read in JSON, too.
+    They are not escapes if the language does not have one of them, or if they are part of a Windows path: a model that writes
+    raw text does so to the end of the string. Python's escaped single quote is also read in JSON.
     """
     if "\\" not in text:
         return text

@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 
 class GemmaFormat(Format):
-    """What the formats of all families share: checked options, and all but what is a family's own of rendering and reading."""
+    """The shared part of all formats: checked options, and everything that is not specific to a family."""
 
     recovery: Recovery
     longest_string: int
     stop: ClassVar[tuple[str, ...]]
-    """The control tokens that end the model's turn."""
+    """The special tokens that end the model's turn."""
     declares: ClassVar[tuple[str, str]] = ("", "")
-    """What stands around a declaration."""
+    """The tokens around a declaration."""
 
     @property
     @abstractmethod
     def turn_tokens(self) -> TurnTokens | None:
-        """What shows who speaks in a prompt; None where the options leave no telling."""
+        """The tokens that mark the roles in a prompt; None if the options make roles unknown."""
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -53,7 +53,7 @@ class GemmaFormat(Format):
         """See `Format.render`.
 
         Raises:
-            InvalidRequest: the request is not OpenAI's, or holds a part that the model cannot read.
+            InvalidRequest: the request is not a valid OpenAI request, or contains a part that the model cannot read.
         """
         conversation, declared, choice = validate(messages, tools, tool_choice)
         if choice.mode == "none":
@@ -100,12 +100,12 @@ class GemmaFormat(Format):
         return replace(grammar, stop=self.stop)
 
     def declaration(self, tool: RawTool) -> str:
-        """See `Format.declaration`. Control tokens around it are included."""
+        """See `Format.declaration`. The special tokens around it are included."""
         [text] = self._declarations(validate_tools([tool]), Draft())
         return unquote(text)
 
     def turn(self, message: RawMessage) -> str:
-        """See `Format.turn`. A call is left open for its result."""
+        """See `Format.turn`. A call stays open for its result."""
         draft = Draft()
         self._turn(validate([message]).messages, draft)
         return unquote(draft.text)
@@ -116,7 +116,7 @@ class GemmaFormat(Format):
         return self._value(value)
 
     def _declarations(self, tools: Sequence[Tool], draft: Draft) -> list[str]:
-        """The declarations of `tools`, quoted, each with what stands around it."""
+        """The declarations of `tools`, quoted, with the tokens around each."""
         opened, closed = self.declares
         declare = self._declare
         texts: list[str] = []
@@ -145,7 +145,7 @@ class GemmaFormat(Format):
     @property
     @abstractmethod
     def _declare(self) -> Declare:
-        """Writes a declaration as the options ask for it; one object for equal options."""
+        """Writes a declaration as the options say; the same object for equal options."""
 
     @abstractmethod
     def _render(self, request: Request, draft: Draft) -> Opens:

@@ -1,6 +1,6 @@
-"""The brackets that are open in a call's arguments, and the entries in them that need no second look: so in every notation.
+"""The open brackets in a call's arguments, and a fast path for simple entries, for every notation.
 
-What an entry looks like is the notation's own, as a pattern for every bracket.
+The form of an entry depends on the notation: it is a pattern for every bracket.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from gemma_tools.schema.shape import Shape
 
 CLOSER_OF: Final = {"{": "}", "[": "]", "(": ")"}
 NOT_PLAIN: Final = r"\"\\\x00-\x1f\ud800-\udfff"
-"""The characters that JSON text has an escape for, as a part of a pattern's class."""
+"""The characters that need an escape in JSON text, as a part of a pattern's class."""
 NUMBER: Final = r"-?(?:0|[1-9][0-9]{0,99}+)(?:\.[0-9]{1,99}+)?(?:[eE][+-]?[0-9]{1,2}+)?"
-"""A number in JSON's spelling that is no more than a float can hold."""
+"""A valid JSON number that fits into a float."""
 _PYTHON_WORDS: Final = {"True": "true", "False": "false", "None": "null"}
 _STRING: Final = frozenset(("string",))
 _NUMBERS: Final = frozenset(("integer", "number"))
 _TYPE_OF_WORD: Final = {"true": frozenset(("boolean",)), "false": frozenset(("boolean",)), "null": frozenset(("null",))}
 
 Entries: TypeAlias = Mapping[str, re.Pattern[str]]
-"""By opening bracket, an entry that needs no second look, with what separates it from the next or closes its bracket.
+"""By opening bracket, a simple entry, with what separates it from the next or closes its bracket.
 
-Its groups: the key's quote, the key, the text of a string that is JSON text as it stands, the text of one that may not be, a
-`NUMBER`, a constant, the comma or bracket after it; or, in place of all values, an opening bracket.
+Its groups: the key's quote, the key, the text of a string that is valid JSON text, the text of one that may not be, a `NUMBER`,
+a constant, the comma or bracket after it; or, instead of all values, an opening bracket.
 """
 
 
 class Frame:
-    """An open bracket, and how far its entries are read.
+    """An open bracket, and how much of it is read.
 
-    `shape` is that of the object, or of the array's elements; `places` are those of the next elements, the next one last,
-    where the schema tells each by its place, and None in an object. `end` is the JSON text that ends it.
+    `shape` is the type of the object, or of the array's elements. `places` are the types of the next elements, the next one
+    last, if the schema has one for each position, and None in an object. `end` is the JSON text that ends it.
     """
 
     __slots__ = ("closer", "comma", "end", "entry", "filled", "in_array", "keys", "places", "shape")
@@ -57,12 +57,12 @@ class Frame:
         return self.comma or not self.filled
 
     def next_element(self) -> Shape:
-        """What the element that comes next in an array is to be."""
+        """The type of the next element of an array."""
         return self.places.pop() if self.places else self.shape
 
 
 class Frames(list[Frame]):
-    """What is open, innermost last. The JSON text of what is read goes to `out`."""
+    """The open brackets, innermost last. The JSON text of what was read is added to `out`."""
 
     __slots__ = ("_entries", "out")
 
@@ -72,7 +72,7 @@ class Frames(list[Frame]):
         self._entries = entries
 
     def open(self, bracket: str, shape: Shape) -> None:
-        """Open the object or array that is the value which comes next."""
+        """Open the object or array that is the next value."""
         entry = self._entries[bracket]
         if bracket == "{":
             self.out.append("{")
@@ -89,7 +89,7 @@ class Frames(list[Frame]):
         return level
 
     def close_down(self, level: int) -> None:
-        """Close what is open until `level` frames are left."""
+        """Close open brackets until `level` frames are left."""
         while len(self) > level:
             self.out.append(self.pop().end)
             if self:
@@ -102,7 +102,7 @@ class Frames(list[Frame]):
         keys.add(key)
 
     def take_plain(self, text: str, pos: int) -> int:
-        """Take the entries at `pos` that need no second look, and the brackets and commas between them."""
+        """Read simple entries at `pos`, and the brackets and commas between them."""
         put = self.out.append
         while self:
             frame = self[-1]

@@ -1,7 +1,7 @@
-"""FunctionGemma: render a request, and make the parser of its replies.
+"""FunctionGemma: renders requests, and creates the parser of its replies.
 
 The wire format is that of the chat template of google/functiongemma-270m-it and of the formatting guide at
-https://ai.google.dev/gemma/docs/functiongemma. docs/formats.md lists where this departs from the template, and why.
+https://ai.google.dev/gemma/docs/functiongemma. docs/formats.md lists the differences from the template and the reasons.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ _TURNS: Final = TurnTokens(
 
 @dataclass(frozen=True)
 class FunctionGemmaFormat(BraceFormat):
-    """The format of FunctionGemma (270M). docs/formats.md says what the options do."""
+    """The format of FunctionGemma (270M). docs/formats.md describes the options."""
 
     exact: bool = False
     recovery: Recovery = "schema"
     tool_content: ToolContent = "json_object"
     default_instruction: bool = False
     declarations: Declarations = "template"
-    longest_string: int = 512  # the model is small and runs on easily
+    longest_string: int = 512  # the model is small and easily writes on and on
 
     name: ClassVar[str] = "functiongemma"
     controls: ClassVar[tuple[str, ...]] = (
@@ -119,7 +119,7 @@ class FunctionGemmaFormat(BraceFormat):
 
 
 class _Turns:
-    """Writes turns. A model turn with calls stays open for its results, and for what the model says after them."""
+    """Writes turns. A model turn with calls stays open for its results, and for the model's text after them."""
 
     def __init__(self, exact: bool, tool_content: ToolContent, draft: Draft) -> None:
         self._exact = exact
@@ -128,12 +128,12 @@ class _Turns:
         self._draft = draft
         self._out = draft.out
         self._open = ""
-        """What the open model turn ends with, "calls" or "results"; empty when no turn is open."""
+        """The last part of the open model turn, "calls" or "results"; empty if no turn is open."""
         self._waiting = 0
         """Calls of the open turn that have no result yet."""
 
     def other(self, index: int, message: Message) -> None:
-        """Write what neither the model nor a tool says."""
+        """Write a message that is neither the model's nor a tool's."""
         header = _HEADERS[message.role]
         if self._open or self._waiting:
             header = self._leave(index, header)
@@ -143,7 +143,7 @@ class _Turns:
             self._draft.lose_name(index)
 
     def answer(self, index: int, message: Message) -> None:
-        """Write what the model says, and its calls."""
+        """Write a message of the model, and its calls."""
         _, content, calls, _, name, _, reasoning, responses = message
         out = self._out
         if self._open != "results":
@@ -156,7 +156,7 @@ class _Turns:
         if calls:
             self._waiting += max(0, len(calls) - len(responses))
             self._draft.calls(self._notation, message, index)
-        if responses:  # Gemma's own shape, calls and their results in one message: the text is what the model said after them
+        if responses:  # Gemma's own shape, calls and their results in one message: the text is the model's answer after them
             out += [self._notation.write_response(response.name or "unknown", response.response) for response in responses]
             out.append(text)
             self._open = "" if text else "results"
@@ -168,9 +168,9 @@ class _Turns:
             out.append(_END)
 
     def _leave(self, index: int, header: str) -> str:
-        """Another turn begins: `header`, and before it the end of the model's turn, if that is still open.
+        """Start another turn: `header`, and before it the end of the model's turn, if that is still open.
 
-        The template forgets the end, and after a result also the header. Calls that stay without a result are reported.
+        The template forgets the end, and after a result also the header. Calls without a result are reported.
         """
         results = self._open == "results"
         if results and self._exact:
@@ -183,7 +183,7 @@ class _Turns:
         return _END + header if self._open and not self._exact else header
 
     def result(self, index: int, result: Message) -> None:
-        """Write a result into the open model turn; where none is open, one is begun, which the template forgets."""
+        """Write a result into the open model turn. If none is open, open one, which the template forgets."""
         content = result.content
         if content.__class__ is tuple:
             content = _text_only(content, index)
@@ -202,7 +202,7 @@ class _Turns:
         self._out.append(write_result(self._notation, result.name or result.called or "unknown", content, self._mode))
 
     def end(self, go_on: bool) -> None:
-        """Leave the model where it can go on, if it is to go on. The template begins another turn after open calls."""
+        """Leave the model at a point where it can continue, if it should. The template starts another turn after open calls."""
         if self._waiting:
             self._draft.warnings.append(f"at the end: calls without a result: {self._waiting}")
         called = self._open == "calls"
@@ -222,7 +222,7 @@ _HEADERS: Final = {
 
 
 def _body(content: Content, index: int) -> str:
-    """The text of a turn, trimmed and quoted; parts are trimmed one by one and joined with nothing."""
+    """The text of a turn, trimmed and quoted; parts are trimmed one by one and joined without a separator."""
     if isinstance(content, str):
         return quote(content.strip())
     parts = _text_only(content, index)
@@ -240,13 +240,13 @@ def _text_only(content: Content, index: int) -> Content:
 
 
 def _described(schema: Schema, exact: bool) -> str:
-    """The description of a property; the template prints one that is null as `None`."""
+    """The description of a property; the template prints `None` for null."""
     description = schema.get("description", "")
     return "" if description is None and not exact else str(description)
 
 
 def _property(declaration: Declaration, schema: Schema, path: Path) -> list[Piece]:
-    """Description always, then what belongs to the type, then the type."""
+    """The description first, then the keywords of the type, then the type."""
     said = ["description", "type"]
     pieces: list[Piece] = [f"description:{declaration.notation.string(_described(schema, declaration.exact))}"]
     kind = str(schema.get("type", "")).upper()

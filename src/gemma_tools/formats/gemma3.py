@@ -1,8 +1,8 @@
-"""Gemma 3 and 3n: render a request, and make the parser of its replies.
+"""Gemma 3 and 3n: renders requests, and creates the parser of their replies.
 
-The turns are those of the chat template of google/gemma-3-*-it, which knows neither tools nor system turns. Everything about
-tools is a convention of prompting: the two instructions are those of https://ai.google.dev/gemma/docs/capabilities/function-calling,
-and docs/formats.md says how declarations, calls and results are folded into the turns.
+The turns are those of the chat template of google/gemma-3-*-it, which has no tools and no system turns. Everything about tools
+is a prompting convention: the two instructions are those of https://ai.google.dev/gemma/docs/capabilities/function-calling, and
+docs/formats.md describes how declarations, calls and results are written into the turns.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _TURNS: Final = TurnTokens("<start_of_turn>", "<end_of_turn>")
 
 @dataclass(frozen=True)
 class Gemma3Format(GemmaFormat):
-    """The format of Gemma 3 and 3n. docs/formats.md says what the options do."""
+    """The format of Gemma 3 and 3n. docs/formats.md describes the options."""
 
     exact: bool = False
     recovery: Recovery = "schema"
@@ -80,7 +80,7 @@ class Gemma3Format(GemmaFormat):
     )
     stop: ClassVar[tuple[str, ...]] = ("<end_of_turn>", "<eos>")
     tools_in_template: ClassVar[bool] = False
-    # 256 for an image, 188 for a sound, a token before and after, and two blank lines: the processors of Gemma 3 and 3n.
+    # 256 for an image, 188 for audio, one token before and after, and two blank lines: the processors of Gemma 3 and 3n.
     media_tokens: ClassVar[Mapping[str, int]] = MappingProxyType({"image": 260, "audio": 192})
     least_media_tokens: ClassVar[Mapping[str, int]] = MappingProxyType({"image": 256, "audio": 188})
 
@@ -121,7 +121,7 @@ class Gemma3Format(GemmaFormat):
         return "content"
 
     def _system(self, message: Message, writer: _Turns) -> str:
-        """What stands before the first user's text; the template trims nothing there, and takes one part only."""
+        """The text before the first user's text; the template trims nothing there, and uses only one part."""
         content = message.content
         if not self.exact or not content:
             return writer.body(content, 0)
@@ -164,7 +164,7 @@ class Gemma3Format(GemmaFormat):
 
 
 class _Turns:
-    """Writes turns of user and model in strict alternation: what one side says in a row goes into one turn."""
+    """Writes alternating user and model turns: consecutive messages of one side are one turn."""
 
     def __init__(self, form: Gemma3Format, draft: Draft) -> None:
         self._draft = draft
@@ -179,12 +179,12 @@ class _Turns:
         """Calls that have no result yet."""
 
     def begin(self, lead: str) -> None:
-        """Open the prompt and the first turn, which is always the user's."""
+        """Begin the prompt and the first turn, which is always the user's."""
         self._draft.out += ("<bos>", _HEADERS["user"], lead)
         self._side = "user"
 
     def write(self, messages: tuple[Message, ...], start: int) -> None:
-        """The messages from `start` on; the last turn stays open."""
+        """Write the messages from `start` on; the last turn stays open."""
         said, answered = self._message, self._answer
         for index in range(start, len(messages)):
             message = messages[index]
@@ -214,7 +214,7 @@ class _Turns:
             self._waiting += max(0, len(calls) - len(responses))
         for response in responses:
             self._result(response.name, response.response, index)
-        if responses and text:  # Gemma's own shape: the text is what the model said after the results
+        if responses and text:  # Gemma's own shape: the text is the model's answer after the results
             self._add("model", text)
         if reasoning:
             self._draft.lose_thought(index, "Gemma 3")
@@ -222,7 +222,7 @@ class _Turns:
             self._draft.lose_name(index)
 
     def body(self, content: Content, index: int) -> str:
-        """The content of a message, quoted: texts trimmed one by one, media as placeholders, nothing between them."""
+        """The content of a message, quoted: texts trimmed one by one, media as placeholders, no separator."""
         if isinstance(content, str):
             return quote(content.strip())
         return self._parts(content, index) if isinstance(content, tuple) else ""
@@ -244,7 +244,7 @@ class _Turns:
         return "".join(out)
 
     def _add(self, side: str, text: str, gap: str = "\n\n") -> None:
-        """Add to the turn of `side`, which is opened if it is not open; `gap` stands between what is in it and `text`."""
+        """Add to the turn of `side`, which is opened if necessary; `gap` separates `text` from the turn's earlier text."""
         out = self._out
         if side != self._side:
             out.append(_NEXT[side] if self._side else _HEADERS[side])
@@ -268,7 +268,7 @@ class _Turns:
                         self._draft.lose_key(index, i, key)
 
     def _result(self, name: str | None, content: object, index: int) -> None:
-        """A tool's result, in a fence of its own."""
+        """A tool's result, in its own fence."""
         said = content if content.__class__ is str and self._mode == "string" else result_of(content, self._mode)
         text = said if isinstance(said, str) else "" if said is None else to_json(said)
         media = self._parts(content, index, media_only=True) if isinstance(content, tuple) else ""

@@ -1,9 +1,9 @@
-"""Gemma 4: render a request, and make the parser of its replies.
+"""Gemma 4: renders requests, and creates the parser of their replies.
 
 The wire format is that of Google's canonical chat template, published 2026-07-09 in two variants: "small" (E2B, E4B) and
-"large" (12B, 26B-A4B, 31B), which opens an empty thought block where the model shall not think; and that of DiffusionGemma
-("diffusion"), which is the small one but for a new header of the model after results. docs/formats.md lists where this
-departs from the templates, and why.
+"large" (12B, 26B-A4B, 31B), which writes an empty thought block if the model must not think; and that of DiffusionGemma
+("diffusion"), which differs from the small one only by a new model header after results. docs/formats.md lists the differences
+from the templates and the reasons.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _TURNS: Final = TurnTokens(
 
 @dataclass(frozen=True)
 class Gemma4Format(BraceFormat):
-    """The format of Gemma 4. docs/formats.md says what the options do."""
+    """The format of Gemma 4. docs/formats.md describes the options."""
 
     exact: bool = False
     recovery: Recovery = "schema"
@@ -82,7 +82,7 @@ class Gemma4Format(BraceFormat):
     )
     thought: ClassVar[tuple[str, str] | None] = ("<|channel>thought\n", "<channel|>")
     stop: ClassVar[tuple[str, ...]] = ("<turn|>", "<eos>", "<|tool_response>")
-    # Up to 280 for an image, and 750 for 30 seconds of sound, with a token before and after: the processor of Gemma 4.
+    # Up to 280 for an image, and 750 for 30 seconds of audio, with a token before and after: the processor of Gemma 4.
     media_tokens: ClassVar[Mapping[str, int]] = MappingProxyType({"image": 282, "audio": 752})
     declares: ClassVar[tuple[str, str]] = _DECLARE
     plain: ClassVar[Plain] = Plain(
@@ -134,14 +134,14 @@ class Gemma4Format(BraceFormat):
 
 
 _Turn: TypeAlias = tuple[int, Message | None, tuple[Message, ...]]
-"""A message with the tool results that belong to it, and where it begins in the request's messages.
+"""A message with the tool results that belong to it, and its position in the request's messages.
 
-Results that follow no call stand alone: they have no message.
+Results that follow no call have no message.
 """
 
 
 def _group(messages: tuple[Message, ...], start: int = 0) -> list[_Turn]:
-    """The messages from `start` on: calls with the results that follow them, and every other message on its own."""
+    """The messages from `start` on: calls together with the results after them, and every other message by itself."""
     turns: list[_Turn] = []
     place, end = start, len(messages)
     while place < end:
@@ -158,7 +158,7 @@ def _group(messages: tuple[Message, ...], start: int = 0) -> list[_Turn]:
 
 
 def _after_last_user(messages: tuple[Message, ...]) -> int:
-    """The place after the last user message."""
+    """The position after the last user message."""
     at = len(messages)
     while at and messages[at - 1].role != "user":
         at -= 1
@@ -166,9 +166,9 @@ def _after_last_user(messages: tuple[Message, ...]) -> int:
 
 
 class _Turns:
-    """Writes turns. What the model and its tools say in a row is one turn, which stays open as long as results may follow.
+    """Writes turns. Consecutive messages of the model and its tools are one turn, which stays open while results may follow.
 
-    Past thoughts are written for messages from `thoughts_from` on, and with `preserved` for all that have calls.
+    Past thoughts are written for messages from `thoughts_from` on, and with `preserved` for all messages with calls.
     """
 
     def __init__(self, form: Gemma4Format, draft: Draft, *, thoughts_from: int = 0, preserved: bool = False) -> None:
@@ -180,15 +180,15 @@ class _Turns:
         self._thoughts_from = thoughts_from
         self._preserved = preserved
         self._previous = ""
-        """The role of the last turn; "tool" where the model's header is to be written again."""
+        """The role of the last turn; "tool" if the model's header must be written again."""
 
     def system(self, message: Message) -> list[str]:
-        """The system text. The template writes a space after each part of a list, and here only."""
+        """The system text. The template writes a space after each part of a list, but only here."""
         content = message.content
         return [self._part(part) + " " for part in content] if isinstance(content, tuple) else [self._body(content)]
 
     def write(self, turns: list[_Turn], go_on: bool) -> str:
-        """Write turns; what the last one, still open, ends with: "calls", "results", or nothing when it is closed."""
+        """Write turns. Return the last part of the open turn: "calls", "results", or nothing if it is closed."""
         end = ""
         for number, (place, message, results) in enumerate(turns, 1):
             dropped = self._exact and results and (message is None or message.tool_responses)
@@ -204,7 +204,7 @@ class _Turns:
         return end
 
     def _following(self, turns: list[_Turn], number: int) -> str:
-        """Whose turn is `turns[number]`, if any. Results that follow no call make a turn of the model, or are dropped."""
+        """The role of `turns[number]`, if any. Results that follow no call make a model turn, or are dropped."""
         if number == len(turns):
             return ""
         message = turns[number][1]
@@ -213,14 +213,14 @@ class _Turns:
         return self._following(turns, number + 1) if self._exact else "assistant"
 
     def _other(self, index: int, message: Message) -> None:
-        """Write what is not the model's."""
+        """Write a message that is not the model's."""
         if message.name is not None:
             self._draft.lose_name(index)
         self._out.append(f"{_HEADERS[message.role]}{self._body(message.content)}<turn|>\n")
         self._previous = message.role
 
     def _model(self, place: int, said: Message | None, results: tuple[Message, ...], following: str, go_on: bool) -> str:
-        """Write what the model says, its calls and their results; what its turn, still open, ends with."""
+        """Write a message of the model, its calls and their results. Return the last part of its open turn."""
         out = self._out
         if self._previous != "assistant":
             out.append(_HEADERS["assistant"])
@@ -234,7 +234,7 @@ class _Turns:
         if reasoning and (place >= self._thoughts_from or (self._preserved and calls)):
             out.append(f"<|channel>thought\n{quote(reasoning)}\n<channel|>")
         text = "" if message.content is None else self._said(place, message.content)
-        # In Gemma's own shape, `tool_responses`, the text is what the model said after them; the template writes it always so.
+        # In Gemma's own shape, `tool_responses`, the text is the answer after them; the template always writes it so.
         last = bool(responses or (self._exact and calls))
         if not last:
             out.append(text)
@@ -266,7 +266,7 @@ class _Turns:
         )
 
     def _close(self, end: str, following: str, go_on: bool, *, answered: bool) -> str:
-        """End a turn of the model, unless it goes on: then what it ends with."""
+        """End a turn of the model, unless it continues: then return its last part."""
         if end == "calls" and (self._exact or not (following or go_on)):
             self._out.append(_NOTATION.response[0])
         elif following != "assistant" and (following or not end or answered):
@@ -286,20 +286,22 @@ class _Turns:
                 self._out += [self._part(part) for part in content if part["type"] != "text"]
 
     def _body(self, content: Content, *, model: bool = False) -> str:
-        """The content of a turn, quoted: texts trimmed one by one, media as placeholders, nothing between them."""
+        """The content of a turn, quoted: texts trimmed one by one, media as placeholders, no separator."""
         if isinstance(content, str):
             return quote((self._without_thoughts(content) if model else content).strip())
         return "".join([self._part(part, model=model) for part in content]) if isinstance(content, tuple) else ""
 
     def _part(self, part: Part, *, model: bool = False) -> str:
-        """A part of a content list: its text, or a placeholder for what then goes into the draft's media."""
+        """A part of a content list: its text, or a placeholder for media, which are added to the draft."""
         if part["type"] == "text":
             return quote((self._without_thoughts(part["text"]) if model else part["text"]).strip())
         self._draft.media.append(part)
         return f"<|{MEDIA_PARTS[part['type']]}|>"
 
     def _without_thoughts(self, text: str) -> str:
-        """Text without its thought spans and stray closers. The template also drops what follows an opener without a closer."""
+        """Text without its thought spans and stray closing tokens. The template also drops the text after an unclosed
+        thought.
+        """
         opener, closer = _CHANNEL
         if opener not in text and closer not in text:
             return text
@@ -312,12 +314,12 @@ _NOTHING: Final = Message("assistant")
 
 
 def _name_by_id(message: Message, result: Message) -> str | None:
-    """The template compares ids, absent ones too, and the last call that matches gives the name."""
+    """The template compares ids, even missing ones, and the last matching call gives the name."""
     return next((call.name for call in reversed(message.tool_calls) if call.id == result.tool_call_id), result.name)
 
 
 def _property(declaration: Declaration, schema: Schema, path: Path) -> list[Piece]:
-    """Each keyword only if it says something, in the template's order; the type last."""
+    """Each keyword if it has content, in the template's order; the type last."""
     said = ["description", "type", "nullable"]
     kind = str(schema.get("type", "")).upper()
     pieces: list[Piece] = []
@@ -344,7 +346,7 @@ def _property(declaration: Declaration, schema: Schema, path: Path) -> list[Piec
 def _object(declaration: Declaration, schema: Schema, path: Path) -> list[Piece]:
     properties = schema.get("properties")
     if not is_mapping(properties):
-        # The template takes the schema's other keywords for properties.
+        # The template reads the schema's other keywords as properties.
         words = ("description", "type", "properties", "required", "nullable")
         properties = {key: value for key, value in schema.items() if key not in words} if declaration.exact else {}
     return ["properties:{", (properties, path), "}"]

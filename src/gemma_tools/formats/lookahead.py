@@ -34,7 +34,7 @@ _NONE: Final[Mapping[str, str]] = {}
 class Lookahead:
     """Looks ahead in a buffer. What needs more text than there is waits for it.
 
-    `broken` are the control spellings that the prompt broke, as the model saw them there, and what they are whole.
+    `broken` are the special tokens that the prompt broke, as the model saw them there, and what they are whole.
     """
 
     __slots__ = ("broken", "buffer")
@@ -44,7 +44,7 @@ class Lookahead:
         self.broken = _broken_spellings(frozenset(guarded)) if guarded else _NONE
 
     def unbreak(self, text: str) -> str:
-        """`text` with the broken control spellings in it made whole."""
+        """`text` with the broken special tokens in it made whole."""
         if self.broken and WORD_JOINER in text:
             for broken, spelling in self.broken.items():
                 text = text.replace(broken, spelling)

@@ -1,4 +1,4 @@
-"""The options of formats, checked. What an option may be is said once: by its annotation."""
+"""The options of formats, and their checks. The annotation of an option defines its allowed values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ToolContent: TypeAlias = Literal["string", "json_object"]
 Declarations: TypeAlias = Literal["template", "full"]
 
 STRING_LENGTHS: Final = range(1, 4097)
-"""Where a grammar may end a string to which the schema sets no end, in characters."""
+"""The limits for the length at which a grammar may end a string without a limit in the schema, in characters."""
 
 
 def check_option(name: str, value: object, allowed: Collection[object]) -> None:
@@ -28,7 +28,7 @@ def check_option(name: str, value: object, allowed: Collection[object]) -> None:
 
 
 def check_options(form: Any) -> None:
-    """Refuse a format, a dataclass, that has an option with a value which its annotation does not allow.
+    """Refuse a format (a dataclass) with an option whose value its annotation does not allow.
 
     Raises:
         InvalidRequest: with the option's name as `param`.

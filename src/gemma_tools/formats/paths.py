@@ -1,7 +1,7 @@
-"""Tell a Windows path with single backslashes from a text with escapes: `C:\\new\\table` holds no line break and no tab.
+"""Distinguishes a Windows path with single backslashes from text with escapes: `C:\\new\\table` has no line break and no tab.
 
-Both are valid text, so something must show that it is a path: a part that begins with no escape that people use, a name that
-folders have, an extension, or several parts after a beginning that only paths have.
+Both are valid text, so something must show that it is a path: a part that begins with an unusual escape, a typical folder name,
+an extension, or several parts after a beginning that only paths have.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 _ROOT: Final = r"[A-Za-z]:|\.\.?|~|%\w++%|\$env:\w++|\\\\[\w.$-]{2,}+"
-"""How a path begins: a drive, a folder that the shell knows, or the name of a server."""
+"""The beginning of a path: a drive, a folder that the shell knows, or the name of a server."""
 _BEFORE: Final = r"(?<![^\s\"'`=(\[{,;:<>|&])"
 _AFTER: Final = r"(?=[\s\"'`)\]},;<>|&]|\Z)"
 _NAME: Final = r"[^\\/:*?\"<>|\r\n\t]"
@@ -18,19 +18,19 @@ _PATH: Final = re.compile(rf"({_ROOT}|)((?:\\(?!'){_NAME}++)++)\\?+")
 _PATH_INSIDE: Final = re.compile(rf"{_BEFORE}({_ROOT})((?:\\[\w.+$~-]++)++)\\?+{_AFTER}")
 _PATH_AT_END: Final = re.compile(rf"{_BEFORE}(?:{_ROOT})(?:\\(?!\\){_NAME}*+)++\Z")
 _ESCAPED: Final = re.compile(r"[nrt]|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}")
-"""What a part begins with whose backslash may be an escape. The others are control characters that no text has."""
+"""The beginning of a part whose backslash may be an escape. The other escapes are control characters that no text has."""
 _LABEL: Final = re.compile(r"[ABabi-z]:")
-"""A letter and a colon that are rarely a drive: `x:\\t5` is a line of a table."""
+"""A letter and a colon that are rarely a drive: `x:\\t5` is a row of a table."""
 _EXTENSION: Final = re.compile(r"\.[A-Za-z]\w{0,4}\Z")
 _FOLDER: Final = re.compile(
     r"(?:new|nginx|node_modules|nodejs|notebooks|notes|nuget|releases?|repo(?:s|rts?|sitor(?:y|ies))?|resources?|roaming|root|"
     r"ruby|runtime|rust|temp|templates?|test(?:s|ing)?|themes?|tmp|tools)(?:\.|\Z)"
 )
-"""Names of folders and files that are no words without their first letter."""
+"""Names of folders and files that are not words without their first letter."""
 
 
 def has_path(text: str) -> bool:
-    """Whether `text`, as it stands between its quotes, is a Windows path with single backslashes, or has one inside."""
+    """Whether `text`, the characters between quotes, is or contains a Windows path with single backslashes."""
     if "\\" not in text:
         return False
     whole = _PATH.fullmatch(text)
@@ -40,17 +40,17 @@ def has_path(text: str) -> bool:
 
 
 def ends_in_path(text: str) -> bool:
-    """Whether `text` ends in a Windows path with single backslashes, so that a backslash at its end is a part of the path."""
+    """Whether `text` ends in a Windows path with single backslashes, so a backslash at its end is part of the path."""
     return _PATH_AT_END.search(text) is not None
 
 
 def _shows_path(root: str, names: str) -> bool:
-    """Whether something shows that the backslashes in `names` are no escapes."""
+    """Whether something shows that the backslashes in `names` are not escapes."""
     parts = names.split("\\")[1:]
     if root and any(len(part) > 1 and _ESCAPED.match(part) is None for part in parts):
         return True
     if any(len(part) == 1 for part in parts):
-        return False  # white space in a row
+        return False  # consecutive white space
     if any(" " in part for part in parts):
         # Lines of text, unless a file on a drive is named.
         return root[1:] == ":" and not _LABEL.match(root) and len(parts) > 1 and _EXTENSION.search(parts[-1]) is not None

@@ -1,14 +1,14 @@
-"""The ground that every reply parser stands on: text that is read forward, and the reply that is built from it.
+"""The base of every reply parser: text that is read from start to end, and the reply that is built from it.
 
-A family's reader is made of generators over one `Buffer` and one `ReplyBuilder`. A generator yields whenever it needs more
-text than is there, so that reading is incremental by construction; `Parser` appends each piece and resumes the generator.
-Three rules keep every way of cutting the text equal to feeding it whole, and reading linear:
+A family's reader consists of generators over one `Buffer` and one `ReplyBuilder`. A generator yields whenever it needs more
+text, so reading is incremental by design. `Parser` appends each chunk and resumes the generator. Three rules ensure that every
+way of splitting the text gives the same reply as the whole text, and that reading is linear:
 
-- decide only on what is certain: where the text so far could still go another way, yield, unless it has ended;
-- after a yield go on from where the last look ended, never from the beginning of a run;
-- hold no text, and no match object, in a local variable across a yield: appending to the text would then copy it.
+- decide only what is certain: if the text so far has several possible meanings, yield, unless the text has ended;
+- after a yield continue where the last search ended, never at the beginning of a run;
+- keep no text and no match object in a local variable across a yield: appending to the text would then copy it.
 
-The whole output stays in the buffer, so that a position is a place in the model's output for as long as the parser lives.
+The whole output stays in the buffer, so a position remains valid in the model's output while the parser lives.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from gemma_tools.validation import validate_tools
 
 T = TypeVar("T")
 Reading: TypeAlias = Generator[None, None, T]
-"""A reader: it yields for more text, and returns what it read."""
+"""A reader: it yields when it needs more text, and returns what it read."""
 
 MOST_REPEATS: Final = 4
-"""Identical calls in a row. One more ends the reading: a model that repeats itself does not stop before the token limit."""
+"""Identical calls in a row. One more ends the reading, because a repeating model does not stop before the token limit."""
 
 _LARGEST_KEY: Final = 65_536
-"""Of a schema that is kept for the next reply, in bytes."""
+"""The size of a schema that is cached for the next reply, in bytes."""
 
 
 class Buffer:
-    """The model's output so far. `ended` says that no more will come, and `cut` that the token limit ended it."""
+    """The model's output so far. `ended` means that no more will come, and `cut` that the token limit ended it."""
 
     __slots__ = ("cut", "ended", "lane", "text")
 
@@ -57,14 +57,14 @@ class Buffer:
         self.ended = False
         self.cut = False
         self.lane: Callable[[str], bool] | None = None
-        """Set by a reader that waits in a long run of plain text: takes a piece without waking the reader, or refuses it.
+        """Set by a reader that waits in a long run of plain text: it takes a chunk without resuming the reader, or refuses it.
 
-        The piece is in `text` already when it is called. A reader sets it right before it yields, and clears it after.
+        The chunk is already in `text` when it is called. A reader sets it directly before it yields, and clears it afterwards.
         """
 
     def append(self, piece: str) -> None:
         """Add `piece` to the text."""
-        # Appending to a string that nothing else refers to is done in place: the text costs linear time, however it is cut.
+        # Appending to a string without other references is done in place, so the text costs linear time, however it is split.
         text, self.text = self.text, ""
         text += piece
         self.text = text
@@ -85,20 +85,20 @@ class ReplyBuilder:
         self._opened = 0
         self._open: tuple[str, str, list[str]] | None = None
         self.pieces: list[str] = []
-        """The JSON text of the open call that no event holds yet: `take` and `end_call` make one Delta of it."""
+        """The JSON text of the open call that is in no event yet: `take` and `end_call` make one Delta from it."""
         self._repeats = 0
         self._cut = False
         self.full: Literal["call_limit", "repeated_call"] | None = None
-        """Why nothing more is to be read, once that is so; what follows the calls belongs into a problem of this kind."""
+        """Why nothing more is read, if that is so; text after the calls goes into a problem of this kind."""
 
     def content(self, text: str) -> None:
-        """A piece of the answer."""
+        """Add a chunk of the answer."""
         if text:
             self._content.append(text)
             self._events.append(ContentDelta(text))
 
     def reasoning(self, text: str) -> None:
-        """A piece of the thought."""
+        """Add a chunk of the thought."""
         if text:
             self._reasoning.append(text)
             self._events.append(ReasoningDelta(text))
@@ -113,17 +113,17 @@ class ReplyBuilder:
         quoted: bool = False,
         index: int | None = None,
     ) -> None:
-        """Report what lies from `start` to `end`; `quoted` where its text is nowhere else in the reply."""
+        """Report the text from `start` to `end`; `quoted` if the text is nowhere else in the reply."""
         text = self._buffer.text[start:end] if quoted else ""
         self.report(Problem(kind, message, text, index, start, end))
 
     def report(self, problem: Problem) -> None:
-        """Report a problem that is made already."""
+        """Report an existing problem."""
         self._problems.append(problem)
         self._events.append(problem)
 
     def start_call(self, name: str, call_id: str | None = None) -> int:
-        """Begin a call and return its index; `end_call` completes it, `drop_call` gives it up."""
+        """Begin a call and return its index; `end_call` completes it, `drop_call` drops it."""
         index, self._opened = self._opened, self._opened + 1
         call_id = call_id or new_call_id()
         self._open = (call_id, name, [])
@@ -139,9 +139,9 @@ class ReplyBuilder:
             self._events.append(ToolCallDelta(self._opened - 1, json_text))
 
     def end_call(self, start: int, end: int) -> bool:
-        """Complete the open call, which lies from `start` to `end`; False if it repeats the last ones once too often.
+        """Complete the open call from `start` to `end`; False if it repeats the last calls too often.
 
-        Such a call is given up and reported, and with it the reading is over: see `full`.
+        Such a call is dropped and reported, and reading ends: see `full`.
         """
         self._tell_arguments()
         assert self._open is not None
@@ -161,17 +161,17 @@ class ReplyBuilder:
         return True
 
     def drop_call(self) -> None:
-        """Give the open call up: it stays without its end."""
+        """Drop the open call: it never gets an end."""
         self._open = None
         self.pieces.clear()
 
     def cut(self) -> None:
-        """The text ended inside a call: the finish reason is "length", whatever the engine says."""
+        """The text ended inside a call: the finish reason is "length", whatever the engine reports."""
         self._cut = True
 
     @property
     def last_index(self) -> int:
-        """The index of the call that was started last."""
+        """The index of the call that started last."""
         return self._opened - 1
 
     @property
@@ -187,7 +187,7 @@ class ReplyBuilder:
         return events
 
     def reply(self, finish: Literal["stop", "length"]) -> Reply:
-        """Everything so far, where generation ended as `finish` says."""
+        """Everything so far, for a generation that ended with `finish`."""
         reason: FinishReason = "tool_calls" if self.calls else "stop"
         if self._cut or finish == "length":
             reason = "length"
@@ -201,9 +201,9 @@ class ReplyBuilder:
 
 
 class Parser:
-    """A `ReplyParser` that resumes `reading` with each piece of text.
+    """A `ReplyParser` that resumes `reading` with each chunk of text.
 
-    Where the text ends without a call, `without_call` may have the last word.
+    If the text ends without a call, `without_call` is called last.
     """
 
     def __init__(self, buffer: Buffer, builder: ReplyBuilder, reading: Reading[None]) -> None:
@@ -215,7 +215,7 @@ class Parser:
         self._closed = False
 
     def feed(self, text: str) -> list[Event]:
-        """Take the next piece and return what is certain by now. Never raises on any text.
+        """Take the next chunk and return the events that are certain so far. Never raises for any text.
 
         Raises:
             ValueError: the parser is closed.
@@ -230,7 +230,7 @@ class Parser:
         return self.builder.take()
 
     def close(self, finish: Literal["stop", "length"] = "stop") -> list[Event]:
-        """The text has ended, and how; return what was held back."""
+        """The text has ended; return the events that were held back."""
         if self._closed:
             return []
         self.buffer.ended, self.buffer.cut, self._finish = True, finish == "length", finish
@@ -242,7 +242,7 @@ class Parser:
 
     @property
     def finished(self) -> bool:
-        """Whether no more text will be read, because of `max_calls` or a call repeated again and again: stop the engine."""
+        """Whether nothing more will be read, because of `max_calls` or a repeated call: stop the engine."""
         return self.builder.full is not None
 
     @property
@@ -259,9 +259,9 @@ class Tools(dict[str, Schema]):
         self._shapes: dict[str, Shape] = {}
 
     def shape(self, name: str) -> Shape:
-        """What the parameters of a tool may be; anything, where none is declared by that name.
+        """The types of a tool's parameters; any type if no tool with that name is declared.
 
-        It is made when it is asked for: a reply calls few of many tools.
+        It is computed on demand: a reply calls few of many tools.
         """
         shape = self._shapes.get(name)
         if shape is None:
@@ -272,20 +272,20 @@ class Tools(dict[str, Schema]):
 
 
 Declared: TypeAlias = Tools | None
-"""None means that any name goes."""
+"""None means that any name is allowed."""
 
 
 def declared_tools(tools: Sequence[Any] | None) -> Declared:
-    """The tools that may be called; None if any name goes.
+    """The tools that may be called; None if any name is allowed.
 
     Raises:
-        InvalidRequest: the tools are not OpenAI's.
+        InvalidRequest: the tools are not valid OpenAI objects.
     """
     if tools is None:
         return None
     if not isinstance(tools, list):
         return _validated(tools)
-    # A parser is made for every reply, and a list of plain dicts is what most callers have.
+    # A parser is created for every reply, and most callers pass a list of plain dicts.
     declared = Tools()
     for tool in tools:
         function = tool.get("function") if tool.__class__ is dict else None
@@ -305,7 +305,7 @@ def _validated(tools: Sequence[Any]) -> Tools:
 
 
 def _shape_of(parameters: Schema) -> Shape:
-    """The shape of parameters that are most often the same from one reply to the next."""
+    """The types of parameters that are usually the same from one reply to the next."""
     try:
         key = marshal.dumps(parameters, 2)  # type: ignore[arg-type]
     except ValueError:  # too deep for marshal, or not plain Python values

@@ -1,6 +1,6 @@
-"""What the renderers share: what they write a prompt to, and what a result says.
+"""What the renderers share: the draft of a prompt, and the text of a result.
 
-A family's renderer writes its turns to a `Draft`, which also takes what the family's format has no place for.
+A family's renderer writes its turns to a `Draft`. The draft also collects what the format cannot express.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from gemma_tools.jsontext import read_json
 from gemma_tools.request import Content, Message, Part, Tool
 
 DeclarationText: TypeAlias = tuple[str, tuple[str, ...]]
-"""A declaration, quoted, and what it leaves unsaid."""
+"""A quoted declaration, and what it leaves out."""
 Declare: TypeAlias = Callable[[Tool], DeclarationText]
-"""Writes a declaration. Equal only where it is the same object, so that what it wrote can be remembered."""
+"""Writes a declaration. Equal only if it is the same object, so its output can be cached."""
 
 
 class Request(NamedTuple):
-    """What `Format.render` was asked for, validated. `tools` are those that are declared."""
+    """The validated arguments of `Format.render`. `tools` are the declared ones."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
@@ -31,13 +31,13 @@ class Request(NamedTuple):
 
     @property
     def lead(self) -> Message | None:
-        """The first message, if it instructs the model."""
+        """The first message, if it is an instruction for the model."""
         first = self.messages[0]
         return first if first.role in ("system", "developer") else None
 
 
 class Draft:
-    """A prompt while it is written: its pieces, what the format cannot say, and the media in the order of placeholders."""
+    """A prompt that is being written: its parts, what the format cannot express, and the media in the order of placeholders."""
 
     def __init__(self) -> None:
         self.out: list[str] = []
@@ -46,7 +46,7 @@ class Draft:
 
     @property
     def text(self) -> str:
-        """What has been written, quoted."""
+        """The text so far, quoted."""
         return "".join(self.out)
 
     def lose_name(self, index: int) -> None:
@@ -62,7 +62,7 @@ class Draft:
         self.warnings.append(f"messages[{index}] does not answer an earlier call")
 
     def calls(self, notation: Notation, message: Message, index: int) -> None:
-        """Write the calls of a message, and report what of them the notation cannot say."""
+        """Write the calls of a message, and report what the notation cannot express."""
         for i, call in enumerate(message.tool_calls):
             text, unreadable_key = notation.write_call(call.name, call.arguments)
             self.out.append(text)
@@ -76,7 +76,7 @@ class Draft:
         self.warnings.append(f"{_place(index, call)} is not a JSON object, and is written as one argument named 'arguments'")
 
     def lose_key(self, index: int, call: int, key: str) -> None:
-        """Report that a call's arguments have a key that the notation cannot say."""
+        """Report that a call's arguments have a key that the notation cannot express."""
         self.warnings.append(f"{_place(index, call)} has the key {key!r}, which cannot be read back")
 
 
@@ -85,7 +85,7 @@ def _place(index: int, call: int) -> str:
 
 
 def result_of(content: object, mode: ToolContent) -> object:
-    """What a tool result says: its text (parts joined as they are), or an object.
+    """The content of a tool result: its text (parts joined without a separator), or an object.
 
     In mode "json_object" a text that is a JSON object is read as one; any other text stays text.
     """
@@ -101,14 +101,14 @@ def result_of(content: object, mode: ToolContent) -> object:
 
 
 def write_result(notation: Notation, name: str, content: Content, mode: ToolContent) -> str:
-    """A tool result with its control tokens. Histories are rendered again and again, so small results are remembered."""
+    """A tool result with its special tokens. Histories are rendered repeatedly, so small results are cached."""
     if content.__class__ is not str or len(content) > _LARGEST_RESULT:
         return notation.write_response(name, result_of(content, mode))
     return _remembered_result(notation, name, content, mode)
 
 
 _LARGEST_RESULT: Final = 2048
-"""In characters. Longer ones are read and written anew each time, so that the memory stays small."""
+"""In characters. Longer results are read and written anew each time, so the cache stays small."""
 
 
 @lru_cache(maxsize=2048)

@@ -1,13 +1,13 @@
-"""Calls in notations that are not the format's own, found in a whole text: what level "eager" reads.
+"""Calls in other notations, found in a whole text: what level "eager" reads.
 
-The strategies, in the order tried; the first that finds a call decides, and every one that was tried leaves an `Attempt`:
+The strategies, in order; the first that finds a call decides, and every one that was tried leaves an `Attempt`:
 
     json_block   JSON in a fence, alone or in prose: an object with a name and arguments, a list of them, OpenAI's `tool_calls`
     regex        a call pattern: `call name({...})`, `name({...})`, `[tool_call] name: {...}`, `[function_call] name: {...}`
     fallback     a declared name with a JSON object of its declared parameters shortly after it
-    inference    JSON arguments without a declared name: the one declared tool that they fit
+    inference    JSON arguments without a declared name: the only declared tool that they fit
 
-What is only quoted is no call: see `_quoted`. Work is bounded: at most `PLACES` places of a text are tried as JSON.
+What is only quoted is not a call: see `_quoted`. Work is bounded: at most `PLACES` places of a text are tried as JSON.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ OtherNotation: TypeAlias = Literal["json_block", "regex", "fallback", "inference
 Strategy: TypeAlias = Literal["native"] | OtherNotation
 
 NAMING: Final[tuple[OtherNotation, ...]] = ("json_block", "regex", "fallback")
-"""The strategies that read only what names its tool."""
+"""The strategies that need a tool's name."""
 _Place: TypeAlias = tuple[int, int, tuple[ToolCall, ...]]
 
 PLACES: Final = 64
 _NEAR: Final = 120
-"""How far after a declared name its JSON may begin, in characters."""
+"""The maximum distance between a declared name and its JSON, in characters."""
 _NAMES: Final = ("name", "function", "tool_name", "tool", "function_name")
 _ARGUMENTS: Final = ("arguments", "parameters", "args", "input")
 _OPENING: Final = re.compile(r"[{\[]")
@@ -51,7 +51,7 @@ _LABEL: Final = re.compile(r"[\w+.-]++(?=\s|\Z)")
 _CALL_LABEL: Final = re.compile(
     r"(?:json[5cl]?|tools?|function|call|(?:tool|function)_?(?:calls?|code|use)|python3?|py)?", re.IGNORECASE
 )
-"""The labels of fences in which models write calls; a fence with another label, say `output` or `bash`, shows something."""
+"""The labels of fences in which models write calls; a fence with another label, such as `output` or `bash`, shows something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Calls, and where in the text they are written."""
+    """Calls, and their positions in the text."""
 
     strategy: OtherNotation
     start: int
@@ -75,7 +75,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Code:
-    """Code in a text, with its marks and without; `label` is None where it is code within a line."""
+    """Code in a text, with and without its marks; `label` is None for code within a line."""
 
     whole: tuple[int, int]
     inside: tuple[int, int]
@@ -85,9 +85,9 @@ class _Code:
 def recover(
     text: str, declared: Declared, strategies: Sequence[OtherNotation] = (*NAMING, "inference")
 ) -> tuple[list[Found], list[Attempt]]:
-    """What the first of `strategies` that finds calls in `text` finds, and every attempt.
+    """The result of the first of `strategies` that finds calls in `text`, and every attempt.
 
-    `declared` are the tools that may be called; None means that any name goes.
+    `declared` are the tools that may be called; None means that any name is allowed.
     """
     attempts: list[Attempt] = []
     code: list[_Code] | None = None
@@ -105,7 +105,7 @@ def recover(
 
 
 def without(text: str, found: Sequence[Found]) -> str:
-    """`text` without calls, and without the marks of code that held nothing else."""
+    """`text` without calls, and without the marks of code that contained nothing else."""
     code = _code(text)
     cuts: list[tuple[int, int]] = []
     for around, calls in groupby([(f.start, f.end) for f in found], lambda place: _around(code, place[0])):
@@ -117,13 +117,13 @@ def without(text: str, found: Sequence[Found]) -> str:
 
 
 def infer(arguments: Mapping[str, object], declared: Declared) -> str | None:
-    """The one declared tool that has all the keys of `arguments` and whose required keys are all there; two are none."""
+    """The only declared tool that has all the keys of `arguments` and whose required keys are all there; None if two fit."""
     fitting = [name for name in declared if _knows(declared.shape(name), arguments)] if declared and arguments else []
     return fitting[0] if len(fitting) == 1 else None
 
 
 def _cut(text: str, within: tuple[int, int], cuts: Sequence[tuple[int, int]]) -> str:
-    """What is left of `text` from the beginning to the end of `within` when `cuts` are taken out."""
+    """The rest of `text` from the beginning to the end of `within` when `cuts` are removed."""
     pos, last = within
     kept: list[str] = []
     for start, end in cuts:
@@ -134,7 +134,7 @@ def _cut(text: str, within: tuple[int, int], cuts: Sequence[tuple[int, int]]) ->
 
 
 def _code(text: str) -> list[_Code]:
-    """The code in `text`: fences, and code within a line. A fence that is not closed goes on to the end."""
+    """The code in `text`: fences, and code within a line. A fence that is not closed continues to the end."""
     marks = list(_CODE_MARK.finditer(text))
     code: list[_Code] = []
     number, line_end = 0, -1
@@ -158,7 +158,7 @@ def _code(text: str) -> list[_Code]:
 
 
 def _closing(marks: list[re.Match[str]], number: int, limit: int) -> int | None:
-    """The mark before `limit` that ends the code begun by mark `number`: at the start of a line if that one is, too."""
+    """The mark before `limit` that ends the code that mark `number` opened: at the start of a line if that one is."""
     opening = marks[number]
     run = opening[1] or opening[0]
     for later in range(number + 1, len(marks)):
@@ -171,14 +171,15 @@ def _closing(marks: list[re.Match[str]], number: int, limit: int) -> int | None:
 
 
 def _around(code: list[_Code], place: int) -> _Code | None:
-    """The code that `place` is in."""
+    """The code that contains `place`."""
     number = bisect_right(code, place, key=lambda c: c.inside[0]) - 1
     return code[number] if number >= 0 and place < code[number].inside[1] else None
 
 
 def _quoted(text: str, start: int, code: list[_Code]) -> bool:
-    """Whether a call that starts there is only shown: in a block quote, in code within a line that says more, or in a fence
-    whose label says that it holds something else."""
+    """Whether a call that starts there is only shown: in a block quote, in code within a longer line, or in a fence whose label
+    names something else.
+    """
     if text[text.rfind("\n", 0, start) + 1 : start].lstrip().startswith(">"):
         return True
     around = _around(code, start)
@@ -190,7 +191,7 @@ def _quoted(text: str, start: int, code: list[_Code]) -> bool:
 
 
 def _json_values(text: str) -> Iterator[tuple[int, int, object]]:
-    """The JSON objects and arrays in `text`, outermost first, with where they begin and end."""
+    """The JSON objects and arrays in `text`, outermost first, with their positions."""
     pos = 0
     for _ in range(PLACES):
         opening = _OPENING.search(text, pos)
@@ -219,7 +220,7 @@ def _items(value: object) -> list[object]:
 
 
 def _parts(item: object) -> tuple[str | None, object]:
-    """The name and the arguments that a JSON value gives; None for what it does not."""
+    """The name and the arguments in a JSON value; None for a missing one."""
     if not isinstance(item, dict):
         return None, None
     inner = item.get("function")
@@ -243,7 +244,9 @@ def _may_be_called(name: str, declared: Declared) -> bool:
 
 
 def _call(name: str, arguments: object, declared: Declared, call_id: str | None = None) -> ToolCall | None:
-    """A call, unless the arguments are not an object, or are the schema of a tool's parameters: the declaration said again."""
+    """A call, unless the arguments are not an object, or are the schema of a tool's parameters, as in a repeated
+    declaration.
+    """
     if isinstance(arguments, str):
         try:
             arguments = _DECODER.decode(arguments)
@@ -297,7 +300,7 @@ def _fallback(text: str, declared: Declared) -> Iterator[_Place]:
     for start, end, value in _json_values(text):
         near = list(names.finditer(text, max(0, start - _NEAR), start))
         name = near[-1][0] if near else None
-        # What is written to the name without a gap is the format's own notation, whose reader took it for prose.
+        # A bracket directly after the name is the format's own notation, and its reader read that as prose.
         if not name or near[-1].end() == start or not isinstance(value, dict) or not value:
             continue
         if not declared.shape(name).properties or _knows(declared.shape(name), value):

@@ -20,7 +20,7 @@ class Dialect:
     """Where the notations differ."""
 
     token: Callable[[str], str]
-    """Writes a control token."""
+    """Writes a special token."""
     escape: Callable[[str], str]
     """Writes a character that cannot stand for itself."""
     repeat: Callable[[str, int, int | None], str]

@@ -27,7 +27,7 @@ from gemma_tools.validation import validate_choice, validate_tools
 class Grammar:
     """What a reply may be. `gbnf` and `lark` say the same in the notations of llama.cpp and of llguidance.
 
-    Control tokens are token literals in both (`<escape>`): the engine's model must have them in its vocabulary.
+    Special tokens are token literals in both (`<escape>`): the engine's model must have them in its vocabulary.
     """
 
     rules: Mapping[str, Node] = field(repr=False)
@@ -66,7 +66,7 @@ ANSWER_BOUNDS: Final = Bounds(string=4096, items=256)
 def answer_grammar(schema: Mapping[str, Any], controls: tuple[str, ...], *, bounds: Bounds = ANSWER_BOUNDS) -> Grammar:
     """The grammar of answers that are JSON, without white space that says nothing, and fit `schema`.
 
-    `controls` are the spellings of the format's control tokens, which no string holds.
+    `controls` are the spellings of the format's special tokens, which no string holds.
     """
     draft = Draft(controls, (), "none")
     return draft.grammar(draft.value(schema, bounds))
@@ -97,7 +97,7 @@ class Draft:
         return SchemaReader(schema, Json(self.rules, self._controls), bounds, self._warnings).value("the answer")
 
     def text(self, not_first: Ranges = ()) -> Node:
-        """Any text, or none, without control tokens; its first character none of `not_first`."""
+        """Any text, or none, without special tokens; its first character none of `not_first`."""
         if not not_first:
             return optional(self.rules.add("TEXT", Free(ALL, (), 1, None, self._controls)))
         rest = self.rules.add("TEXT", Free(ALL, (), 0, None, self._controls))

@@ -1,4 +1,4 @@
-"""Free text in plainer nodes: text in which no control token is spelt, without the negations that no engine does well."""
+"""Free text in plainer nodes: text in which no special token is spelt, without the negations that no engine does well."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Print rules as GBNF, llama.cpp's grammar notation, with control tokens as token literals (`<escape>` without quotes).
+"""Print rules as GBNF, llama.cpp's grammar notation, with special tokens as token literals (`<escape>` without quotes).
 
-GBNF matches the text of a token, not the token, so free text leaves out the spelling of every control token. Long repetitions
+GBNF matches the text of a token, not the token, so free text leaves out the spelling of every special token. Long repetitions
 are printed as blocks of 64, because llama.cpp makes one rule of each count.
 """
 

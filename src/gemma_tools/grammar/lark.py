@@ -1,6 +1,6 @@
-"""Print rules in llguidance's dialect of Lark, with control tokens by name.
+"""Print rules in llguidance's dialect of Lark, with special tokens by name.
 
-llguidance tells a control token from text that looks like it, so free text leaves out only the spellings that would end
+llguidance tells a special token from text that looks like it, so free text leaves out only the spellings that would end
 a string or a turn for whoever reads the text. Terminals are lexemes: greedy, and at least one character long.
 """
 

@@ -1,6 +1,6 @@
 """The intermediate representation: what a grammar is made of before it is printed.
 
-A grammar is a set of named rules. Rules with UPPER-CASE names are terminals: they hold no control token and refer to
+A grammar is a set of named rules. Rules with UPPER-CASE names are terminals: they hold no special token and refer to
 terminals only, so that a lexer may read each as one lexeme.
 """
 
@@ -15,14 +15,14 @@ from gemma_tools.grammar.charset import Ranges
 
 @dataclass(frozen=True, slots=True)
 class Lit:
-    """A fixed text; never a control token."""
+    """A fixed text; never a special token."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One control token, by its spelling."""
+    """One special token, by its spelling."""
 
     spelling: str
 
@@ -66,7 +66,7 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """Free text in which no control token is spelt: `low` to `high` characters out of `plain`, or written as one of `escapes`.
+    """Free text in which no special token is spelt: `low` to `high` characters out of `plain`, or written as one of `escapes`.
 
     `forbidden` are the spellings that would break it even if they came letter by letter. `exact` says that `high` is the
     schema's own limit; otherwise it is only there to end a model that runs on. `free.without_free` makes plainer nodes of it,

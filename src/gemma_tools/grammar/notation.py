@@ -60,7 +60,7 @@ class Notation(ABC):
 
     rules: Rules
     forbidden: tuple[str, ...]
-    """The control spellings that must not stand in a string even letter by letter."""
+    """The special tokens that must not stand in a string even letter by letter."""
 
     separator: ClassVar[str]
     key_characters: ClassVar[Ranges] = _KEY_CHARACTERS

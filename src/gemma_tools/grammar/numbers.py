@@ -68,7 +68,7 @@ def _magnitudes(low: int, high: int | None, *, above: bool, below: bool) -> Node
 
 
 def _naturals(low: int, high: int | None) -> Node | None:
-    """Unsigned whole numbers from `low` to `high`, by their number of digits."""
+    """Unsigned integers from `low` to `high`, by their number of digits."""
     if high is None:
         high = max(10**DIGITS, 10 ** (len(str(low)) + 1)) - 1
     if low > high:

@@ -1,4 +1,4 @@
-"""Nodes as regular expressions: those that hold no control token, no free text and no rule."""
+"""Nodes as regular expressions: those that hold no special token, no free text and no rule."""
 
 from __future__ import annotations
 

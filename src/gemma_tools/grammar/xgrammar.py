@@ -1,6 +1,6 @@
 """Print rules as the EBNF of xgrammar, which holds grammars in vLLM and SGLang.
 
-Control tokens are written as texts, by their spelling: xgrammar matches the text of a token, as llama.cpp's GBNF does.
+Special tokens are written as texts, by their spelling: xgrammar matches the text of a token, as llama.cpp's GBNF does.
 
 What a vocabulary of 262,144 pieces costs decides the rest. A repetition of anything but single characters makes xgrammar try
 tokens one by one while the model waits (a second for each token), and a counted one is written out when it compiles (a tenth of

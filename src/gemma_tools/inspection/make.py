@@ -41,7 +41,7 @@ def inspect(
 
     Args:
         request: the body of an OpenAI chat request.
-        output: what a model wrote, with its control tokens.
+        output: what a model wrote, with its special tokens.
         model: a backend, or a model's name, which gives the format and, where the model's file is here, the tokenizer; else
             the request's own.
         format: a format, or its name, in place of the model's.

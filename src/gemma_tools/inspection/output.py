@@ -18,7 +18,7 @@ from gemma_tools.tokens import EstimatedTokenCounter
 _OTHER_NOTATIONS: Final = frozenset(("json_block", "regex", "fallback", "inference"))
 """The problems of calls that level eager found in the content."""
 _NOTATION: Final = frozenset(("call", "passed", "refused"))
-"""The kinds of parts in which a control token's spelling is a control token; elsewhere it is text."""
+"""The kinds of parts in which a special token's spelling is a special token; elsewhere it is text."""
 
 
 def view_output(exchange: Exchange, text: str) -> Output:
@@ -113,7 +113,7 @@ def _spans(exchange: Exchange, text: str, reply: Reply) -> list[Span]:
 
 
 def _with_end_tags(found: Sequence[Span], controls: Mapping[int, int], problems: Sequence[Problem]) -> list[Span]:
-    """The spans, each call with the control token that it ends in or before, unless that is a problem of its own."""
+    """The spans, each call with the special token that it ends in or before, unless that is a problem of its own."""
     told = {problem.start for problem in problems}
     inside = {at: end for start, end in controls.items() for at in range(start + (start in told), end)}
     limits = (*(span.start for span in found[1:]), max(inside.values(), default=0))

@@ -114,7 +114,7 @@ def _tokens(exchange: Exchange, tokenizer: GemmaTokenizer, ends: Sequence[int]) 
     prompt = exchange.prompt
     try:
         ids = prompt.token_ids(tokenizer)
-    except UnknownName:  # a control token that the vocabulary lacks is text
+    except UnknownName:  # a special token that the vocabulary lacks is text
         ids = [token.id for token in TokenView.of(prompt, tokenizer).tokens]
     decoder = tokenizer.decoder()
     tokens: list[Token] = []

@@ -47,7 +47,7 @@ def apply_template(body: Json, call: Call) -> ApiResponse[Body]:
 
 
 def tokenize(body: Json, call: Call) -> ApiResponse[Body]:
-    """The token ids of `content`, with `with_pieces` each with its text. Spellings of control tokens are read as such."""
+    """The token ids of `content`, with `with_pieces` each with its text. Spellings of special tokens are read as such."""
     counter = call.responder(_name(body, call.models)).token_counter
     content = check_text(body.get("content"), "content")
     if content is None:

@@ -40,7 +40,7 @@ def number(text: str) -> str | None:
 
 
 def bare(text: str, types: Types) -> str | None:
-    """JSON text for a value written without delimiters; None where it is no JSON value and not to be a string.
+    """JSON text for a value written without delimiters; None where it is not valid JSON value and not to be a string.
 
     Where the schema allows a string and no type that the text spells, it is one: `02134` stays `"02134"`. Without a
     schema a JSON (or Python) literal keeps its type.

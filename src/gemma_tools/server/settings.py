@@ -180,7 +180,7 @@ def _named(error: ValidationError) -> InvalidRequest:
 
 
 def check(settings: Settings) -> None:
-    """See that there is something to serve, and that nobody who must not can reach it.
+    """Check that there is something to serve, and that nobody who must not can reach it.
 
     Raises:
         InvalidRequest: `param` is the setting to change.

@@ -31,7 +31,7 @@ class BaseTokenCounter(ABC):
 
     @abstractmethod
     def count(self, text: str) -> int:
-        """The number of tokens in `text`, each control token of the format counted as one."""
+        """The number of tokens in `text`, each special token of the format counted as one."""
 
     def count_tokens_from_messages(self, messages: Sequence[RawMessage], tools: Sequence[RawTool] | None = None) -> int:
         """The number of tokens in the prompt for `messages` and `tools`, images and audio included: see `count_prompt`.
@@ -118,7 +118,7 @@ class TokenizerCounter(BaseTokenCounter):
         self._controls = tokenizer.controls.intersection(format.controls)
 
     def count(self, text: str) -> int:
-        """How many tokens `text` is; a control token that the vocabulary lacks is counted as text."""
+        """How many tokens `text` is; a special token that the vocabulary lacks is counted as text."""
         return self._tokenizer.count(text, control=self._controls)
 
     def encode(self, text: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Token ids to text, as they come: control tokens apart, characters once they are whole."""
+"""Token ids to text, as they come: special tokens apart, characters once they are whole."""
 
 from __future__ import annotations
 

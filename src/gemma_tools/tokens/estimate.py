@@ -13,7 +13,7 @@ from operator import mul
 from typing import Final
 
 CONTROL: Final = "\0"
-"""Stands for a control token, which is not counted."""
+"""Stands for a special token, which is not counted."""
 _KINDS: Final = ("_", "-", ".", ",", "/", "\"'`", "()[]{}<>", ":;", "=+*|#&%$@!?\\^~")
 OTHER: Final = 32 + len(_KINDS)
 """All bytes of characters that are not ASCII, where they stand beside one that is."""

@@ -1,4 +1,4 @@
-"""Replies read from token ids, where an engine gives them: a control token is one by its id."""
+"""Replies read from token ids, where an engine gives them: a special token is one by its id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gemma_tools.reply import Event, Reply
 
 
 class TokenParser:
-    """Reads a generation by its ids. Text that merely spells a control token is text, and no hidden token is missed.
+    """Reads a generation by its ids. Text that merely spells a special token is text, and no hidden token is missed.
 
     ```python
     parser = TokenParser(get_format("gemma4"), tokenizer, tools)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _HALF: Final = re.compile("[\ud800-\udfff]")
 _HTML_TAG: Final = re.compile(r"</?(?!(?:escape|bos|eos|mask|pad|unk)>)[a-z][a-z0-9]*>")
-"""Tags, and not the control tokens of Gemma that look like one."""
+"""Tags, and not the special tokens of Gemma that look like one."""
 
 
 class GemmaTokenizer:
@@ -124,7 +124,7 @@ class GemmaTokenizer:
         return "".join(segment.text for segment in (*decoder.feed(ids), *decoder.close()))
 
     def decoder(self) -> TokenDecoder:
-        """A decoder for ids that come piece by piece: it tells control tokens from text."""
+        """A decoder for ids that come chunk by chunk: it tells special tokens from text."""
         return TokenDecoder(self._vocabulary, self._special)
 
     def count(self, text: str, *, control: Collection[str] = ()) -> int:

@@ -33,7 +33,7 @@ class TrainingText(NamedTuple):
     """The same as text."""
 
     text: str
-    """What `Prompt.text` is: a control spelling that is not a control token is broken by U+2060."""
+    """What `Prompt.text` is: a special token that is not a special token is broken by U+2060."""
     spans: list[tuple[int, int]]
     """Where the parts that the model writes begin and end, in characters."""
 
@@ -51,7 +51,7 @@ def to_training(
 
     Raises:
         InvalidRequest: what `training_prompt` raises.
-        UnknownName: the vocabulary lacks a control token of the prompt.
+        UnknownName: the vocabulary lacks a special token of the prompt.
     """
     prompt = training_prompt(
         messages, tools, format=format, enable_thinking=enable_thinking, preserve_thinking=preserve_thinking
@@ -72,7 +72,7 @@ def training_prompt(
     What a format leaves out of a history is left out here: thoughts of earlier exchanges, which `exchanges` keeps.
 
     Raises:
-        InvalidRequest: the messages or tools are not OpenAI's; they hold images or sounds; the model says nothing in them;
+        InvalidRequest: the messages or tools are not OpenAI's; they hold images or audio; the model says nothing in them;
             or the format does not tell what the model says.
     """
     prompt = format.render(
@@ -128,7 +128,7 @@ def training_row(prompt: Prompt, tokenizer: Tokenizer, begin: int = 0) -> Traini
     """The ids of a prompt, which are those of `Prompt.token_ids`, and their labels, from the segment `begin` on.
 
     Raises:
-        UnknownName: the vocabulary lacks a control token of the prompt.
+        UnknownName: the vocabulary lacks a special token of the prompt.
     """
     input_ids: list[int] = []
     labels: list[int] = []

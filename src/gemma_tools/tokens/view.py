@@ -31,7 +31,7 @@ class TokenView:
 
     @classmethod
     def of(cls, text: str | Prompt, tokenizer: GemmaTokenizer) -> TokenView:
-        """The tokens of `text`, in which nothing is special, or of a prompt, whose control tokens are."""
+        """The tokens of `text`, in which nothing is special, or of a prompt, whose special tokens are."""
         return cls(tuple(Token(id, tokenizer.token(id), special) for id, special in _ids(text, tokenizer)))
 
     def __len__(self) -> int:
@@ -46,7 +46,7 @@ class TokenView:
 
 
 def _ids(text: str | Prompt, tokenizer: GemmaTokenizer) -> Iterator[tuple[int, bool]]:
-    """Ids, and whether they are special; a control token that the vocabulary lacks is text."""
+    """Ids, and whether they are special; a special token that the vocabulary lacks is text."""
     if isinstance(text, str):
         yield from ((id, False) for id in tokenizer.encode(text))
         return
@@ -98,12 +98,12 @@ def count_parts(
 
 
 def _growth(before: Prompt, after: Prompt, counter: BaseTokenCounter) -> int:
-    """How many tokens more `after` has. Only what differs is counted, from the control token before it on."""
+    """How many tokens more `after` has. Only what differs is counted, from the special token before it on."""
     low, high = 0, min(len(before.marked), len(after.marked))
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if before.marked.startswith(after.marked[low:middle], low) else (low, middle - 1)
-    start = max(0, after.marked.rfind("<", 0, low))  # in what a renderer wrote, a "<" begins a control token
+    start = max(0, after.marked.rfind("<", 0, low))  # in what a renderer wrote, a "<" begins a special token
     same = min(len(before.media), len(after.media))
     old, new = (counter.count_prompt(replace(p, marked=p.marked[start:], media=p.media[same:])) for p in (before, after))
     return new - old

@@ -66,7 +66,7 @@ class FunctionTool:
         return _wait(result) if inspect.isawaitable(result) else result
 
     async def arun(self, keywords: Mapping[str, Any]) -> Any:
-        """`run` for async code: an async function is awaited, a sync one runs in a thread of its own."""
+        """`run` for async code: an async function is awaited, a sync one runs in its own thread."""
         if _is_async(self.function):
             return await self.function(**keywords)
         result = await acall(lambda _: self.function(**keywords))

@@ -17,7 +17,7 @@ def validate(
     Messages, calls and parts may be dicts or objects with `model_dump`, such as the openai package's own.
 
     Raises:
-        InvalidRequest: with the place in OpenAI's manner, such as `messages[2].tool_calls[0].function.name`.
+        InvalidRequest: with the place in OpenAI's style, such as `messages[2].tool_calls[0].function.name`.
     """
     checked = validate_tools(tools)
     return Conversation(validate_messages(messages), checked, validate_choice(tool_choice, checked))

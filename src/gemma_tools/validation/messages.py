@@ -59,7 +59,7 @@ class _Ledger:
         self._pending: dict[str | int, str] = {}
 
     def check_name(self, name: Any, param: str) -> None:
-        """See that a function can be called `name`; a name is looked at once."""
+        """Check that a function can be called `name`; a name is looked at once."""
         if name.__class__ is not str or name not in self._names:
             self._names.add(check_name(name, param))
 

@@ -52,7 +52,7 @@ GEMMA4 = """{{- bos_token -}}
 several. It then hands results over as `tool_responses` of the message with the calls.
 
 The tiny model was trained on results in the model's own turn, and answers them nowhere else: so a result that is told in a
-user's text, as `call:` and `response:` without control tokens, is put there, too.
+user's text, as `call:` and `response:` without special tokens, is put there, too.
 """
 
 FUNCTIONGEMMA = """{{- bos_token -}}

@@ -2,7 +2,7 @@
 
     key:<escape>text<escape>,n:1,l:[true]}
 
-What comes out is JSON text, piece by piece. Nothing here calls itself, however deep the text is nested.
+What comes out is JSON text, chunk by chunk. Nothing here calls itself, however deep the text is nested.
 """
 
 from __future__ import annotations

@@ -262,7 +262,7 @@ class CallReader:
         """Read the calls that follow one another from `start` on without their start tags.
 
         `tag` is the length of something like a start tag in front. Such calls are held back until it is certain that they
-        are calls: all are complete, and nothing follows but an end tag, another control token or the end of the text.
+        are calls: all are complete, and nothing follows but an end tag, another special token or the end of the text.
         """
         held: list[tuple[Call, int]] = []
         pos = start

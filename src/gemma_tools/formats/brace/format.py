@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PLAIN_RESULT: Final = "response:"
 PLAIN_REPAIRS: Final[frozenset[ProblemKind]] = frozenset(("bare_call", "quotes"))
-"""What a call without its control tokens is read by: no tags, and quotation marks around its texts."""
+"""What a call without its special tokens is read by: no tags, and quotation marks around its texts."""
 
 
 class BraceFormat(GemmaFormat):
@@ -30,7 +30,7 @@ class BraceFormat(GemmaFormat):
     @property
     @abstractmethod
     def dialect(self) -> Dialect:
-        """The control tokens of the notation."""
+        """The special tokens of the notation."""
 
     @property
     def call_opening(self) -> tuple[str, str]:

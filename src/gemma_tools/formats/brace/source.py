@@ -1,4 +1,4 @@
-"""What a model wrote in the brace notation, looked at piece by piece, and one call while it is read."""
+"""What a model wrote in the brace notation, looked at chunk by chunk, and one call while it is read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Source(Lookahead):
         self.strict = strict
 
     def look(self, pos: int) -> tuple[int, str | None]:
-        """Where the white space at `pos` ends and what stands there: a control token or a character.
+        """Where the white space at `pos` ends and what stands there: a special token or a character.
 
         "" is the end of the text, None what more text will tell.
         """

@@ -2,7 +2,7 @@
 
     <start_function_call>call:NAME{key:<escape>text<escape>,n:1,l:[true]}<end_function_call>
 
-Control tokens inside backticks or a code fence are prose, as is one that begins nothing.
+Special tokens inside backticks or a code fence are prose, as is one that begins nothing.
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ class TextReader:
             self._say(end)
 
     def _ends_line(self, pos: int) -> Reading[bool]:
-        """Whether a line ends at `pos`, or a control token stands there: a fence does not close before other text."""
+        """Whether a line ends at `pos`, or a special token stands there: a fence does not close before other text."""
         at = yield from self._source.run(pos, _INLINE_SPACE)
         if self._buffer.text[at : at + 1] in ("", "\n", "\r"):
             return True
@@ -324,10 +324,10 @@ class TextReader:
         else:
             self._say(pos)
 
-    # Control tokens
+    # Special tokens
 
     def _control(self, token: str) -> Reading[bool]:
-        """Act on the control token ahead; whether nothing more is to be read."""
+        """Act on the special token ahead; whether nothing more is to be read."""
         dialect, start = self._dialect, self._pos
         end = start + len(token)
         if token == dialect.start:

@@ -1,4 +1,4 @@
-"""What one family's brace notation is made of: its control tokens, and the patterns that readers look for."""
+"""What one family's brace notation is made of: its special tokens, and the patterns that readers look for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DELIMITERS: Final = ("<escape>", '<|"|>', "<ctrl46>")
 
 @dataclass(frozen=True, eq=False)
 class Dialect:
-    """The control tokens of one family's brace notation. There is one of each family, so that looking it up is quick."""
+    """The special tokens of one family's brace notation. There is one of each family, so that looking it up is quick."""
 
     controls: tuple[str, ...]
     start: str
@@ -58,7 +58,7 @@ class Dialect:
 
     @cached_property
     def text_tokens(self) -> tuple[str, ...]:
-        """Every spelling that is a control token in running text."""
+        """Every spelling that is a special token in running text."""
         return (*self.tokens, self.either) if self.either else self.tokens
 
     @cached_property

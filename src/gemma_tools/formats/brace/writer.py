@@ -90,7 +90,7 @@ class Notation:
                 label, comma = "", ","
 
     def write_call(self, name: str, arguments: Mapping[str, Any]) -> tuple[str, str | None]:
-        """A call with its control tokens, and a key of its arguments that cannot be read back, if there is one.
+        """A call with its special tokens, and a key of its arguments that cannot be read back, if there is one.
 
         Histories are rendered again and again, so small calls are remembered.
         """
@@ -105,7 +105,7 @@ class Notation:
         return text, next((key for key in _keys(arguments) if _UNREADABLE_KEY.search(key)), None)
 
     def write_response(self, name: str, result: object) -> str:
-        """A result with its control tokens; what is not an object is written under the key `value`."""
+        """A result with its special tokens; what is not an object is written under the key `value`."""
         if result.__class__ is str:
             body = f"value:{self.delimiter}{quote(result)}{self.delimiter}"
         else:

@@ -34,7 +34,7 @@ _NO_DRAFT: Final = Draft(0, exact=True)
 
 
 class Note(NamedTuple):
-    """What is to be said of the text around calls, or (`quoted`) of text that is no call."""
+    """What is to be said of the text around calls, or (`quoted`) of text that is not a call."""
 
     kind: ProblemKind
     message: str
@@ -94,7 +94,7 @@ class CallReader:
         self.found.append(Note(kind, message, start, end))
 
     def refuse(self) -> int:
-        """What was read is no call: how far it need not be read again."""
+        """What was read is not a call: how far it need not be read again."""
         return max(self.seen, self._draft.seen)
 
     def cut(self, *, uncertain: bool) -> None:

@@ -47,7 +47,7 @@ class Draft:
     """A call from `start` on while it is read: its arguments as pieces of JSON text, and the first repair of each kind.
 
     With `exact` nothing is repaired. Once it is `firm`, what stands here is a call and nothing else, so that what cannot be
-    read is a fault of the call; before that the text is no call at all, and refused.
+    read is a fault of the call; before that the text is not a call at all, and refused.
     """
 
     __slots__ = (

@@ -23,7 +23,7 @@ def gemma3_grammar(
     max_calls: int,
     bounds: Bounds,
 ) -> Grammar:
-    """The grammar of Gemma 3's replies in one tool style; `controls` are the spellings of its control tokens.
+    """The grammar of Gemma 3's replies in one tool style; `controls` are the spellings of its special tokens.
 
     Its calls are text like any other. With "auto" a reply is either calls from its first character to its last, or text that
     does not begin as calls do: with a square bracket, or in JSON with any bracket.

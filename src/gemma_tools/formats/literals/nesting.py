@@ -1,4 +1,4 @@
-"""JSON in running text that is no call: what is nested in it is none either."""
+"""JSON in running text that is not a call: what is nested in it is none either."""
 
 from __future__ import annotations
 

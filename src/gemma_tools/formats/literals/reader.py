@@ -1,4 +1,4 @@
-"""Read a call's arguments as Python and JSON write them, piece by piece, into JSON text typed by a schema.
+"""Read a call's arguments as Python and JSON write them, chunk by chunk, into JSON text typed by a schema.
 
     location='Paris', days=3, tags=["a", None])        the arguments of a Python call
     "location": "Paris", "days": 3}                    the members of a JSON object
@@ -195,7 +195,7 @@ class ArgumentReader:
         return i + 1
 
     def _are_names(self, i: int, frame: Frame, shape: Shape) -> Reading[bool]:
-        """Whether the object at `i` has only declared arguments, and is no object of `shape`, as the first of them is."""
+        """Whether the object at `i` has only declared arguments, and is not an object of `shape`, as the first of them is."""
         reader = ArgumentReader(self._source, Draft(i, exact=False, python=True))
         reader._frames.open("{", frame.shape)
         inner = reader._frames[0]

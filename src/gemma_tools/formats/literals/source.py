@@ -1,4 +1,4 @@
-"""The text that a reader of literals looks ahead in, piece by piece."""
+"""The text that a reader of literals looks ahead in, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gemma_tools.formats.lookahead import SPACE, Lookahead
 from gemma_tools.formats.reading import Reading
 
 STOPS: Final = ("<end_of_turn>", "<eos>")
-"""The control tokens that end a text as its end does."""
+"""The special tokens that end a text as its end does."""
 FENCES: Final = ("```", "~~~")
 FENCE_RUN: Final = {"`": re.compile(r"`*+"), "~": re.compile(r"~*+")}
 
@@ -23,7 +23,7 @@ class Cut(Exception):
 
 
 class Refused(Exception):
-    """This is no call, or not one to be read."""
+    """This is not a call, or not one to be read."""
 
 
 class Source(Lookahead):

@@ -149,7 +149,7 @@ def read_string(
 
 
 def _meant(source: Source, draft: Draft, start: int, end: int) -> str:
-    """What is between the quotes: with its backslashes, where they are no escapes of the language."""
+    """What is between the quotes: with its backslashes, where they are not escapes of the language."""
     text = source.unbreak(source.buffer.text[start:end])
     meant = unescape(text, python=draft.python)
     if meant is None:

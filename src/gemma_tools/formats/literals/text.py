@@ -152,7 +152,7 @@ class TextReader:
             self._gap.append(text)
 
     def _pass(self, i: int) -> None:
-        """What stands before `i` is no content: calls or control tokens."""
+        """What stands before `i` is no content: calls or special tokens."""
         self._said = i
         self._beside_call = True
 
@@ -207,7 +207,7 @@ class TextReader:
         return end
 
     def _token(self, i: int) -> Reading[int]:
-        """A control token, a spelling that the prompt broke, or what other models put around calls."""
+        """A special token, a spelling that the prompt broke, or what other models put around calls."""
         found = yield from self._source.spelling(i, self._spellings)
         after = i + len(found)
         if not found:
