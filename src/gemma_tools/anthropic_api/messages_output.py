@@ -116,7 +116,7 @@ class MessageWriter:
 
 
 def _arguments(text: str) -> Any:
-    """The arguments as an object. A call that was cut while it was streamed live has what is not valid JSON: its text is kept."""
+    """The arguments as an object. A call that was cut while it was streamed live has invalid JSON: its text is kept."""
     try:
         value = read_json(text or "{}")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Whether an answer keeps what its plan promises, and what to tell the model if not."""
+"""Whether an answer satisfies its plan, and what to tell the model if not."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from gemma_tools.request import Call, Message
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`fault` is None when `reply` may be given to the caller; else `again` is what to tell the model (nothing: give up)."""
+    """`fault` is None if `reply` may be returned; else `again` is the message to the model (empty: give up)."""
 
     reply: Reply
     fault: str | None = None
     cause: str = ""
-    """What kind of fault it is, in one word."""
+    """The kind of fault, in one word."""
     again: tuple[Message, ...] = ()
     rewritten: bool = False
-    """The content of `reply` is no longer what the model wrote: words and fences around the JSON are gone."""
+    """The content of `reply` is no longer the raw output: words and fences around the JSON were removed."""
 
 
 def judge(plan: Plan, reply: Reply) -> Verdict:
-    """Hold `reply` against `plan`. An answer that was cut is what it is: its finish reason says so."""
+    """Compare `reply` with `plan`. A cut answer is accepted as it is: its finish reason says so."""
     if reply.tool_calls:
         return _judge_calls(plan, reply)
     if reply.finish_reason == "length":
@@ -54,7 +54,7 @@ def _judge_calls(plan: Plan, reply: Reply) -> Verdict:
 
 
 def _with_errors(reply: Reply, problems: Sequence[Problem]) -> tuple[Message, ...]:
-    """The calls as they were made, each answered by its error."""
+    """The calls as the model made them, each answered with its error."""
     faults = {problem.index: problem.message for problem in problems}
     calls = tuple(Call(call.id, call.name, call.arguments) for call in reply.tool_calls)
     results = (

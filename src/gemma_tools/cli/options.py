@@ -86,8 +86,7 @@ def format_and_options(item: Mapping[str, Any], name: str | None, given: Mapping
     """The format for a request or a line, and the options that are for rendering; the item's own options win.
 
     Raises:
-        InvalidRequest: no format is named, or `options` is not an object, names an option that there is not, or has a value that
-            is none for it.
+        InvalidRequest: no format is named, or `options` is not an object, contains an unknown option, or an invalid value.
         UnknownName: there is no such format.
     """
     name = item.get("format") or name

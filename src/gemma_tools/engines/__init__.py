@@ -1,8 +1,8 @@
-"""Engines: what runs a model. `create_engine` makes one by name; `register_engine` adds a name.
+"""Engines run models. `create_engine` creates one by name; `register_engine` adds a name.
 
-Other packages add engines through the entry-point group `gemma_tools.engines`: the entry's name is the engine's, and its
-object is what makes one, a class or a function with keyword arguments. A registered name goes before a package's, and that
-before a built-in one. docs/extending.md shows an engine in 30 lines.
+Other packages add engines with the entry-point group `gemma_tools.engines`: the entry's name is the engine's name, and its
+object is the factory, a class or a function with keyword arguments. A registered name overrides a package's, and both override
+a built-in name. docs/extending.md shows an engine in 30 lines.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _engines = Registry[Engine]("engine", _BUILT_IN.__contains__)
 
 
 def register_engine(name: str, factory: Callable[..., Engine]) -> None:
-    """Make `create_engine(name, ...)` call `factory`; a name that is there already is taken over."""
+    """Make `create_engine(name, ...)` call `factory`; an existing name is replaced."""
     _engines.register(name, factory)
 
 
@@ -81,22 +81,22 @@ def engine_names() -> tuple[str, ...]:
 
 
 def create_engine(name: str, **options: Any) -> Engine:
-    """Make the engine called `name`.
+    """Create the engine called `name`.
 
-    A path of a .gguf file, "tiny" and "hf:owner/repo/file.gguf" stand for the engine "llama.cpp" with that model, and one of a
-    .litertlm file for "litert-lm". `options` are the engine's own: those of its class.
+    The path of a .gguf file, "tiny" and "hf:owner/repo/file.gguf" mean the engine "llama.cpp" with that model; the path of a
+    .litertlm file means "litert-lm". `options` are the options of the engine's class.
 
     Raises:
-        UnknownName: no engine is called so.
-        InvalidRequest: the engine has no such option.
-        MissingDependency, EngineError: what making the engine raises.
+        UnknownName: there is no engine with that name.
+        InvalidRequest: the engine does not have this option.
+        MissingDependency, EngineError: what creating the engine raises.
     """
     name, options = _named(name, options)
     return _engines.make(name, _factory(name), options)
 
 
 def check_engine(name: str, **options: Any) -> None:
-    """Check that `create_engine` takes this, as far as that can be known without loading a model or asking a server.
+    """Check the arguments of `create_engine`, as far as possible without loading a model or asking a server.
 
     Raises:
         UnknownName, InvalidRequest, MissingDependency, ModelNotFound: as `create_engine`.
@@ -114,13 +114,13 @@ def engine_options(name: str) -> frozenset[str]:
     """The names of the options that `create_engine(name, ...)` takes.
 
     Raises:
-        UnknownName: no engine is called so.
+        UnknownName: there is no engine with that name.
     """
     return frozenset(signature(_factory(name)).parameters)
 
 
 def _named(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The engine's name, and its options, where the name may be that of a model."""
+    """The engine's name, and its options, if the name may be the name of a model."""
     if name.lower().endswith(".litertlm"):
         return "litert-lm", {"model": name, **options}
     if name == "tiny" or name.startswith("hf:") or name.endswith(".gguf"):

@@ -1,4 +1,4 @@
-"""What a model of llama.cpp may have besides its own file: LoRA adapters and a projector, as callers name them."""
+"""The extra files of a llama.cpp model: LoRA adapters and a projector."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, TypeAlias
 from gemma_tools.errors import InvalidRequest
 
 Adapter: TypeAlias = str | Path | tuple[str | Path, float]
-"""The file of an adapter, or a pair of it and its scale; without one the scale is 1."""
+"""The file of an adapter, or a pair of the file and its scale; the default scale is 1."""
 
 
 def scaled(lora: Sequence[Adapter]) -> list[tuple[str | Path, float]]:
     """The files of adapters with their scales.
 
     Raises:
-        InvalidRequest: it is no list, or something in it is neither a file nor a pair.
+        InvalidRequest: it is not a list, or an item is neither a file nor a pair.
     """
     if isinstance(lora, str | Path):
         raise InvalidRequest("must be a list of adapters", param="lora", code="invalid_type")
@@ -24,7 +24,7 @@ def scaled(lora: Sequence[Adapter]) -> list[tuple[str | Path, float]]:
 
 
 def read_adapter(text: str) -> Adapter:
-    """An adapter as it is written on a command line: `FILE` or `FILE=SCALE`."""
+    """An adapter from the command line: `FILE` or `FILE=SCALE`."""
     file, equals, scale = text.rpartition("=")
     try:
         return (file, float(scale)) if equals and file else text
@@ -33,7 +33,7 @@ def read_adapter(text: str) -> Adapter:
 
 
 def engine_options(mmproj: str | None, lora: Sequence[str]) -> dict[str, Any]:
-    """The engine's options for a projector and adapters as a command line has them; only those that are there."""
+    """The engine's options for a projector and adapters from the command line; only those that are set."""
     given: dict[str, Any] = {"mmproj": mmproj, "lora": list(map(read_adapter, lora))}
     return {name: value for name, value in given.items() if value}
 

@@ -1,4 +1,4 @@
-"""What the answer of a server may be: from the address that was asked, not compressed, and no larger than is allowed."""
+"""Limits for the answers of a server: only from the requested address, not compressed, and not too large."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any, Protocol
 from gemma_tools.errors import EngineProtocolError, EngineRejected, InvalidRequest
 
 MAX_LINE_BYTES = 16 * 2**20
-"""The longest line of an answer that an engine takes if it is told no other."""
+"""The longest line of an answer, by default."""
 MAX_ANSWER_BYTES = 256 * 2**20
-"""The longest answer that an engine takes if it is told no other."""
+"""The longest answer, by default."""
 
 _EVENT_LINES = 100
-"""The most lines of one server-sent event. The servers' events have two, and openai 2 copies an event with each line of it."""
+"""The maximum number of lines of a server-sent event. Servers' events have two, and openai 2 copies an event with each line."""
 
 
 class Headers(Protocol):
-    """The headers of any client: found by their names, whatever the case of their letters."""
+    """The headers of any client: found by name, in any case."""
 
     def get(self, name: str, /) -> str | None:
         """The header's value; None if there is none."""
@@ -29,7 +29,7 @@ class Headers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large an answer may be, in bytes: each of its lines, and all of it."""
+    """The maximum size of an answer, in bytes: of each line, and of all of it."""
 
     line: int
     answer: int
@@ -41,7 +41,7 @@ class Size:
 
 
 class Meter:
-    """Counts one answer from `where` as it comes, and refuses it once it is larger than `size`."""
+    """Counts one answer from `where` as it arrives, and refuses it if it is larger than `size`."""
 
     def __init__(self, size: Size, where: str) -> None:
         self._size = size
@@ -67,11 +67,11 @@ class Meter:
 
 
 def refuse_head(status: int, headers: Headers, where: str) -> None:
-    """Refuse what must not be followed or unpacked.
+    """Refuse redirects and compressed answers.
 
     Raises:
-        EngineRejected: the server names another address.
-        EngineProtocolError: the answer is compressed: a small one could become one of any size.
+        EngineRejected: the server redirects to another address.
+        EngineProtocolError: the answer is compressed: a small answer could become huge.
     """
     if 300 <= status < 400:
         place = str(headers.get("location") or "another address")[:500]
@@ -82,7 +82,7 @@ def refuse_head(status: int, headers: Headers, where: str) -> None:
 
 
 def retry_after(headers: Headers) -> float | None:
-    """The seconds that a server asks to wait by `Retry-After`, a number or a date (RFC 9110, 10.2.3); None: it does not."""
+    """The seconds in `Retry-After`, a number or a date (RFC 9110, 10.2.3); None if there is none."""
     said = headers.get("retry-after") or ""
     try:
         seconds = float(said) if said.strip().isdecimal() else parsedate_to_datetime(said).timestamp() - time()
@@ -92,9 +92,9 @@ def retry_after(headers: Headers) -> float | None:
 
 
 def response_hook(size: Size, where: str) -> Callable[[Any], Awaitable[None]]:
-    """What holds the answers of an asynchronous client of httpx, or httpx2, to `size`, as an event hook for responses.
+    """Limits the answers of an asynchronous client of httpx, or httpx2, to `size`, as an event hook for responses.
 
-    The client is given whole lines: some copy an unfinished one with every piece of it.
+    The client gets whole lines: some clients copy an unfinished line with every chunk.
     """
 
     async def hook(response: Any) -> None:
@@ -108,12 +108,12 @@ def response_hook(size: Size, where: str) -> Callable[[Any], Awaitable[None]]:
 
 @cache
 def _bounded(base: type) -> Callable[..., Any]:
-    """`_Bounded` as a stream of the package that `base` comes from: it takes no others."""
+    """`_Bounded` as a stream of the package that `base` comes from: the package accepts no others."""
     return type(_Bounded.__name__, (_Bounded, base), {})
 
 
 class _Bounded:
-    """The bytes of `stream` in whole lines, counted by `meter`; `events` tells whether they are server-sent events."""
+    """The bytes of `stream` in whole lines, counted by `meter`; `events` says whether they are server-sent events."""
 
     def __init__(self, stream: Any, meter: Meter, events: bool) -> None:
         self._stream = stream
@@ -122,7 +122,7 @@ class _Bounded:
         self._event_lines = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        begun: list[bytes] = []  # the pieces of a line without its end
+        begun: list[bytes] = []  # the chunks of an unfinished line
         async for piece in self._stream:
             self._meter.add(piece)
             end = piece.rfind(b"\n") + 1
@@ -135,7 +135,7 @@ class _Bounded:
             yield self._lines(rest)
 
     async def aclose(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         await self._stream.aclose()
 
     def _lines(self, whole: bytes) -> bytes:

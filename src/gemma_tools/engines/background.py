@@ -1,7 +1,7 @@
-"""One event loop in its own thread, for the engines that use the client of another package.
+"""One event loop in its own thread, for the engines that use another package's client.
 
-Such a client can be cancelled at any point only where it is asynchronous. So these engines run theirs on this loop, and
-`Tasks` gives each engine blocking access to it. One loop serves the whole process; it is started by the first task.
+Such a client can be cancelled at any point only if it is asynchronous. So these engines run their clients on this loop, and
+`Tasks` gives each engine blocking access to it. One loop serves the whole process; the first task starts it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _END = object()
 
 
 class Tasks:
-    """What one engine does on the loop."""
+    """The tasks of one engine on the loop."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -62,7 +62,7 @@ class Tasks:
         """Yield the items of `source()`. Closing this generator, or `bounds`, cancels the source wherever it waits.
 
         Raises:
-            TimeoutError: there was silence for as long as `bounds` allow.
+            TimeoutError: there was silence for longer than `bounds` allow.
         """
         queue: SimpleQueue[Any] = SimpleQueue()
 
@@ -95,7 +95,7 @@ class Tasks:
             future.cancel()
 
     def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Wait until all that was cancelled has let go of its connections, then run `last`."""
+        """Wait until everything that was cancelled has released its connections, then run `last`."""
 
         async def finish() -> None:
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -105,9 +105,9 @@ class Tasks:
 
 
 def aside(function: Callable[[], None]) -> None:
-    """Call `function`, which may wait for the loop; in its own thread where this is the loop's thread.
+    """Call `function`, which may wait for the loop; in its own thread if this is the loop's thread.
 
-    The garbage collector runs finalizers in whatever thread it happens to be.
+    The garbage collector runs finalizers in any thread.
     """
     if current_thread() is _thread:
         Thread(target=function, name="gemma_tools-close").start()

@@ -1,8 +1,8 @@
-"""The seam between formats and whatever runs the model.
+"""The interface between formats and engines.
 
-An engine takes a prompt and gives text back; it knows nothing of tools, turns or OpenAI. It is written once, as a blocking
-generator: `generate` yields chunks of text and returns a `Generation`. Async callers drive the same generator from a worker
-thread (`gemma_tools.engines.drive`), so no engine has a second, asynchronous body.
+An engine takes a prompt and returns text. It does not know about tools, turns or OpenAI. It is written once, as a blocking
+generator: `generate` yields chunks of text and returns a `Generation`. Async code runs the same generator in a worker thread
+(`gemma_tools.engines.drive`), so no engine needs a second, asynchronous implementation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gemma_tools.prompt import Prompt, Tokenizer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How to draw tokens. None leaves a setting to the engine; an engine that cannot honour one that is set says so."""
+    """How to sample tokens. None leaves a setting to the engine. An engine refuses settings that it does not support."""
 
     max_tokens: int | None = None
     temperature: float | None = None
@@ -37,16 +37,16 @@ class Sampling:
     logit_bias: Mapping[str, float] | None = None
     logprobs: int | None = None
     prompt_logprobs: bool | None = None
-    """The log probabilities of the prompt's tokens, too, in the style of `logprobs`."""
+    """Also the log probabilities of the prompt's tokens, like `logprobs`."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Settings that only the engine knows, by the engine's own names."""
+    """Settings of a single engine, under the engine's own names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
-    """What the generated text must look like: a JSON schema, or a grammar in each notation that is at hand.
+    """The required form of the generated text: a JSON schema, or a grammar in each available notation.
 
-    An engine takes the form that suits it; the others say the same, or are None.
+    An engine uses the form that it supports; the others mean the same, or are None.
     """
 
     gbnf: str | None = None
@@ -57,7 +57,7 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """All that an engine is asked for: what to continue, and how."""
+    """Everything that an engine needs: what to continue, and how."""
 
     prompt: Prompt
     sampling: Sampling = Sampling()
@@ -67,48 +67,50 @@ class GenerationRequest:
     tokenizer: Tokenizer | None = field(default=None, kw_only=True)
     """The model's tokenizer, for an engine whose capabilities have `token_ids`: see there."""
     on_ids: Callable[[Sequence[int]], object] | None = field(default=None, kw_only=True, compare=False)
-    """Is told the ids of what is written, as they come, where the request has a tokenizer."""
+    """Is called with the ids of the output as they arrive, if the request has a tokenizer."""
 
     def own_stop(self, stop: object) -> str | None:
-        """`stop`, if it is one of the request's stop sequences: what `Generation.stopped` is to be."""
+        """`stop`, if it is one of the request's stop sequences: the value for `Generation.stopped`."""
         return stop if isinstance(stop, str) and stop in self.stop else None
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """All that ends the generation: the prompt's own stop tokens, then the request's stop sequences."""
+        """Everything that ends the generation: the prompt's stop tokens, then the request's stop sequences."""
         return (*self.prompt.stop, *self.stop)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What an engine can do, as data. `settings` names the `Sampling` fields that it honours."""
+    """What an engine supports, as data. `settings` names its `Sampling` fields."""
 
     settings: frozenset[str]
     constraints: frozenset[Literal["gbnf", "lark", "ebnf", "json_schema"]] = frozenset()
-    """The forms of `Constraint` that it takes: GBNF is llama.cpp's, Lark llguidance's, EBNF xgrammar's."""
+    """The forms of `Constraint` that it supports: GBNF is llama.cpp's, Lark llguidance's, EBNF xgrammar's."""
     nests_lark: bool = True
-    """Lark, if it takes that, may be sent alone, for it holds a grammar of the caller's that nothing else can say."""
+    """Lark may be sent alone, if the engine supports it, because only Lark can express a request's own Lark grammar."""
     raw_prompt: bool = True
-    """Takes the prompt as text or ids; False where there is a chat endpoint alone, which cannot continue a begun turn."""
+    """It takes the prompt as text or ids; False for a chat-only engine, which cannot continue a prefilled turn."""
     token_ids: bool = False
-    """Sends the prompt as `prompt.token_ids(tokenizer)` where the request has a tokenizer. In what it then yields, text that
-    spells a special token of the vocabulary is broken by `TextGuard`: every spelling that is whole is a token."""
+    """It sends the prompt as `prompt.token_ids(tokenizer)` if the request has a tokenizer. In its output, `TextGuard` breaks
+    text that looks like a special token of the vocabulary: every unbroken one is a real token.
+    """
     images: bool = False
     audio: bool = False
     media_hint: str = ""
-    """What would let it take images or audio, for the error where it does not."""
+    """What would enable images or audio, for the error if they are not supported."""
     chat: frozenset[Literal["native", "prompted"]] = frozenset()
-    """It is a `ChatEngine`, and how it may be asked, as far as that is known: "native" is given the tools, "prompted"
-    is told of them in the text of its turns."""
+    """It is a `ChatEngine`, and how it may be asked, as far as that is known: "native" gets the tools in their own field,
+    "prompted" gets them described in the text of the messages.
+    """
     forces_calls: bool = False
-    """Its chat endpoint takes `Chat.must_call`."""
+    """Its chat endpoint supports `Chat.must_call`."""
     thinks: bool = True
-    """Its chat endpoint takes `Chat.think`."""
+    """Its chat endpoint supports `Chat.think`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Token counts of one generation; None where the engine does not tell."""
+    """Token counts of one generation; None if the engine does not report them."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -117,48 +119,48 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """How a generation ended. `finish` is "length" when the token limit or the context's end cut it."""
+    """How a generation ended. `finish` is "length" if the token limit or the end of the context cut it."""
 
     finish: Literal["stop", "length"] = "stop"
     usage: Usage = Usage()
     stopped: str | None = None
-    """The request's stop sequence that ended it, where the engine tells which one did."""
+    """The request's stop sequence that ended it, if the engine reports it."""
     logprobs: tuple[Mapping[str, Any], ...] = ()
-    """One entry a token in OpenAI's shape (`token`, `logprob`, `bytes`, `top_logprobs`), when asked for and known."""
+    """One entry per token in OpenAI's format (`token`, `logprob`, `bytes`, `top_logprobs`), if requested and known."""
     prompt_logprobs: tuple[Mapping[str, Any], ...] = ()
-    """The same for the prompt, when asked for. The first has the `logprob` None: nothing comes before it."""
+    """The same for the prompt, if requested. The first has the `logprob` None, because nothing comes before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatPiece:
-    """A piece of an answer that the engine's own chat endpoint has read already."""
+    """A chunk of an answer that the engine's own chat endpoint has already parsed."""
 
     content: str = ""
     reasoning: str = ""
     calls: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     """Complete calls: name and arguments."""
     unread: tuple[tuple[str, str], ...] = ()
-    """Calls whose arguments are not a JSON object: name and what came as arguments."""
+    """Calls whose arguments are not a JSON object: the name and the raw arguments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chat:
-    """What a chat endpoint is asked in place of a prompt. It writes the prompt from it, and reads the calls of the answer."""
+    """The request to a chat endpoint instead of a prompt. The endpoint writes the prompt, and reads the calls of the answer."""
 
     turns: Sequence[ChatTurn]
     tools: Sequence[Mapping[str, Any]] = ()
-    """In OpenAI's shape."""
+    """In OpenAI's format."""
     must_call: bool = False
-    """One of the tools has to be called; only for an engine whose capabilities say `forces_calls`."""
+    """The model must call one of the tools; only for an engine whose capabilities have `forces_calls`."""
     think: bool | None = None
-    """Whether the model is to think first; None where it cannot."""
+    """Whether the model must think first; None if it cannot."""
 
 
 GRAMMARS: Final = frozenset({"gbnf", "lark", "ebnf"})
 """The forms of `Constraint` that are grammars, by the names of their fields."""
 
 Pieces: TypeAlias = Generator[str, None, Generation]
-"""What `Engine.generate` returns: an iterator of text whose return value says how it ended."""
+"""The result of `Engine.generate`: an iterator of text whose return value says how it ended."""
 
 
 class Cancellation:
@@ -204,9 +206,9 @@ class Cancellation:
 
 
 class Engine(ABC):
-    """Runs prompts. Implement `name`, `capabilities` and `generate`; the rest has sensible defaults.
+    """Runs prompts. Implement `name`, `capabilities` and `generate`; the other methods have defaults.
 
-    Engines are used from several threads at once; one that cannot must lock.
+    Several threads use an engine at the same time; one that does not support this must lock.
     """
 
     name: str = "engine"
@@ -214,23 +216,23 @@ class Engine(ABC):
     @property
     @abstractmethod
     def capabilities(self) -> Capabilities:
-        """What this engine can do."""
+        """What this engine supports."""
 
     @abstractmethod
     def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
-        """Continue `request.prompt` and yield text as it comes, special tokens included; return how it ended.
+        """Continue `request.prompt` and yield text as it arrives, including special tokens; return how it ended.
 
-        `request.stops` end the generation. The request's stop sequences never appear in the text; the prompt's own stop tokens
-        may or may not appear at its end. Closing the generator, or `cancel`, stops at once.
+        `request.stops` end the generation. The request's stop sequences never appear in the text; the prompt's stop tokens may
+        appear at its end. Closing the generator, or `cancel`, stops at once.
 
         Raises:
-            InvalidRequest: a setting or constraint that this engine cannot honour.
-            EngineError: anything that goes wrong; never a raw exception of a client library.
+            InvalidRequest: a setting or constraint that this engine does not support.
+            EngineError: any failure; never an exception of a client library.
         """
 
     @property
     def vocabulary(self) -> Path | None:
-        """The file or folder that holds the model's vocabulary, where it is on this machine."""
+        """The file or folder with the model's vocabulary, if it is on this machine."""
         return None
 
     @property
@@ -240,29 +242,29 @@ class Engine(ABC):
 
     @property
     def longer_context(self) -> str:
-        """What makes the context longer, for the error about a prompt that is too long; "" if that is not known."""
+        """How to increase the context, for the error about a prompt that is too long; "" if that is not known."""
         return ""
 
     def count_tokens(self, text: str) -> int | None:
-        """How many tokens `text` is, special tokens read as such; None if this engine cannot tell."""
+        """The number of tokens in `text`, including special tokens; None if this engine cannot count."""
         return None
 
     def encode(self, text: str) -> list[int] | None:
-        """The token ids of `text`, special tokens read as such; None if this engine does not tell them."""
+        """The token ids of `text`, including special tokens; None if this engine does not return ids."""
         return None
 
     def decode(self, ids: Sequence[int]) -> str | None:
-        """The text of token ids, special tokens as they are spelled; None if this engine cannot tell."""
+        """The text of token ids, including special tokens; None if this engine cannot convert ids."""
         return None
 
     def close(self) -> None:  # noqa: B027
-        """Free what the engine holds. Always safe, any number of times; running generations are stopped."""
+        """Free the engine's resources. Always safe, any number of times; running generations are stopped."""
 
     def refuse_unsupported(self, request: GenerationRequest) -> None:
-        """Raise what `generate` owes for a setting or constraint that `capabilities` does not list.
+        """Raise the error for a setting or constraint that `capabilities` does not list.
 
         Raises:
-            InvalidRequest: naming the first such setting.
+            InvalidRequest: names the first such setting.
         """
         can = self.capabilities
         constraint = request.constraint
@@ -279,7 +281,7 @@ class Engine(ABC):
 
     @property
     def for_media(self) -> Engine | None:
-        """The engine that has the same model and takes images and audio, where this one does not; None: there is none."""
+        """An engine with the same model that takes images and audio, if this one does not; None if there is none."""
         return None
 
     def __enter__(self) -> Self:
@@ -290,25 +292,25 @@ class Engine(ABC):
 
 
 class ChatEngine(Engine):
-    """An engine with a chat endpoint; its capabilities say `chat`. Implement `chat`, too.
+    """An engine with a chat endpoint; its capabilities have `chat`. Implement `chat` as well.
 
-    Where it has nothing else (`raw_prompt` is False), `generate` asks it by the turns of the prompt: see `turns_of`.
+    If it has nothing else (`raw_prompt` is False), `generate` uses the turns of the prompt: see `turns_of`.
     """
 
     @abstractmethod
     def chat(
         self, request: GenerationRequest, chat: Chat, *, cancel: Cancellation | None = None
     ) -> Generator[ChatPiece, None, Generation]:
-        """Answer `chat`; of `request` all but the prompt counts.
+        """Answer `chat`; everything in `request` except the prompt applies.
 
-        What the endpoint refuses for good is left out of `capabilities` from then on.
+        What the endpoint permanently refuses is removed from `capabilities`.
 
         Raises:
-            InvalidRequest, EngineError: as `generate`.
+            InvalidRequest, EngineError: like `generate`.
         """
 
     def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
-        """Answer the turns of `request.prompt`; a thought stands between the family's own tokens for it, where it has some."""
+        """Answer the turns of `request.prompt`; a thought is written between the family's tokens for it, if there are any."""
         opening, closing = request.prompt.turns.thought if request.prompt.turns else ("", "")
         thinking = False
         with Returning(self.chat(request, Chat(turns=turns_of(request.prompt)), cancel=cancel)) as pieces:

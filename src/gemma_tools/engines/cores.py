@@ -1,7 +1,7 @@
-"""How many threads may compute at once: what this process may use of the machine's cores.
+"""How many threads should compute at once: the cores of the machine that this process may use.
 
-Threads that wait for each other by spinning, as llama.cpp's do, take more time than they save once there are more of them than
-cores that are free for them. Two threads of one core count as one, and a container's quota as that many cores.
+Threads that wait in a busy loop, as llama.cpp's do, cost more time than they save if there are more of them than free cores.
+Two hardware threads of one core count as one, and a container's quota as that many cores.
 
 Sources: cgroups(7) and the kernel's cgroup-v2.rst (cpu.max), sched-bwc.rst (cpu.cfs_quota_us), cputopology.rst.
 """
@@ -20,10 +20,10 @@ _ROOT = Path("/")
 
 
 def compute_threads() -> int | None:
-    """How many threads to compute with: all cores that may be used but one, which is left to the rest of this process.
+    """The number of threads to compute with: all usable cores except one, which is left to the rest of this process.
 
-    GEMMA_TOOLS_THREADS in the environment is another number. None where the system does not tell which cores these are: there
-    a library's own choice is better.
+    GEMMA_TOOLS_THREADS in the environment sets another number. None if the system does not report these cores: then the
+    library's own choice is better.
 
     Raises:
         InvalidRequest: GEMMA_TOOLS_THREADS is not a number of threads.
@@ -38,23 +38,23 @@ def compute_threads() -> int | None:
 
 
 def usable_cores(cpus: Set[int], root: Path = _ROOT) -> int:
-    """The physical cores among `cpus`, but no more than the quota of this process's control group; at least 1.
+    """The number of physical cores among `cpus`, but no more than the quota of this process's control group; at least 1.
 
-    `root` is where `proc` and `sys` are.
+    `root` contains `proc` and `sys`.
     """
     cores = {_core(cpu, root) for cpu in cpus}
     return max(1, min(len(cores), *(int(quota) for quota in _quotas(root)), len(cores)))
 
 
 def _core(cpu: int, root: Path) -> str:
-    """What all threads of one core have in common."""
+    """What all hardware threads of one core have in common."""
     with suppress(OSError):
         return (root / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip()
     return str(cpu)
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """The quotas, in cores, of this process's control group and of those that it is in (version 2, then version 1)."""
+    """The quotas, in cores, of this process's control group and of its parents (version 2, then version 1)."""
     lines: list[str] = []
     with suppress(OSError):
         lines = (root / "proc/self/cgroup").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Reads what a chat endpoint streams: text, thoughts, and calls that come in pieces."""
+"""Reads the stream of a chat endpoint: text, thoughts, and calls that arrive in chunks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gemma_tools.errors import EngineProtocolError
 
 @dataclass(slots=True)
 class _Call:
-    """A call as far as it has come."""
+    """A call, as far as it has arrived."""
 
     id: str
     name: str = ""
@@ -26,19 +26,19 @@ class _Call:
 
 
 class DeltaReader:
-    """Makes pieces of deltas, or of the whole message of an endpoint that does not stream."""
+    """Makes chunks from deltas, or from the whole message of an endpoint that does not stream."""
 
     def __init__(self) -> None:
         self._thoughts = ThoughtReader()
         self._calls: list[_Call] = []
         self._latest: dict[object, _Call] = {}
-        """The last call of each index, and the last of all under None."""
+        """The last call of each index, and the last call of all under None."""
 
     def feed(self, delta: Mapping[str, Any]) -> ChatPiece:
-        """What is certain after `delta`. Calls come once all deltas are there.
+        """What is certain after `delta`. Calls are returned when all deltas have arrived.
 
         Raises:
-            EngineProtocolError: its parts are not of the types that they must be.
+            EngineProtocolError: a part has the wrong type.
         """
         content, thought = self._thoughts.feed(_text(delta.get("content")), delta)
         for part in delta.get("tool_calls") or ():
@@ -59,9 +59,9 @@ class DeltaReader:
         return ChatPiece(content=content, reasoning=thought, calls=tuple(read), unread=tuple(unread))
 
     def _add(self, part: Mapping[str, Any]) -> None:
-        """Take a piece of a call.
+        """Take a chunk of a call.
 
-        Gemini's calls come whole, without an index or all with the same; other endpoints repeat id and name in every piece.
+        Gemini's calls arrive whole, without an index or all with the same; other endpoints repeat id and name in every chunk.
         """
         function = part.get("function") or {}
         call_id, index = _text(part.get("id")), part.get("index")
@@ -81,7 +81,7 @@ class DeltaReader:
 
 
 def _object(text: str) -> dict[str, Any] | None:
-    """The JSON object that `text` is; None if it is none."""
+    """The JSON object in `text`; None if it is not one."""
     try:
         value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -94,7 +94,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _text(content: object) -> str:
-    """The text of a content: a string, or the list of parts that some endpoints give.
+    """The text of a content: a string, or the list of parts that some endpoints return.
 
     Raises:
         EngineProtocolError: it is neither.

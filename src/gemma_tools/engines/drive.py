@@ -1,8 +1,8 @@
-"""Use blocking code from asyncio: one thread a generation, so a slow model never holds the event loop.
+"""Runs blocking code from asyncio: one thread per generation, so a slow model never blocks the event loop.
 
-Engines are blocking generators, and so is all that stands on them. An async face hands the whole generator to `adrive`,
-which runs it in its own thread (never in asyncio's small shared pool, which a few long answers would fill) and passes
-the items on. Leaving the async iterator early, or cancelling the task that reads it, cancels the generation.
+Engines are blocking generators, and so is everything that uses them. An async interface passes the whole generator to `adrive`,
+which runs it in its own thread (never in asyncio's small shared pool, which a few long answers would fill) and passes the items
+on. Leaving the async iterator early, or cancelling the task that reads it, cancels the generation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the failures of HTTP clients and servers mean, in this package's own errors."""
+"""Translates failures of HTTP clients and servers to this package's errors."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from gemma_tools.errors import (
 )
 
 _TOO_LONG = re.compile(r"(exceed|maximum|longer|too (long|large)).*context|context.*(exceed|longer|only)", re.I | re.S)
-"""How servers say that a prompt is longer than the context; there is no common code for it."""
+"""The texts that servers use for a prompt that is longer than the context; there is no common code for it."""
 
 _LOST = re.compile(r"\bactor (died|is (dead|temporarily unavailable))", re.I)
-"""How Ray says, with a status 500, that the replica which was to answer is gone."""
+"""Ray's text, with a status 500, for a replica that died."""
 
 
 def transport_fault(error: BaseException, where: str) -> EngineError | None:
-    """What an exception of httpx, or of its successor httpx2, means; None if it is none of theirs.
+    """The error for an exception of httpx, or of its successor httpx2; None if it is not one of theirs.
 
-    The classes of both carry the same names, and only one of the two packages may be installed.
+    The classes of both have the same names, and only one of the two packages may be installed.
     """
     names = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.split(".")[0] in ("httpx", "httpx2")}
     if "ConnectTimeout" in names or "ConnectError" in names:
@@ -45,7 +45,7 @@ def transport_fault(error: BaseException, where: str) -> EngineError | None:
 
 
 def http_fault(error: Exception, where: str) -> EngineError:
-    """What an exception means that came up while the server at `where` was asked by `gemma_tools.engines.http`."""
+    """The error for an exception that occurred while `gemma_tools.engines.http` used the server at `where`."""
     if isinstance(error, (OSError, IncompleteRead)):
         return EngineUnavailable(f"the connection to {where} broke: {error}")
     if isinstance(error, HTTPException):
@@ -54,7 +54,7 @@ def http_fault(error: Exception, where: str) -> EngineError:
 
 
 def status_fault(status: int, message: str, where: str, headers: Headers = MappingProxyType({})) -> EngineError:
-    """What an error status means. `message` is the server's own, `headers` those of the answer."""
+    """The error for an error status. `message` is the server's own, `headers` those of the answer."""
     said = f"{where} answered with status {status}: {message.strip()[:500]}"
     if status == 404:
         return ModelNotFound(said)
@@ -66,20 +66,20 @@ def status_fault(status: int, message: str, where: str, headers: Headers = Mappi
 
 
 def not_understood(error: BaseException, where: str) -> EngineProtocolError:
-    """What any other exception of a client means: the answer was not of its protocol."""
+    """The error for any other exception of a client: the answer did not follow its protocol."""
     return EngineProtocolError(f"{where} sent an invalid answer: {error!r}")
 
 
 def no_character(error: UnicodeEncodeError) -> InvalidRequest:
-    """What a text means that cannot be written as UTF-8: half of a surrogate pair is in it."""
+    """The error for a text that cannot be written as UTF-8: it contains half of a surrogate pair."""
     return InvalidRequest(f"{error.object[error.start]!r} is not a character", param="messages")
 
 
 def refuse_half_characters(*texts: str) -> None:
-    """Raise for texts that cannot be written as UTF-8; some clients would send them in pieces that no server understands.
+    """Raise for texts that cannot be written as UTF-8; some clients would send bytes that no server understands.
 
     Raises:
-        InvalidRequest: half of a surrogate pair is in some text of the request.
+        InvalidRequest: a text of the request contains half of a surrogate pair.
     """
     for text in texts:
         try:

@@ -1,4 +1,4 @@
-"""Grammars for engines that draw their tokens here: llguidance says which tokens may come next."""
+"""Grammars for engines that sample tokens in process: llguidance says which tokens may come next."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Guide:
-    """Holds one generation to its constraint. `vocabulary` is what `guided_vocabulary` made."""
+    """Applies the constraint of one generation. `vocabulary` comes from `guided_vocabulary`."""
 
     def __init__(self, vocabulary: Any, constraint: Constraint, engine: str) -> None:
         from llguidance import LLMatcher
@@ -35,7 +35,7 @@ class Guide:
         return logits.masked_fill(~allowed[: len(logits)].to(logits.device), float("-inf"))
 
     def take(self, token: int) -> None:
-        """Go on after `token`, which was drawn."""
+        """Continue after `token`, which was sampled."""
         self._matcher.consume_token(token)
         self._check()
 
@@ -45,7 +45,7 @@ class Guide:
 
 
 def guided_vocabulary(tokenizer: Any, size: int, ends: list[int]) -> Any:
-    """What guides need of a tokenizer of transformers: made once a model, as it takes a while for a large one.
+    """The data that guides need from a transformers tokenizer: made once per model, because it takes a while for a large one.
 
     Raises:
         MissingDependency: llguidance is not installed.

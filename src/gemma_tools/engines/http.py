@@ -1,7 +1,7 @@
-"""Requests to an HTTP server, made in the thread that needs the answer; any other thread can cut one off.
+"""Requests to an HTTP server, made in the thread that needs the answer; any other thread can cancel one.
 
-It is the standard library's client. An asynchronous one takes several times as long for a request, and hands each piece of
-the answer from thread to thread.
+It uses the standard library's client. An asynchronous client takes several times as long for a request, and passes each chunk
+of the answer from thread to thread.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class HttpServer:
-    """The server at `url`. `headers` go with every request; the environment's proxies are used, but not for this machine.
+    """The server at `url`. `headers` are sent with every request; the environment's proxies are used, but not for this machine.
 
     No answer may be larger than `size`.
     """
@@ -45,14 +45,14 @@ class HttpServer:
 
     @contextmanager
     def ask(self, path: str, bounds: Bounds, body: object = None) -> Iterator[Response]:
-        """POST `body` as JSON, or GET without one. The answer has to be read inside of this context.
+        """POST `body` as JSON, or GET without one. The answer must be read inside this context.
 
-        `bounds` hold from the moment that the connection is there, for which ten seconds are given.
+        `bounds` apply when the connection is open, for which ten seconds are allowed.
 
         Raises:
-            EngineUnavailable: there is no connection.
-            EngineError: the answer is a redirection, compressed, or too large.
-            OSError, HTTPException: it broke, timed out, or something other than HTTP came; see `faults.http_fault`.
+            EngineUnavailable: no connection is possible.
+            EngineError: the answer is a redirect, compressed, or too large.
+            OSError, HTTPException: the connection was lost, timed out, or was not HTTP; see `faults.http_fault`.
         """
         connection, target, headers = self._route(self._path + path)
         data = None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
@@ -70,7 +70,7 @@ class HttpServer:
                     yield Response(self.url + path, response, wire, bounds.seconds, Meter(self._size, self.url))
 
     def _route(self, path: str) -> tuple[HTTPConnection, str, Mapping[str, str]]:
-        """A connection that is not open yet, what a request names as its target there, and the headers."""
+        """A connection that is not open yet, the target of a request, and the headers."""
         make = partial(HTTPSConnection, context=self._tls) if self._secure else HTTPConnection
         if self._proxy is None:
             return make(self._address, timeout=CONNECT_TIMEOUT), path, self._headers
@@ -91,7 +91,7 @@ class HttpServer:
 
 
 class Response:
-    """What a server answers: the status, and the body, whole or line by line."""
+    """A server's answer: the status, and the body, as a whole or line by line."""
 
     def __init__(self, url: str, response: HTTPResponse, wire: socket.socket, seconds: float | None, meter: Meter) -> None:
         self.url = url
@@ -102,7 +102,7 @@ class Response:
         self._wire = wire
         self._seconds = seconds
         self._left = response.length
-        """How many bytes of the body are still to come; None where the body says by itself where it ends."""
+        """How many bytes of the body are still missing; None if the body itself marks its end."""
 
     def read(self) -> bytes:
         """The whole body."""
@@ -110,12 +110,12 @@ class Response:
         return b"".join(iter(lambda: self._piece(due), b""))
 
     def lines(self) -> Iterator[bytes]:
-        """The lines of the body as they come, cut at `\\n` only: JSON text may hold the other separators of Unicode.
+        """The lines of the body as they arrive, split at `\\n` only: JSON text may contain Unicode's other separators.
 
-        Empty lines, and those that begin with a colon (a sign of life between server-sent events), are left out, and end no
+        Empty lines, and lines that begin with a colon (a keep-alive between server-sent events), are skipped, and do not end a
         silence.
         """
-        begun: list[bytes] = []  # the pieces of a line without its end, joined once it is there
+        begun: list[bytes] = []  # the chunks of an unfinished line, joined when it is complete
         due = self._due()
         while piece := self._piece(due):
             first, *others = piece.split(b"\n")
@@ -147,6 +147,6 @@ class Response:
 
 
 def _cut(wire: socket.socket) -> None:
-    """End the connection: whoever waits for it, here or there, waits no more."""
+    """End the connection: nobody waits for it any more, here or in another thread."""
     with suppress(OSError):
         wire.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""Model files that are fetched from the Hugging Face Hub, once."""
+"""Model files that are downloaded from the Hugging Face Hub, once."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gemma_tools.log import logger
 
 
 def check_name(model: str | Path, param: str = "model") -> tuple[str, str] | None:
-    """The repository and the file of "hf:owner/repo/file", which can be fetched; None for the path of a file.
+    """The repository and the file of "hf:owner/repo/file"; None for the path of a file.
 
     Raises:
-        InvalidRequest: the name is of another form.
+        InvalidRequest: the name has another form.
         MissingDependency: huggingface_hub is not installed.
     """
     if not (isinstance(model, str) and model.startswith("hf:")):
@@ -29,14 +29,14 @@ def check_name(model: str | Path, param: str = "model") -> tuple[str, str] | Non
 
 
 def located(model: str | Path, engine: str, param: str = "model") -> Path:
-    """The file `model`; "hf:owner/repo/file" is fetched where it is not here yet, for the option `param` of `engine`.
+    """The file `model`; "hf:owner/repo/file" is downloaded if necessary, for the option `param` of `engine`.
 
-    That is told: on a terminal by a bar, and elsewhere by the log.
+    A progress bar on a terminal, and elsewhere the log, shows the download.
 
     Raises:
-        InvalidRequest: the name is of another form.
+        InvalidRequest: the name has another form.
         MissingDependency: huggingface_hub is not installed.
-        ModelNotFound: it cannot be fetched.
+        ModelNotFound: it cannot be downloaded.
     """
     place = check_name(model, param)
     if place is None:
@@ -56,11 +56,11 @@ def located(model: str | Path, engine: str, param: str = "model") -> Path:
 
 
 _PATIENCE = 10
-"""Seconds until a Hub that does not answer is given up."""
+"""Seconds to wait for a Hub that does not answer."""
 
 
 def _check_reachable() -> None:
-    """Check that the Hub is there, because its own client tries again for half a minute."""
+    """Check that the Hub is reachable, because its own client retries for half a minute."""
     import httpx
     from huggingface_hub import constants
 
@@ -73,7 +73,7 @@ def _check_reachable() -> None:
 
 
 def _reason(error: Exception, name: str, file: str) -> str:
-    """What is wrong, and what to do about it."""
+    """The reason, and what to do about it."""
     from huggingface_hub import constants, errors
 
     if isinstance(error, errors.GatedRepoError):

@@ -1,11 +1,11 @@
 """LiteRT-LM, Google's runtime for models on devices, in this process: `.litertlm` files.
 
-Its session interface takes a prompt as it is, shows special tokens as text, and streams a chunk a token. Facts of it that
-shape this engine, as of litert-lm-api 0.18.1:
+Its session interface takes a raw prompt, shows special tokens as text, and streams one chunk per token. Facts that shape this
+engine, as of litert-lm-api 0.18.1:
 
-- A generation runs on, in a thread of the runtime, until it is told to stop, whether anybody reads it or not.
-- It puts the start token of the model's file before every prompt by itself, and none where the file names none.
-- Without a seed it draws with the seed 0, and without a `top_k` it keeps but one token.
+- A generation continues, in a thread of the runtime, until it is told to stop, whether anybody reads it or not.
+- It adds the start token of the model's file to every prompt, and none if the file names none.
+- Without a seed it samples with the seed 0, and without a `top_k` it keeps only one token.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ from gemma_tools.prompt import BOS
 
 _CAPABILITIES = Capabilities(settings=frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed"}))
 _ALL = 1 << 20
-"""A `top_k` that leaves every token in: more than any vocabulary has."""
+"""A `top_k` that keeps every token: more than any vocabulary has."""
 
 
 class LiteRTLMEngine(Engine):
-    """Runs the `.litertlm` file `model` on `device`, "cpu" or "gpu"; "hf:owner/repo/file.litertlm" is fetched once.
+    """Runs the `.litertlm` file `model` on `device`, "cpu" or "gpu"; "hf:owner/repo/file.litertlm" is downloaded once.
 
-    `context` is how many tokens prompt and answer may take together: by default, and at most, what the file was made for.
-    `threads` is for the CPU; None leaves it to the runtime. `cache_dir` is where the runtime keeps what it compiles, for the
-    next start: by default beside the model's file; ":nocache" keeps nothing.
+    `context` is the maximum of prompt and answer tokens together; the file sets the default and the maximum. `threads` is for
+    the CPU; None leaves it to the runtime. `cache_dir` is where the runtime caches compiled code for the next start: by default
+    next to the model's file; ":nocache" turns the cache off.
 
-    Several threads may generate at once, each in a session of its own; nothing of a prompt is kept for the next. What a
-    request leaves open of the sampling is as the model's file says.
+    Several threads may generate at once, each in its own session; there is no prompt cache. Sampling settings that a request
+    does not set come from the model's file.
 
     Raises:
         MissingDependency: litert-lm-api is not installed.
-        ModelNotFound: there is no such file, or the runtime cannot load it.
+        ModelNotFound: the file does not exist, or the runtime cannot load it.
         InvalidRequest: an option with an impossible value.
     """
 
@@ -87,7 +87,7 @@ class LiteRTLMEngine(Engine):
                     backend=litert_lm.Backend.CPU(thread_count=threads) if device == "cpu" else litert_lm.Backend.GPU(),
                     max_num_tokens=self._context,
                     cache_dir=None if cache_dir is None else str(cache_dir),
-                    enable_benchmark=True,  # counts the tokens that are written, and changes nothing else
+                    enable_benchmark=True,  # counts the tokens of the output, and changes nothing else
                 )
         except (RuntimeError, OSError, ValueError) as error:
             raise ModelNotFound(f"{model} cannot be loaded: {error}", engine=self.name) from None
@@ -103,7 +103,7 @@ class LiteRTLMEngine(Engine):
         context: int | None = None,
         cache_dir: object = None,
     ) -> None:
-        """Check that this can be made, as far as that is known without fetching or loading anything.
+        """Check the arguments, as far as possible without downloading or loading anything.
 
         Raises:
             InvalidRequest, MissingDependency: as the class.
@@ -122,16 +122,16 @@ class LiteRTLMEngine(Engine):
 
     @property
     def context_length(self) -> int:
-        """The tokens that prompt and answer may take together."""
+        """The maximum of prompt and answer tokens together."""
         return self._context
 
     @property
     def longer_context(self) -> str:
-        """The option, where the file has not set the end."""
+        """The option, unless the file sets the limit."""
         return OF_MODEL if self._context == self._longest else BY_OPTION
 
     def count_tokens(self, text: str) -> int:
-        """How many tokens `text` is, special tokens read as such."""
+        """The number of tokens in `text`, including special tokens."""
         return len(self._loaded.tokenize(text.encode(errors="replace").decode()))
 
     def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
@@ -160,18 +160,18 @@ class LiteRTLMEngine(Engine):
             return Generation(usage=usage, stopped=None if cancel.cancelled else request.own_stop(pieces.value))
         if stopped:
             raise EngineUnavailable("the engine was closed", engine=self.name, text=run.text)
-        # A text that ends by itself ends with a token that is counted, and not shown.
+        # An answer that ends normally ends with a token that is counted, but not shown.
         cut = run.tokens >= min(room, most or room) and run.shown != run.tokens - 1
         usage = Usage(prompt_tokens=size, completion_tokens=run.tokens, cached_tokens=0)
         return Generation(finish="length" if cut else "stop", usage=usage)
 
     def close(self) -> None:
-        """Stop what runs, and let go of the model."""
+        """Stop running generations, and release the model."""
         self._finalizer()
 
 
 def _sampler(sampling: Sampling, default: Any) -> Any:
-    """The runtime's form of `sampling`; what that leaves open is as in `default`, the settings of the model's file."""
+    """The runtime's form of `sampling`; settings that it leaves open come from `default`, the settings of the model's file."""
     from litert_lm import SamplerConfig
 
     top_k = default.top_k if sampling.top_k is None else sampling.top_k
@@ -188,7 +188,7 @@ def _sampler(sampling: Sampling, default: Any) -> Any:
 
 
 class _Loaded:
-    """A loaded model and what runs on it. It does not hold the engine, which can so be freed by being forgotten."""
+    """A loaded model and its generations. It has no reference to the engine, which can so be freed by garbage collection."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -210,14 +210,14 @@ class _Loaded:
         return run
 
     def close(self) -> None:
-        """Stop all that runs and wait for its end, then free the model: no session may outlive it."""
+        """Stop all generations and wait for their end, then free the model: no session may outlive it."""
         with self._lock:
             model, self._model = self._model, None
             runs = list(self._runs)
         for run in runs:
             run.stop()
         for run in runs:
-            if run is not current_thread():  # where the garbage collector happens to run in it
+            if run is not current_thread():  # if the garbage collector runs in it
                 run.join()
         if model is not None:
             model.close()
@@ -229,16 +229,16 @@ class _Loaded:
 
 
 class _Run(Thread):
-    """One generation, in its own thread: the runtime reads a prompt to its end before it hears that it is to stop."""
+    """One generation, in its own thread: the runtime reads a prompt to its end before it notices a stop."""
 
     def __init__(self, session: Any, prompt: str, ended: Callable[[_Run], None]) -> None:
         super().__init__(name="gemma_tools-litert-lm", daemon=True)
         self.text = ""
-        """What was shown."""
+        """The text that was shown."""
         self.shown = 0
-        """How many tokens were shown: each is a chunk."""
+        """The number of shown tokens: each is a chunk."""
         self.tokens = 0
-        """How many tokens were written, with the one that ended the text; known once that has ended by itself."""
+        """The number of generated tokens, with the one that ended the text; known after a normal end."""
         self.stopped = False
         """Whether it was stopped."""
         self._session = session
@@ -248,7 +248,7 @@ class _Run(Thread):
         self._heard: SimpleQueue[str | Exception | None] = SimpleQueue()
 
     def pieces(self) -> Iterator[str]:
-        """The text as it comes."""
+        """The text as it arrives."""
         while (piece := self._heard.get()) is not None and not self.stopped:
             if isinstance(piece, Exception):
                 raise EngineRejected(f"LiteRT-LM failed: {piece}", engine=LiteRTLMEngine.name, text=self.text) from piece
@@ -270,7 +270,7 @@ class _Run(Thread):
         try:
             session.run_prefill([self._prompt])
             for part in () if self.stopped else session.run_decode_async():
-                if self.stopped:  # told again, because it does not hear what is said before it begins
+                if self.stopped:  # repeated, because it ignores a stop before it begins
                     session.cancel_process()
                 else:
                     self._heard.put(part.texts[0])

@@ -1,8 +1,8 @@
-"""llama.cpp inside this process, by xllamacpp: no compiler, no server to start.
+"""llama.cpp inside this process, with xllamacpp: no compiler, and no server to start.
 
-xllamacpp holds the whole of llama-server and always opens its HTTP port, on the loopback interface. This engine talks to
-that port (with a key that nobody else knows) rather than to xllamacpp's own call with a callback: HTTP can be left at any
-moment, also while a long prompt is read, runs no Python inside the C++ threads, and needs no second way to generate.
+xllamacpp contains the whole llama-server and always opens its HTTP port, on the loopback interface. This engine uses that port
+(with a random key that nobody else knows) instead of xllamacpp's own call with a callback: HTTP can be cancelled at any moment,
+even while a long prompt is read, runs no Python inside the C++ threads, and needs no second implementation.
 """
 
 from __future__ import annotations
@@ -38,22 +38,21 @@ from gemma_tools.errors import InvalidRequest, MissingDependency, ModelNotFound
 class LlamaCppEngine(LlamaServerEngine):
     """Runs a GGUF model in this process.
 
-    `model` is the path of a .gguf file, "tiny" (the model that ships with this package), or "hf:owner/repo/file.gguf", which
-    is fetched from the Hugging Face Hub once. `context` is how many tokens each of the `parallel` prompts worked on at once
-    may take (the model's own limit where that is lower). Without `threads` it computes with one thread less than it has cores
-    for itself (`gemma_tools.engines.cores`), and "tiny" with one. `gpu_layers` is how many layers of the model go to a GPU: -1
-    is all of them, and None as many as there is room for. `mmproj` is the model's projector, a .gguf file with which it sees,
-    and hears if the projector is made for sound. `lora` are adapters, each a .gguf file or a pair of one and its scale (1 if
-    it is not given).
-    Both may be "hf:owner/repo/file.gguf", too. `cache_ram` is how many MiB the conversations may take that are kept beside the
-    `parallel` ones, so that their next prompts need not be read again; 0 keeps none.
+    `model` is the path of a .gguf file, "tiny" (the model that ships with this package), or "hf:owner/repo/file.gguf", which is
+    downloaded from the Hugging Face Hub once. `context` is the number of tokens for each of the `parallel` prompts that run at
+    the same time (the model's own limit if that is lower). The default for `threads` is one thread less than the usable cores
+    (`gemma_tools.engines.cores`), and one for "tiny". `gpu_layers` is the number of the model's layers on a GPU: -1 means all,
+    and None as many as fit. `mmproj` is the model's projector, a .gguf file with which it takes images, and audio if the
+    projector supports it. `lora` are adapters, each a .gguf file or a pair of a file and its scale (default 1). Both may also
+    be "hf:owner/repo/file.gguf". `cache_ram` is the memory in MiB for conversations besides the `parallel` ones, so their next
+    prompts need not be read again; 0 keeps none.
 
-    Loading takes as long as reading the file does, and nothing else of Python runs meanwhile; Ctrl-C ends the whole program
-    then, at once.
+    Loading takes as long as reading the file, and no other Python code runs meanwhile; Ctrl-C then ends the whole program at
+    once.
 
     Raises:
         MissingDependency: xllamacpp, or for "hf:" huggingface_hub, is not installed.
-        ModelNotFound: there is no such file, or llama.cpp cannot load it.
+        ModelNotFound: the file does not exist, or llama.cpp cannot load it.
     """
 
     name = "llama.cpp"
@@ -72,7 +71,7 @@ class LlamaCppEngine(LlamaServerEngine):
     ) -> None:
         self.check(model, context, parallel, threads, gpu_layers, mmproj, lora, cache_ram)
         if threads is None:
-            # llama.cpp's threads wait for each other by spinning, which on a busy machine costs far more than they save.
+            # llama.cpp's threads wait for each other in a busy loop, which on a busy machine costs far more than they save.
             threads = 1 if model == "tiny" else compute_threads()
         self._wanted = context
         key = secrets.token_urlsafe()
@@ -92,7 +91,7 @@ class LlamaCppEngine(LlamaServerEngine):
         )
         super().__init__(server.listening_address, api_key=key, timeout=math.inf, max_retries=0)
         self._remote.held.append(server)
-        # Something has to go through its queue: freeing a server whose queue does not run yet would hang.
+        # One task must go through its queue: freeing a server whose queue does not run yet would hang.
         self._remote.call(self._wait)
         takes = self._remote.call(partial(self._json, "/props")).get("modalities", {})
         hint = "pass the model's projector as mmproj=" if mmproj is None else "its projector does not support it"
@@ -111,7 +110,7 @@ class LlamaCppEngine(LlamaServerEngine):
         lora: Sequence[Adapter] = (),
         cache_ram: int = 1024,
     ) -> None:
-        """Check that this can be made, as far as that is known without fetching or loading anything.
+        """Check the arguments, as far as possible without downloading or loading anything.
 
         Raises:
             InvalidRequest, MissingDependency, ModelNotFound: as the class.
@@ -131,7 +130,7 @@ class LlamaCppEngine(LlamaServerEngine):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this engine can do; images and audio, if its projector can."""
+        """What this engine supports; images and audio, if its projector does."""
         return replace(self._as_found(self._can), nests_lark=_LARK.open_to(self))
 
     @property
@@ -141,11 +140,11 @@ class LlamaCppEngine(LlamaServerEngine):
 
     @property
     def longer_context(self) -> str:
-        """The option, where the model itself has not set the end."""
+        """The option, unless the model itself sets the limit."""
         return OF_MODEL if (self.context_length or 0) < self._wanted else BY_OPTION
 
     def _wait(self, bounds: Bounds) -> None:
-        """Wait until the server works. What its slots do is known to the thread that does the work only."""
+        """Wait until the server works. Only its worker thread knows the state of its slots."""
         with self._http.ask("/slots", bounds) as response:
             response.read()
 
@@ -163,11 +162,11 @@ class LlamaCppEngine(LlamaServerEngine):
 
 
 class _LarkSeat:
-    """The engine of this process that may use Lark where GBNF does, too.
+    """The engine in this process that may use Lark if it also supports GBNF.
 
-    llama.cpp keeps one tokenizer for llguidance in a process, without a lock, and knows by the address of the vocabulary whose
-    it is (common/llguidance.cpp). Making it costs 2 seconds for Gemma's vocabulary: two engines that take turns would pay them
-    each time. And after one is closed, another model's vocabulary may lie at that address: only the same file may follow.
+    llama.cpp keeps one llguidance tokenizer per process, without a lock, and identifies its vocabulary by address
+    (common/llguidance.cpp). Building it costs 2 seconds for Gemma's vocabulary: two alternating engines would pay that each
+    time. And after one is closed, another model's vocabulary may have that address: only the same file may follow.
     """
 
     def __init__(self) -> None:
@@ -248,25 +247,25 @@ _LOADING = Lock()
 def _ended_by_interrupts() -> Iterator[None]:
     """Let Ctrl-C end this process, as it ends a program that is not Python's.
 
-    xllamacpp holds the interpreter's lock while it loads: no handler of Python's would run until it is done, in no thread. So
-    the system's own handler is put in its place. A process that ignores Ctrl-C goes on ignoring it.
+    xllamacpp holds the interpreter's lock while it loads, so no Python signal handler could run until it is done, in any
+    thread. So the system's own handler replaces it. A process that ignores Ctrl-C continues to ignore it.
     """
     if os.name != "posix" or not callable(signal.getsignal(signal.SIGINT)):
         yield
         return
     handler = ctypes.CDLL(None).signal
     handler.argtypes, handler.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
-    with _LOADING:  # else one would put back what another has put there
+    with _LOADING:  # else one would restore the other's handler
         before = handler(signal.SIGINT, None)
         try:
             yield
         finally:
             handler(signal.SIGINT, before)
-            signal.siginterrupt(signal.SIGINT, True)  # as Python has it; C's `signal` has the calls go on
+            signal.siginterrupt(signal.SIGINT, True)  # as Python sets it; C's `signal` restarts the calls
 
 
 _ALL_LAYERS = -2
-"""What llama.cpp calls all layers; -1 is its own choice, which is had here by giving none (common/common.h)."""
+"""llama.cpp's value for all layers; -1 is its own choice, which is used here if nothing is passed (common/common.h)."""
 
 
 def _check_file(path: Path) -> None:

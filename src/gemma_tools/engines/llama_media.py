@@ -1,4 +1,4 @@
-"""Images and audio as llama-server's `/completion` takes them: the data, and in the prompt a marker for each.
+"""Images and audio for llama-server's `/completion`: the data, and a marker for each in the prompt.
 
 Source: llama.cpp, tools/server/README.md (`multimodal_data`, pull request 15108) and tools/mtmd/mtmd.cpp. The server puts the
 model's own tokens before and after each of them.
@@ -15,16 +15,16 @@ from gemma_tools.errors import EngineProtocolError, InvalidRequest
 from gemma_tools.prompt import MEDIA_CONTROLS, MEDIA_GAPS, WORD_JOINER, Prompt
 
 _MODALITIES: Final = {"image": "vision", "audio": "audio"}
-"""The kinds of media, and what `/props` calls them."""
+"""The kinds of media, and their names in `/props`."""
 _MARKERS: Final = ("<__media__>", "<__image__>")
-"""The markers of servers that do not tell theirs; today's is drawn anew for each process."""
+"""The markers of servers that do not report theirs; current servers choose a random one for each process."""
 
 
 def refuse_unseen(media: Sequence[Mapping[str, Any]], properties: Mapping[str, Any], engine: str) -> None:
-    """Refuse media that the server has no projector for. `properties` are those of its `/props`.
+    """Refuse media that the server has no projector for. `properties` come from its `/props`.
 
     Raises:
-        InvalidRequest: naming the part.
+        InvalidRequest: names the part.
     """
     modalities = properties.get("modalities", {})
     for number, part in enumerate(media):
@@ -38,14 +38,14 @@ def refuse_unseen(media: Sequence[Mapping[str, Any]], properties: Mapping[str, A
 def media_prompt(
     prompt: Prompt, properties: Mapping[str, Any], *, begins: Container[str], spelled: Iterable[str]
 ) -> dict[str, str | list[str]]:
-    """The prompt with its media for `/completion`, in which no text becomes a token or an image, whatever it spells.
+    """The prompt with its media for `/completion`, in which no text becomes a token or an image, whatever it contains.
 
-    `begins` holds the special token that the server itself puts before a prompt, and `spelled` the tokens that the format does
-    not know and a text spells: they are broken as the format's own are.
+    `begins` contains the special token that the server itself adds before a prompt, and `spelled` the tokens that appear in a
+    text and that the format does not know: they are broken like the format's own.
 
     Raises:
-        InvalidRequest: there is not one placeholder for each image and sound.
-        EngineProtocolError: the server's marker cannot be kept out of the text.
+        InvalidRequest: the number of placeholders is not the number of images and audio clips.
+        EngineProtocolError: the server's marker is in the prompt's text.
     """
     marker = str(properties.get("media_marker") or _MARKERS[0])
     spellings = re.compile("|".join(map(re.escape, (marker, *_MARKERS, *sorted(spelled, key=len, reverse=True)))))

@@ -42,7 +42,7 @@ _FIELDS = {
     "presence_penalty": "presence_penalty",
     "frequency_penalty": "frequency_penalty",
 }
-"""Settings, and what `/completion` calls them."""
+"""Settings, and their names in `/completion`."""
 
 _EXTRA = frozenset(
     {
@@ -75,7 +75,7 @@ _EXTRA = frozenset(
         "xtc_threshold",
     }
 )
-"""The fields of `/completion` that `Sampling.extra` may hold: llama-server itself ignores unknown ones in silence."""
+"""The fields of `/completion` that `Sampling.extra` may contain: llama-server itself silently ignores unknown ones."""
 
 _CAPABILITIES = Capabilities(
     settings=frozenset(_FIELDS) | {"logit_bias", "logprobs"},
@@ -88,7 +88,7 @@ _CAPABILITIES = Capabilities(
 
 _START = re.compile(r"^start: (.*)$", re.MULTILINE)
 _MARK = "zqzq"
-"""What no model writes by itself after the prompt "a"."""
+"""Text that no model writes after the prompt "a"."""
 _MOST_READ = 256
 _LARK_QUESTION = {
     "prompt": "",
@@ -97,25 +97,25 @@ _LARK_QUESTION = {
     "grammar_lazy": True,
     "grammar_triggers": [],
 }
-"""A request that fails before anything is generated, and tells by its error whether the server was built with llguidance.
+"""A request that fails before anything is generated; its error shows whether the server was built with llguidance.
 
-With llguidance any schema becomes Lark (common/json-schema-to-grammar.cpp), and the missing trigger is what is wrong; without
-llguidance the schema is. Servers of 2025 do not miss the trigger, and show the Lark in `generation_settings`.
+With llguidance any schema becomes Lark (common/json-schema-to-grammar.cpp), and the error is about the missing trigger; without
+llguidance it is about the schema. Servers of 2025 do not need the trigger, and show the Lark in `generation_settings`.
 """
 
 
 _UNREAD = "Failed to load image or audio file"
-"""What the server says of an image or an audio file that it cannot decode."""
+"""The server's message about an image or an audio file that it cannot decode."""
 
 
 class LlamaServerEngine(Engine):
-    """Runs prompts on a llama-server that somebody else started, at `url`; `api_key` where it was started with one.
+    """Runs prompts on an existing llama-server at `url`; `api_key` if it was started with one.
 
-    It takes the images and audio that the server's projector takes, which is asked at each request that has some. A `/v1` at
-    the end of `url`, which other clients need, does no harm. Any number of threads may use the engine; the server works on as
-    many prompts at once as it has slots. `timeout` is the longest silence in seconds, `max_retries` how often a request is sent
-    again while nothing has come of it. An answer is refused when one of its lines is longer than `max_line_bytes`, or all of it
-    than `max_answer_bytes`.
+    It takes the images and audio that the server's projector supports; the server is asked at each request that has media. A
+    `/v1` at the end of `url`, which other clients need, does no harm. Any number of threads may use the engine; the server
+    works on as many prompts at once as it has slots. `timeout` is the longest silence in seconds, `max_retries` how often a
+    request is repeated before any data has arrived. An answer is refused if one of its lines is longer than `max_line_bytes`,
+    or all of it longer than `max_answer_bytes`.
     """
 
     name = "llama-server"
@@ -139,15 +139,15 @@ class LlamaServerEngine(Engine):
         self._lark: bool | None = None
         self._read: dict[str, bool] = {}
         self._nests_lark = True
-        """Whether a grammar may come in Lark alone, as far as it is known."""
+        """Whether a grammar may be sent only as Lark, as far as it is known."""
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this engine can do; images and audio, if the server has a projector."""
+        """What this engine supports; images and audio, if the server has a projector."""
         return self._as_found(_CAPABILITIES)
 
     def _as_found(self, can: Capabilities) -> Capabilities:
-        """`can` without what the server turned out not to take."""
+        """`can` without what the server turned out not to support."""
         return can if self._nests_lark else replace(can, constraints=can.constraints - {"lark"})
 
     def refuse_unsupported(self, request: GenerationRequest) -> None:
@@ -184,11 +184,11 @@ class LlamaServerEngine(Engine):
 
     @property
     def longer_context(self) -> str:
-        """What whoever started the server may do."""
+        """How to restart the server with a larger context."""
         return BY_SERVER["llama-server"]
 
     def count_tokens(self, text: str) -> int:
-        """How many tokens `text` is, special tokens read as such.
+        """The number of tokens in `text`, including special tokens.
 
         Raises:
             EngineError: the server cannot be asked.
@@ -196,7 +196,7 @@ class LlamaServerEngine(Engine):
         return len(self.encode(text))
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of `text`, special tokens read as such. Raises what `count_tokens` raises."""
+        """The token ids of `text`, including special tokens. Raises what `count_tokens` raises."""
         sendable = text.encode(errors="replace").decode()
         return self._remote.call(partial(self._tokenize, sendable, parse_special=True))
 
@@ -206,7 +206,7 @@ class LlamaServerEngine(Engine):
         return str(answer["content"])
 
     def close(self) -> None:
-        """Stop what this engine runs, and let go of its connections. The server goes on."""
+        """Stop this engine's requests, and close its connections. The server continues."""
         self._remote.close()
 
     def _ask(self, request: GenerationRequest, body: Mapping[str, Any], bounds: Bounds) -> Answer[str]:
@@ -236,12 +236,11 @@ class LlamaServerEngine(Engine):
                     yield _generation(data, request, tuple(logprobs))
 
     def _encode(self, prompt: Prompt, ids: Mapping[str, int], bounds: Bounds) -> object:
-        """The prompt as `/completion` takes it: with one BOS, and no text that is read as a token.
+        """The prompt for `/completion`: with one BOS, and no text that is read as a token.
 
-        The server puts the model's BOS before a string, but not before a list that begins with an id. It finds every token
-        of the vocabulary in a string, also those that the format does not know; so a prompt with a `<` in its texts is
-        split here, without special tokens. (Tokens of type USER_DEFINED are found even so: it is the guarded text that
-        is split.)
+        The server adds the model's BOS before a string, but not before a list that begins with an id. In a string it finds
+        every token of the vocabulary, even those that the format does not know. So a prompt with a `<` in its texts is split
+        here, without special tokens. (Tokens of type USER_DEFINED are found even then, so the guarded text is split.)
         """
         if prompt.media:
             return self._encode_media(prompt, ids, bounds)
@@ -252,15 +251,15 @@ class LlamaServerEngine(Engine):
         return [*self._tokenize(mixed, bounds, parse_special=False, add_special=True)]
 
     def _encode_media(self, prompt: Prompt, ids: Mapping[str, int], bounds: Bounds) -> Mapping[str, object]:
-        """A prompt with images or audio as `/completion` takes it: one string, in which every spelling of a token is one."""
-        properties = self._json("/props", bounds)  # each time: a server that was started anew has another marker
+        """A prompt with images or audio for `/completion`: one string, in which every special token is found."""
+        properties = self._json("/props", bounds)  # each time: a restarted server has another marker
         refuse_unseen(prompt.media, properties, self.name)
         added = self._tokenize("", bounds, parse_special=True, add_special=True)
         begins = {control for control, number in ids.items() if [number] == added[:1]}
         return media_prompt(prompt, properties, begins=begins, spelled=self._spelled(prompt, bounds))
 
     def _spelled(self, prompt: Prompt, bounds: Bounds) -> set[str]:
-        """The tokens that a prompt's texts spell and its format does not know: they are only found when they are looked for."""
+        """The tokens that appear in a prompt's texts and that its format does not know: they are found only by a search."""
         texts = [prompt.guard(segment.text) for segment in prompt.segments if not segment.control and "<" in segment.text]
         if not texts:
             return set()
@@ -274,10 +273,10 @@ class LlamaServerEngine(Engine):
     def _held(
         self, constraint: Constraint, controls: tuple[str, ...], ids: Mapping[str, int], bounds: Bounds
     ) -> dict[str, Any]:
-        """The constraint as `/completion` takes it. Of a grammar in both notations, Lark where the server can: it is cheaper.
+        """The constraint for `/completion`. If a grammar has both notations, Lark if the server supports it: it is cheaper.
 
-        GBNF is tried on each piece of the vocabulary whenever the model's choice does not fit, and splits words as no text
-        of its training does.
+        GBNF is tried on each token of the vocabulary whenever the model's choice does not fit, and splits words in a way that
+        no training text does.
         """
         lark = None if constraint.lark is None else _with_ids(constraint.lark, controls, ids)
         alone = constraint.gbnf is None
@@ -295,7 +294,7 @@ class LlamaServerEngine(Engine):
         return {"json_schema": constraint.json_schema}
 
     def _takes_lark(self, bounds: Bounds) -> bool:
-        """Whether the server was built with llguidance. One that was not ends itself when it is sent Lark."""
+        """Whether the server was built with llguidance. A server without it crashes when it gets Lark."""
         if self._lark is None:
             with self._http.ask("/completion", bounds, _LARK_QUESTION) as response:
                 if response.status != 400:
@@ -305,11 +304,11 @@ class LlamaServerEngine(Engine):
         return self._lark
 
     def _prefers_lark(self, bounds: Bounds) -> bool:
-        """Whether Lark is sent where GBNF would do, too."""
+        """Whether Lark is sent if GBNF is also possible."""
         return self._takes_lark(bounds)
 
     def _reads(self, lark: str, bounds: Bounds) -> bool:
-        """Whether llama.cpp can read a grammar of a caller's. One that it cannot read it leaves out, and does not say so."""
+        """Whether llama.cpp can parse a request's own grammar. It silently ignores a grammar that it cannot parse."""
         if lark not in self._read:
             asked = _START.sub(lambda start: f'start: "{_MARK}" ({start[1]})?', lark, count=1)
             written = self._json("/completion", bounds, {"prompt": "a", "n_predict": 8, "temperature": 0, "grammar": asked})
@@ -343,7 +342,7 @@ class LlamaServerEngine(Engine):
 
 
 def _check_same(theirs: Mapping[str, int], ours: Mapping[str, int]) -> None:
-    """Refuse a tokenizer that is not that of the server's model."""
+    """Refuse a tokenizer that does not belong to the server's model."""
     for control in theirs.keys() & ours.keys():
         if theirs[control] != ours[control]:
             message = (
@@ -353,10 +352,10 @@ def _check_same(theirs: Mapping[str, int], ours: Mapping[str, int]) -> None:
 
 
 class _Reader:
-    """Text in which special tokens are told from their spellings by the ids that come with it.
+    """Text in which special tokens are distinguished from ordinary text by the ids that come with it.
 
-    The server sends a message a token, but holds text back that may become a stop sequence: a special token may be told by its
-    id before it is in the text.
+    The server sends one message per token, but holds back text that may become a stop sequence: the id of a special token may
+    arrive before its text.
     """
 
     def __init__(self, ids: Mapping[str, int]) -> None:
@@ -394,10 +393,9 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
 
 
 def _with_ids(lark: str, controls: tuple[str, ...], ids: Mapping[str, int]) -> str | None:
-    """`lark` with its special tokens by id, for llama.cpp knows the names of those of type CONTROL only.
+    """`lark` with its special tokens as ids, because llama.cpp knows names only for tokens of type CONTROL.
 
-    None where the vocabulary lacks one: a name that it does not know would leave the whole answer unconstrained, without an
-    error.
+    None if the vocabulary lacks one: llama.cpp ignores a grammar with an unknown name, without an error.
     """
     if not controls:
         return lark
@@ -446,7 +444,7 @@ def _logprob(entry: Mapping[str, Any], top: int, spellings: Mapping[int, str]) -
 
 
 def _token(entry: Mapping[str, Any], spellings: Mapping[int, str]) -> dict[str, Any]:
-    """An entry in OpenAI's shape; the server writes special tokens among the alternatives as empty strings."""
+    """An entry in OpenAI's format; the server writes special tokens among the alternatives as empty strings."""
     text = entry["token"] or spellings.get(entry["id"], "")
     return {"token": text, "logprob": entry["logprob"], "bytes": entry["bytes"] or list(text.encode())}
 

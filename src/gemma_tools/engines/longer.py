@@ -1,4 +1,4 @@
-"""What makes a context longer, in the words of the error about a prompt that is too long: `Engine.longer_context`.
+"""How to increase the context, as text for the error about a prompt that is too long: `Engine.longer_context`.
 
 Sources: the documentation of each server's own options.
 """
@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 BY_OPTION: Final = "set a larger context with context=..., on the command line with --context"
-"""Of engines with an option `context`."""
+"""For engines with an option `context`."""
 OF_MODEL: Final = "this is the model's maximum"
 BY_SERVER: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -20,4 +20,4 @@ BY_SERVER: Final[Mapping[str, str]] = MappingProxyType(
         "lm-studio": "load the model with a longer context in LM Studio",
     }
 )
-"""Of servers that somebody else started, by the names that engines have for them."""
+"""For servers, by the names of their engines."""

@@ -1,4 +1,4 @@
-"""Which notation of grammars a server takes. No field of its answers tells: it has to be tried."""
+"""Finds out which grammar notation a server supports. No field of its answers says so; it has to be tried."""
 
 from __future__ import annotations
 
@@ -18,33 +18,34 @@ _SAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
         "lark": "%llguidance {}\nstart: /[a-z]{1,4}/\n",
     }
 )
-"""A little of each notation, with all that our grammars use of it."""
+"""A small sample of each notation, with all the features that our grammars use."""
 _REFUSAL: Final = (400, 500, None)
-"""The statuses of a refusal; None is an error that came as the first event of a stream."""
+"""The statuses of a refusal; None is an error as the first event of a stream."""
 
 
 class Notations:
-    """The notations that a server may take, the one to try first in front; one alone once it is known.
+    """The notations that a server may support, the first one to try in front; only one when it is known.
 
-    The order matters: vLLM's backend `auto` stays for good with the library that the first grammar of its life asks for.
-    Nobody waits for another's attempt: two first requests at the same time both try.
+    The order matters: vLLM's backend `auto` permanently uses the library of the first grammar in its process. Nobody waits for
+    another's attempt: two simultaneous first requests both try.
     """
 
     def __init__(self, notations: tuple[str, ...]) -> None:
         self._all = notations
         self.likely = notations
-        """Those that the server takes, as far as it is known."""
+        """The notations that the server supports, as far as it is known."""
 
     def generate(self, request: GenerationRequest, ask: Callable[[GenerationRequest], Pieces]) -> Pieces:
-        """Ask with the request's grammar in the first likely notation, and in another if the server turns out to take that.
+        """Ask with the request's grammar in the most likely notation, and in another one if the server turns out to support
+        that.
 
         Raises:
-            EngineError: what `ask` raises. Whether it was for the notation, `likely` tells.
+            EngineError: what `ask` raises. `likely` tells whether the notation was the reason.
         """
         notation = next((n for n in self.likely if _text(request, n) is not None), None)
         if notation is None:
             return (yield from ask(request))
-        # Where one that the request does not have comes first, it has to be tried first.
+        # If the first notation is one that the request does not have, it must be tried first.
         if notation != self.likely[0] and self._find(request, ask) != notation:
             raise EngineRejected(f"the server does not support grammars in {notation}")
         try:
@@ -61,7 +62,7 @@ class Notations:
         return generation
 
     def _find(self, request: GenerationRequest, ask: Callable[[GenerationRequest], Pieces]) -> str | None:
-        """The first notation that the server takes for a sample; None if it takes none, or cannot be asked."""
+        """The first notation that the server accepts for a sample; None if it accepts none, or cannot be asked."""
         question = replace(request, sampling=Sampling(max_tokens=1), stop=())
         for notation in self._all:
             try:

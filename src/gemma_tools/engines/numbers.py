@@ -6,7 +6,7 @@ from gemma_tools.errors import InvalidRequest
 
 
 def check_least(least: int, **options: object) -> None:
-    """Check that each of `options` is None, or a integer of at least `least`.
+    """Check that each of `options` is None, or an integer of at least `least`.
 
     Raises:
         InvalidRequest: `param` names the first that is not.

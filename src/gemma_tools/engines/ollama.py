@@ -1,4 +1,4 @@
-"""Ollama, by its own Python client: raw prompts to `/api/generate`, or its native `/api/chat`."""
+"""Ollama, with its own Python client: raw prompts to `/api/generate`, or its native `/api/chat`."""
 
 from __future__ import annotations
 
@@ -49,16 +49,17 @@ _OPTIONS = {
     "presence_penalty": "presence_penalty",
     "frequency_penalty": "frequency_penalty",
 }
-"""Settings, and what Ollama's `options` call them."""
+"""Settings, and their names in Ollama's `options`."""
 
 _EXTRA = (frozenset(ollama.Options.model_fields) | {"keep_alive"}) - frozenset(_OPTIONS.values()) - {"stop"}
 
 _RAW = {"raw": True, "truncate": False, "shift": False, "think": False}
-"""What every raw prompt is sent with: it is neither cut to fit the context, nor pushed out of it by the answer, nor is the
-answer searched for thoughts, which would come in a field of their own. Servers that do not know a field leave it unread."""
+"""Fields of every raw prompt: it is not cut to fit the context, the answer does not shift it out, and the answer is not
+searched for thoughts, which would be in a separate field. Servers that do not know a field ignore it.
+"""
 
 _REPEATS = 30
-"""After one more equal token than this Ollama gives up an answer; since September 2026 it waits for 100, and says so."""
+"""After one more equal token than this Ollama stops an answer; since September 2026 it waits for 100, and says so."""
 
 _CAPABILITIES = Capabilities(
     settings=frozenset(_OPTIONS) | {"logprobs"},
@@ -72,25 +73,25 @@ _START = "`ollama serve` starts it, and url=..., --url or OLLAMA_HOST sets anoth
 
 
 def default_url() -> str:
-    """Where Ollama is: OLLAMA_API_BASE_URL or OLLAMA_HOST from the environment, else port 11434 of this machine."""
+    """The address of Ollama: OLLAMA_API_BASE_URL or OLLAMA_HOST from the environment, else port 11434 of this machine."""
     return os.environ.get("OLLAMA_API_BASE_URL") or os.environ.get("OLLAMA_HOST") or "http://localhost:11434"
 
 
 def _host(url: str) -> str:
-    """`url` as Ollama's client takes it. OLLAMA_HOST may be an address to listen on; a `/v1` is for other clients."""
+    """`url` for Ollama's client. OLLAMA_HOST may be an address to listen on; a `/v1` is for other clients."""
     host = f"127.0.0.1{url}" if url.startswith(":") else url
     checked_url(host)
     return host.rstrip("/").removesuffix("/v1").replace("0.0.0.0", "127.0.0.1")
 
 
 class OllamaEngine(ChatEngine):
-    """Runs prompts on the model called `model` of the Ollama at `url` (else see `default_url`).
+    """Runs prompts on the model called `model` of the Ollama at `url` (default: see `default_url`).
 
-    `timeout` is the longest silence in seconds, MODEL_TIMEOUT or 180 without it; loading the model counts. `max_retries` is
-    how often a request is sent again while nothing has come of it. `context` is Ollama's `num_ctx`. A prompt that is longer
-    is an error; a server older than the field `truncate` cuts it without saying so. An answer is refused when one of its lines
-    is longer than `max_line_bytes`, or all of it than `max_answer_bytes`. Besides Ollama's options,
-    `Sampling.extra` takes `keep_alive`: how long the model stays loaded.
+    `timeout` is the longest silence in seconds, by default MODEL_TIMEOUT or 180; loading the model counts. `max_retries` is how
+    often a request is repeated before any data has arrived. `context` is Ollama's `num_ctx`. A prompt that is longer is an
+    error; a server that does not know the field `truncate` silently cuts it. An answer is refused if one of its lines is longer
+    than `max_line_bytes`, or all of it longer than `max_answer_bytes`. Besides Ollama's options, `Sampling.extra` takes
+    `keep_alive`: how long the model stays loaded.
     """
 
     name = "ollama"
@@ -131,17 +132,17 @@ class OllamaEngine(ChatEngine):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this engine can do."""
+        """What this engine supports."""
         return _CAPABILITIES
 
     @property
     def context_length(self) -> int | None:
-        """`context`, if it was given; Ollama does not tell what it would take."""
+        """`context`, if it was set; Ollama does not report its default."""
         return self._context
 
     @property
     def longer_context(self) -> str:
-        """Its option, by both of its names."""
+        """Its option, under both names."""
         return f"{BY_OPTION} (its num_ctx)"
 
     def generate(self, request: GenerationRequest, *, cancel: Cancellation | None = None) -> Pieces:
@@ -158,10 +159,10 @@ class OllamaEngine(ChatEngine):
     def chat(
         self, request: GenerationRequest, chat: Chat, *, cancel: Cancellation | None = None
     ) -> Generator[ChatPiece, None, Generation]:
-        """Answer `chat` by `/api/chat`, where Ollama writes the prompt and reads the calls itself.
+        """Answer `chat` with `/api/chat`, where Ollama writes the prompt and reads the calls itself.
 
-        The second way, for models whose special tokens Ollama strips from raw text (`shows_markers` finds out): calls come
-        whole, no call can be forced, and what Ollama's own parser does not read is lost.
+        It is for models whose special tokens Ollama removes from raw text (`shows_markers` finds out). Calls arrive whole, no
+        call can be forced, and what Ollama's own parser does not read is lost.
 
         Raises:
             InvalidRequest, EngineError: as `generate`.
@@ -171,9 +172,10 @@ class OllamaEngine(ChatEngine):
         return self._remote.play(partial(self._tasks.stream, partial(self._ask_chat, body)), cancel)
 
     def shows_markers(self, prompt: Prompt) -> bool | None:
-        """Whether the model's special tokens reach the text of `generate`, found out by a tiny prompt, once.
+        """Whether the model's special tokens reach the text of `generate`, tested with a tiny prompt, once.
 
-        Ollama lists no tokens to preserve, so those of type CONTROL vanish. None: unknown, `prompt` has none to ask with.
+        Ollama has no setting to preserve tokens, so those of type CONTROL vanish. None: unknown, `prompt` has none to test
+        with.
 
         Raises:
             EngineError: Ollama failed.
@@ -183,11 +185,11 @@ class OllamaEngine(ChatEngine):
         return self._shows_markers
 
     def close(self) -> None:
-        """Stop what this engine runs, and let go of the connections. Ollama goes on."""
+        """Stop this engine's requests, and close its connections. Ollama continues."""
         self._remote.close()
 
     def _body(self, request: GenerationRequest, stop: Sequence[str]) -> dict[str, Any]:
-        """What `/api/generate` and `/api/chat` have in common."""
+        """The common part of `/api/generate` and `/api/chat`."""
         self.refuse_unsupported(request)
         sampling = request.sampling
         options = dict(sampling.extra)
@@ -270,7 +272,7 @@ class _Client(ollama.AsyncClient):
 
 
 def _message(turn: ChatTurn) -> dict[str, Any]:
-    """A turn in Ollama's shape."""
+    """A message in Ollama's format."""
     message: dict[str, Any] = {"role": turn.role, "content": turn.text}
     if turn.media:
         message["images"] = [part["data"] for part in turn.media]
@@ -290,9 +292,9 @@ def _fault(where: str, error: Exception) -> EngineError:
 
 
 def _text(prompt: Prompt) -> str:
-    """The prompt as Ollama takes it.
+    """The prompt for Ollama.
 
-    Ollama puts the BOS there itself, and an image where `[img-N]` stands, so text that looks like that is broken.
+    Ollama adds the BOS itself, and puts an image where `[img-N]` is, so text that looks like that is broken.
     """
     if not prompt.media and "[img-" not in prompt.marked:
         return prompt.without_bos

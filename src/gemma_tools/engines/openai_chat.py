@@ -48,23 +48,23 @@ Way = Literal["auto", "native", "prompted"]
 _ANY_OBJECT: Final = {"type": "object"}
 _NOTHING: Final = ChatPiece()
 _MENDED: Final[frozenset[Feature]] = frozenset({"system", "stream_options"})
-"""What may be refused and is then left out here; the rest changes what can be asked for, and is left to the caller."""
+"""Settings that may be refused and are then left out here; the caller handles everything else."""
 _TEMPLATE: Final[Mapping[Feature, str]] = {"tools": "supports_tools", "system": "supports_system_role"}
 _BRACES: Final = re.compile(r"\{(\w+)\}")
 
 
 class OpenAIChatEngine(ChatEngine):
-    """Asks the model called `model` by the chat endpoint whose `/v1` is at `url`, else at the address of the provider.
+    """Uses the model called `model` through the chat endpoint whose `/v1` is at `url`, else at the provider's address.
 
-    `server` names a provider or a kind of server; see `gemma_tools.engines.providers`. The key is `api_key`, else the variable
-    of the environment that the provider names for it, which only the provider's own address is told; for all other endpoints it
-    is OPENAI_CHAT_API_KEY.
+    `server` names a provider or a kind of server; see `gemma_tools.engines.providers`. The key is `api_key`, else the
+    environment variable of the provider, which is sent only to the provider's own address; for all other endpoints it is
+    OPENAI_CHAT_API_KEY.
 
-    `way` says how it is told of tools: "native", "prompted", or "auto", which is native until the endpoint refuses tools, or
-    answers with nothing but a call whose arguments it has broken.
-    `json_schema` says whether answers are held to a schema by `response_format`; None leaves it to what is known of the server.
-    `max_tokens` is the limit of a request that sets none; `context` is the context in tokens, where it does not tell.
-    `timeout`, `max_retries`, `max_line_bytes` and `max_answer_bytes` are as for the engine `openai`.
+    `way` is how it gets tools: "native", "prompted", or "auto". "auto" is native until the endpoint refuses tools, or answers
+    with only a call whose arguments it has damaged.
+    `json_schema` says whether `response_format` enforces a schema; None uses what is known about the server.
+    `max_tokens` is the limit for requests without one; `context` is the context in tokens, if the endpoint does not report it.
+    `timeout`, `max_retries`, `max_line_bytes` and `max_answer_bytes` are the same as for the engine `openai`.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class OpenAIChatEngine(ChatEngine):
         self._context = context
         self._refused: set[Feature] = set()
         self._left_out: set[Feature] | None = None
-        """What the server's chat template leaves out of a prompt, unsaid; None where that is not known."""
+        """What the server's chat template silently leaves out of a prompt; None if that is not known."""
         self._json_schema = provider.json_schema if json_schema is None else json_schema
         size = Size(max_line_bytes, max_answer_bytes)
         key = api_key or (None if url and provider.url else _key(provider, server))
@@ -108,7 +108,7 @@ class OpenAIChatEngine(ChatEngine):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the provider says, without what the endpoint was seen to refuse."""
+        """The provider's capabilities, without what the endpoint has refused."""
         refused = self._refused
         ways: dict[Way, set[Literal["native", "prompted"]]] = {
             "auto": {"prompted"} if "tools" in refused else {"native", "prompted"},
@@ -130,7 +130,7 @@ class OpenAIChatEngine(ChatEngine):
     def chat(
         self, request: GenerationRequest, chat: Chat, *, cancel: Cancellation | None = None
     ) -> Generator[ChatPiece, None, Generation]:
-        """See `ChatEngine.chat`. System text begins the first user's turn where the endpoint takes none of its own."""
+        """See `ChatEngine.chat`. System text begins the first user message if the endpoint supports no system message."""
         self.refuse_unsupported(request)
         refuse_half_characters(*(turn.text for turn in chat.turns))
         if self._provider.tells_template and self._left_out is None:
@@ -149,7 +149,7 @@ class OpenAIChatEngine(ChatEngine):
 
     @property
     def context_length(self) -> int | None:
-        """The context in tokens: as it was given, else where the endpoint's list of models tells it.
+        """The context in tokens: the configured one, else the one in the endpoint's list of models.
 
         Raises:
             EngineError: the endpoint cannot be asked.
@@ -158,15 +158,15 @@ class OpenAIChatEngine(ChatEngine):
 
     @property
     def longer_context(self) -> str:
-        """What whoever started the server may do."""
+        """How to restart the server with a larger context."""
         return self._longer
 
     def close(self) -> None:
-        """Stop what this engine runs, and let go of the connections. The endpoint goes on."""
+        """Stop this engine's requests, and close its connections. The endpoint continues."""
         self._server.close()
 
     def _find_left_out(self) -> set[Feature] | None:
-        """What the chat template leaves out. A failure is left for the question itself to meet."""
+        """What the chat template leaves out. A failure is ignored here; the request itself will fail."""
         try:
             props = self._server.small(lambda: self._server.client.get(f"{self._server.root}/props", cast_to=object))
             can = props["chat_template_caps"]
@@ -209,7 +209,7 @@ class OpenAIChatEngine(ChatEngine):
         return self._provider.takes_calls and by_itself and (ended.usage.completion_tokens or 0) > 1
 
     def _body(self, request: GenerationRequest, chat: Chat) -> dict[str, Any]:
-        """What is sent besides the messages."""
+        """The fields besides the messages."""
         provider, sampling, constraint = self._provider, request.sampling, request.constraint
         # The prompt's own stop tokens are seen by a server only where it shows special tokens.
         stops = request.stops if provider.body.get("skip_special_tokens") is False else request.stop
@@ -254,7 +254,7 @@ class OpenAIChatEngine(ChatEngine):
             raise
 
     def _refusal(self, error: openai.APIError, body: Mapping[str, Any], request: GenerationRequest) -> Exception | None:
-        """What an error means that refuses a feature or a setting of the request; None for all else."""
+        """The error for a refused feature or setting of the request; None for all other errors."""
         status = error.status_code if isinstance(error, openai.APIStatusError) else None
         feature = refused_feature(status, error_body(error), _features(body))
         if feature is not None:
@@ -312,7 +312,7 @@ async def _read(chunks: AsyncIterable[Any], request: GenerationRequest) -> Async
 
 
 async def _whole(stream: openai.AsyncStream[object]) -> AsyncGenerator[Any, None]:
-    """The one answer of an endpoint that does not stream, or that refuses with a good status, as OpenRouter may.
+    """The single answer of an endpoint that does not stream, or that refuses with a good status, as OpenRouter may.
 
     Raises:
         openai.APIError: it is an error.
@@ -325,7 +325,7 @@ async def _whole(stream: openai.AsyncStream[object]) -> AsyncGenerator[Any, None
 
 
 def _features(body: Mapping[str, Any]) -> frozenset[Feature]:
-    """What of a request an endpoint may refuse for good."""
+    """The features of a request that an endpoint may permanently refuse."""
     sent: dict[Feature, bool] = {
         "tools": "tools" in body,
         "tool_choice": "tool_choice" in body,
@@ -337,7 +337,7 @@ def _features(body: Mapping[str, Any]) -> frozenset[Feature]:
 
 
 def _messages(turns: Sequence[ChatTurn], provider: Provider) -> list[dict[str, Any]]:
-    """Turns in OpenAI's shape."""
+    """Messages in OpenAI's format."""
     messages = []
     for turn in turns:
         content = [_part(part) for part in turn.parts] if turn.media else turn.text
@@ -368,7 +368,7 @@ def _part(part: TurnPart) -> dict[str, Any]:
 
 
 def _choice(tools: Sequence[Mapping[str, Any]]) -> Any:
-    """The choice that forces a call of one of `tools`."""
+    """The tool choice that forces a call of one of `tools`."""
     if len(tools) > 1:
         return "required"
     return {"type": "function", "function": {"name": tools[0]["function"]["name"]}}
@@ -381,14 +381,14 @@ def _response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _address(provider: Provider, url: str | None) -> str:
-    """Where the endpoint is: `url`, else the provider's address with what the environment says."""
+    """The address of the endpoint: `url`, else the provider's address with values from the environment."""
     if url is None and not provider.url:
         raise InvalidRequest("must be the address of the endpoint, with its /v1", param="url", code="missing")
     return checked_url(url or _BRACES.sub(lambda found: _environment(found[1], "url"), provider.url))
 
 
 def _key(provider: Provider, server: str) -> str:
-    """The key that the environment has for the provider."""
+    """The provider's key from the environment."""
     found = next((key for name in provider.keys if (key := os.environ.get(name))), None)
     if found is None and provider.url:
         raise InvalidRequest(

@@ -1,4 +1,4 @@
-"""What all engines on the openai client share: the client itself, its errors, and how it counts and scores tokens."""
+"""What all engines with the openai client share: the client itself, its errors, token counts and log probabilities."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gemma_tools.errors import (
 )
 
 ABSENT = frozenset({400, 401, 403, 405, 501})
-"""Statuses of an endpoint that is not there for us; a 404 is a `ModelNotFound`."""
+"""Statuses of an endpoint that is not available; a 404 is a `ModelNotFound`."""
 
 
 class OpenAIServer:
@@ -54,14 +54,14 @@ class OpenAIServer:
     def play(
         self, source: Callable[[], AsyncGenerator[P | Generation, None]], cancel: Cancellation | None
     ) -> Generator[P, None, Generation]:
-        """Yield the pieces of `source()`, which is called anew for each attempt: see `Remote.play`."""
+        """Yield the chunks of `source()`, which is called again for each attempt: see `Remote.play`."""
         return self._remote.play(partial(self._tasks.stream, source), cancel)
 
     def small(self, ask: Callable[[], Awaitable[object]]) -> Any:
-        """The answer to a small question.
+        """The answer to a small request.
 
         Raises:
-            EngineError: it could not be answered.
+            EngineError: the request failed.
         """
 
         async def source() -> AsyncGenerator[Any, None]:
@@ -76,7 +76,7 @@ class OpenAIServer:
         return self.url.removesuffix("/v1")
 
     def context_length(self, model: str) -> int | None:
-        """The context of `model` in tokens, where `/v1/models` tells it: vLLM, SGLang, Ray Serve, OpenRouter, Together do.
+        """The context of `model` in tokens, if `/v1/models` reports it: vLLM, SGLang, Ray Serve, OpenRouter and Together do.
 
         Raises:
             EngineError: the server cannot be asked.
@@ -96,27 +96,29 @@ class OpenAIServer:
         return length if isinstance(length, int) else None
 
     def close(self) -> None:
-        """Stop what runs, and let go of the connections."""
+        """Stop running requests, and close the connections."""
         self._remote.close()
 
 
 def fault_of(where: str, error: Exception) -> EngineError:
-    """What an exception of the client means."""
+    """The error for an exception of the client."""
     if isinstance(error, openai.APIStatusError):
         return refusal(error.status_code, error_body(error), where, error.response.headers)
     if isinstance(error, openai.APIConnectionError) and isinstance(error.__cause__, EngineError):
         return error.__cause__
     if isinstance(error, openai.APIConnectionError) and error.__cause__:
         return transport_fault(error.__cause__, where) or EngineUnavailable(f"{where}: {error}")
-    if isinstance(error, openai.APIError):  # an error that came in the stream of an answer
+    if isinstance(error, openai.APIError):  # an error in the stream of an answer
         body = error_body(error)
-        dead = "EngineCore encountered an issue" in words_of(body)  # what vLLM's front says once the process after it has ended
+        dead = "EngineCore encountered an issue" in words_of(
+            body
+        )  # the message of vLLM's front end after its engine process has ended
         return EngineUnavailable(f"{where}: {words_of(body)}") if dead else refusal(None, body, where)
     return transport_fault(error, where) or not_understood(error, where)
 
 
 def error_body(error: openai.APIError) -> Any:
-    """What the server said, as it came: an object where it is one, else text. Gemini puts its object into a list."""
+    """The server's message: an object if it is one, else text. Gemini puts its object into a list."""
     body: Any = error.body
     if isinstance(body, list) and body:
         body = body[0]
@@ -128,9 +130,9 @@ def error_body(error: openai.APIError) -> Any:
 
 
 def refused_setting(error: openai.APIError, settings: Mapping[str, str]) -> InvalidRequest | None:
-    """What a server means that names the setting which it does not take, or whose value; None for all else.
+    """The error if a server names a setting that it does not support, or whose value it refuses; None otherwise.
 
-    `settings` are those that were sent, by the names of `Sampling`.
+    `settings` are those that were sent, under the names of `Sampling`.
     """
     body = error_body(error)
     named = {error.param, *unknown_fields(words_of(body))}
@@ -141,7 +143,7 @@ def refused_setting(error: openai.APIError, settings: Mapping[str, str]) -> Inva
 
 
 def scored(token: str, logprob: float | None) -> dict[str, Any]:
-    """A token and its logarithm in OpenAI's shape."""
+    """A token and its log probability in OpenAI's format."""
     return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
 
 

@@ -1,7 +1,7 @@
-"""Servers with OpenAI's `/v1/completions`, by the openai client: vLLM, SGLang, LM Studio, mlx-lm, llama-server and others.
+"""Servers with OpenAI's `/v1/completions`, with the openai client: vLLM, SGLang, LM Studio, mlx-lm, llama-server and others.
 
-The endpoint is common, the rest is not: what each server calls a setting, whether it puts a BOS before the prompt, and how
-it is made to leave special tokens in the text. That is data here, one `Profile` a server.
+The endpoint is common, the rest differs: the names of settings, whether the server adds a BOS to the prompt, and how it keeps
+special tokens in the text. That is data here, one `Profile` per server.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ _COMMON = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What one server makes of `/v1/completions`.
+    """The details of one server's `/v1/completions`.
 
-    `settings` maps the fields of `Sampling` to the server's names; `body` is sent with every request; `constraints` says
-    how a form of `Constraint` is sent, the one to try first in front; `controls` names the field that lists the control
-    tokens to keep in the text.
+    `settings` maps the fields of `Sampling` to the server's names; `body` is sent with every request; `constraints` says how
+    each form of `Constraint` is sent, the first one to try in front; `controls` names the field that lists the special tokens
+    to keep in the text.
     """
 
     settings: Mapping[str, str]
@@ -75,19 +75,19 @@ class Profile:
     constraints: Mapping[Any, Callable[[Any], Mapping[str, Any]]] = field(default_factory=dict)
     controls: str | None = None
     token_ids: bool = False
-    """It tells the ids of what it writes, when it is asked with `return_token_ids`, and takes `stop_token_ids`."""
+    """It returns the ids of its output if it is asked with `return_token_ids`, and supports `stop_token_ids`."""
     adds_bos: bool = True
-    """It puts the BOS before a prompt itself."""
+    """It adds the BOS to a prompt itself."""
     finds_stop: bool = True
-    """It finds stop sequences wherever they begin; False: only whole tokens, and others spoil its text."""
+    """It finds stop sequences at any position; False: only whole tokens, and others damage its text."""
     most_stops: int | None = None
-    """It refuses more stop sequences than these; None: any number will do."""
+    """The maximum number of stop sequences that it accepts; None: no limit."""
     prompt_logprobs: bool = False
-    """Asked with `echo` and `return_token_ids`, it tells the log probabilities of the prompt before those of the answer."""
+    """With `echo` and `return_token_ids`, it returns the log probabilities of the prompt before those of the answer."""
     counts: bool = False
     """It has vLLM's `/tokenize` and `/detokenize`."""
     media_by_chat: bool = False
-    """It takes images and audio, by its chat endpoint alone."""
+    """It takes images and audio, but only through its chat endpoint."""
 
 
 _KEEP_MARKERS = {"skip_special_tokens": False, "spaces_between_special_tokens": False}
@@ -151,20 +151,20 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         ),
     }
 )
-"""The servers with a profile of their own, and "other" for all the rest."""
+"""The servers with their own profile, and "other" for all the rest."""
 
 
 class OpenAICompletionsEngine(Engine):
     """Runs prompts on the model called `model` of a server whose `/v1` is at `url`.
 
-    `server` names a profile. `max_tokens` is the limit of a request that sets none: left to themselves most of these servers
-    stop after 16. `timeout` is the longest silence in seconds, `max_retries` how often a request is sent again while
-    nothing has come of it. An answer is refused when one of its lines is longer than `max_line_bytes`, or all of it than
+    `server` names a profile. `max_tokens` is the limit for requests without one: most of these servers stop after 16 by
+    default. `timeout` is the longest silence in seconds, `max_retries` how often a request is repeated before any data has
+    arrived. An answer is refused if one of its lines is longer than `max_line_bytes`, or all of it longer than
     `max_answer_bytes`.
 
-    With `probe`, tiny requests before the first prompt find out whether the server puts a BOS before it (rather than trust
-    the profile), and whether it strips special tokens from the text. If it does, a warning says so: then only bare calls
-    (`call:name{...}`) can be read from it.
+    With `probe`, tiny requests before the first prompt find out whether the server adds a BOS (instead of trusting the
+    profile), and whether it removes special tokens from the text. If it does, a warning says so: then only bare calls
+    (`call:name{...}`) can be read.
     """
 
     name = "openai"
@@ -211,7 +211,7 @@ class OpenAICompletionsEngine(Engine):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the server's profile says, and which grammars it takes as far as that is known."""
+        """The capabilities in the server's profile, and the grammars that it supports as far as that is known."""
         profile = self._profile
         constraints = frozenset(f for f in profile.constraints if f not in GRAMMARS or f in self._notations.likely)
         settings = frozenset(profile.settings) | ({"prompt_logprobs"} if profile.prompt_logprobs else set())
@@ -227,7 +227,7 @@ class OpenAICompletionsEngine(Engine):
 
     @property
     def context_length(self) -> int | None:
-        """The context in tokens as `/v1/models` tells it: vLLM and SGLang do, and vLLM under Ray Serve; None elsewhere.
+        """The context in tokens from `/v1/models`: vLLM and SGLang report it, and vLLM under Ray Serve; None for others.
 
         Raises:
             EngineError: the server cannot be asked.
@@ -236,11 +236,11 @@ class OpenAICompletionsEngine(Engine):
 
     @property
     def longer_context(self) -> str:
-        """What whoever started the server may do."""
+        """How to restart the server with a larger context."""
         return self._longer
 
     def count_tokens(self, text: str) -> int | None:
-        """How many tokens `text` is, special tokens read as such; None from a server that does not count.
+        """The number of tokens in `text`, including special tokens; None if the server does not count.
 
         Raises:
             EngineError: the server cannot be asked.
@@ -249,7 +249,7 @@ class OpenAICompletionsEngine(Engine):
         return None if ids is None else len(ids)
 
     def encode(self, text: str) -> list[int] | None:
-        """The token ids of `text`, special tokens read as such. As `count_tokens`."""
+        """The token ids of `text`, including special tokens. As `count_tokens`."""
         asked = {"prompt": text.encode(errors="replace").decode(), "add_special_tokens": False}
         ids: list[int] | None = self._tokenizer("tokenize", asked, "tokens")
         return ids
@@ -261,23 +261,23 @@ class OpenAICompletionsEngine(Engine):
 
     @cached_property
     def for_media(self) -> Engine | None:
-        """The server's chat endpoint, where images and audio go by that alone."""
+        """The server's chat endpoint, if images and audio must go through it."""
         return self._for_media() if self._profile.media_by_chat else None
 
     def close(self) -> None:
-        """Stop what this engine runs, and let go of the connections. The server goes on."""
+        """Stop this engine's requests, and close the connections. The server continues."""
         self._server.close()
         if (chat := self.__dict__.get("for_media")) is not None:
             chat.close()
 
     @property
     def _adds_bos(self) -> bool:
-        """Whether the server puts a BOS before a prompt: as it was found, else as the profile says."""
+        """Whether the server adds a BOS to a prompt: as the probe found, else as the profile says."""
         found = self._probe.adds_bos if self._probe else None
         return self._profile.adds_bos if found is None else found
 
     def _play(self, request: GenerationRequest, *, cancel: Cancellation | None) -> Pieces:
-        # Not every server finds a stop sequence that begins or ends within a token, so it is looked for here, too.
+        # Not every server finds a stop sequence that begins or ends within a token, so it is also searched here.
         asked = partial(self._ask, request, self._prompt(request))
         with Returning(self._server.play(asked, cancel)) as pieces:
             rest = iter(pieces)
@@ -286,14 +286,14 @@ class OpenAICompletionsEngine(Engine):
             if stopped and not (reads_on and self._sends_all(request.stops)):
                 return Generation(stopped=request.own_stop(stopped))
             for _ in rest:
-                pass  # ids reach beyond the stop sequence that the server has found, too; it tells now how it ended
+                pass  # ids also reach beyond the stop sequence that the server has found; it reports how it ended
         return replace(pieces.value, stopped=request.own_stop(stopped)) if stopped else pieces.value
 
     def _sends_all(self, stops: tuple[str, ...]) -> bool:
         return self._profile.most_stops is None or len(stops) <= self._profile.most_stops
 
     def _tokenizer(self, path: str, body: Mapping[str, Any], field: str) -> Any:
-        """What vLLM's tokenizer answers, which is not under `/v1`; None where there is none, as behind some gateways."""
+        """The answer of vLLM's tokenizer, which is not under `/v1`; None if there is none, as with some gateways."""
         if not self._counts:
             return None
         address, body = f"{self._server.root}/{path}", {"model": self._model, **body}
@@ -309,7 +309,7 @@ class OpenAICompletionsEngine(Engine):
         return None
 
     def _prompt(self, request: GenerationRequest) -> dict[str, Any]:
-        """The prompt and what ends the answer, as the server takes them."""
+        """The prompt and the stop sequences, in the server's form."""
         prompt, tokenizer = request.prompt, request.tokenizer
         most = self._profile.most_stops
         if tokenizer is None:
@@ -332,7 +332,7 @@ class OpenAICompletionsEngine(Engine):
             if (value := getattr(request.sampling, name)) is not None:
                 body[wire] = value
         if request.sampling.prompt_logprobs:
-            body |= {"echo": True, "return_token_ids": True}  # with the latter the echo is in the probabilities only
+            body |= {"echo": True, "return_token_ids": True}  # with the latter the echo is only in the log probabilities
         for form, send in profile.constraints.items():
             if constraint and (wanted := getattr(constraint, form)) is not None:
                 return {**body, **send(wanted)}
@@ -363,7 +363,7 @@ class OpenAICompletionsEngine(Engine):
                     )
                 for choice in chunk.choices:
                     finish = choice.finish_reason or finish
-                    stopped = request.own_stop(getattr(choice, "stop_reason", None)) or stopped  # vLLM tells it
+                    stopped = request.own_stop(getattr(choice, "stop_reason", None)) or stopped  # vLLM reports it
                     if request.sampling.prompt_logprobs:
                         before = before or len(getattr(choice, "prompt_token_ids", None) or ())
                     logprobs += _logprobs(choice.logprobs)
@@ -383,7 +383,7 @@ class OpenAICompletionsEngine(Engine):
 
 
 class _IdReader:
-    """The text of an answer, made of its ids: they are all there, also where the server hides special tokens in its text."""
+    """The text of an answer, made from its ids: they are complete, even if the server hides special tokens in its text."""
 
     def __init__(self, prompt: Prompt, tokenizer: Tokenizer, on_ids: Callable[[Sequence[int]], object] | None) -> None:
         self._on_ids = on_ids
@@ -403,9 +403,9 @@ class _IdReader:
 
 
 def _logprobs(given: Any) -> list[Mapping[str, Any]]:
-    """The entries of one choice in the shape of chat completions.
+    """The entries of one choice in the format of chat completions.
 
-    OpenAI's completions give parallel lists; llama-server gives the chat shape here, too.
+    OpenAI's completions have parallel lists; llama-server uses the chat format here, too.
     """
     if given is None:
         return []

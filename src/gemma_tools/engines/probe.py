@@ -1,6 +1,6 @@
-"""Find out how a server treats special tokens, by tiny prompts.
+"""Finds out with tiny prompts how a server treats special tokens.
 
-`ask` is what generates from a prompt there. The prompts are made of special tokens that the format has put into a real one.
+`ask` generates from a prompt on the server. The prompts consist of special tokens from a real prompt.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _WORD = "Paris"
 
 
 class Probe:
-    """What tiny prompts have told of a server. Each question is asked until it was answered once.
+    """What tiny prompts have shown about a server. Each question is asked until it is answered once.
 
-    Nobody waits for another's question: two first prompts at the same time both ask. `stripped` is called once if the server
-    strips special tokens from the text.
+    Nobody waits for another's question: two simultaneous first prompts both ask. `stripped` is called once if the server
+    removes special tokens from the text.
     """
 
     def __init__(self, stripped: Callable[[], None]) -> None:
@@ -36,13 +36,13 @@ class Probe:
 
     @property
     def adds_bos(self) -> bool | None:
-        """Whether the server puts a BOS before a prompt; None: not known."""
+        """Whether the server adds a BOS to a prompt; None: not known."""
         return self._answers.get("bos")
 
     def learn(self, prompt: Prompt, ask: Ask, cancel: Cancellation | None = None) -> None:
-        """Ask what is not known yet, as far as `prompt` has the tokens to ask with.
+        """Ask what is not known yet, as far as `prompt` has the tokens for it.
 
-        A failure is left for the prompt itself to meet, and an answer that `cancel` cut tells nothing.
+        A failure is ignored here (the prompt itself will fail), and an answer that `cancel` cut shows nothing.
         """
         with suppress(EngineError):
             if "bos" not in self._answers and (marker := turn_marker(prompt)):
@@ -53,7 +53,7 @@ class Probe:
                     self._stripped()
 
     def _keep(self, question: str, answer: bool | None, cancel: Cancellation | None) -> bool:
-        """Keep the first answer to `question`; tell whether this was it."""
+        """Store the first answer to `question`; return whether this was the first."""
         with self._lock:
             first = question not in self._answers and not (cancel and cancel.cancelled)
             if first:
@@ -67,7 +67,7 @@ def turn_marker(prompt: Prompt) -> str | None:
 
 
 def adds_bos(ask: Ask, prompt: Prompt, marker: str) -> bool | None:
-    """Whether the server puts a BOS before a prompt; None if it does not count tokens, or `marker` is not one of them.
+    """Whether the server adds a BOS to a prompt; None if it does not count tokens, or `marker` is not one token.
 
     Raises:
         EngineError: the server failed.
@@ -79,7 +79,7 @@ def adds_bos(ask: Ask, prompt: Prompt, marker: str) -> bool | None:
 
 
 def inner_marker(prompt: Prompt) -> str | None:
-    """The special token that `prompt` uses most, besides those that begin and end turns: the one around strings."""
+    """The most frequent special token in `prompt`, besides those that begin and end turns: the one around strings."""
     turns = {*prompt.stop, *(segment.text for segment in prompt.segments[:2])}
     seen = Counter(s.text for s in prompt.segments if s.control and s.text not in turns)
     return seen.most_common(1)[0][0] if seen else None
@@ -88,8 +88,8 @@ def inner_marker(prompt: Prompt) -> str | None:
 def shows_markers(ask: Ask, prompt: Prompt, marker: str) -> bool | None:
     """Whether the text shows the special tokens that the model generates; None if the model did not generate any.
 
-    The model is shown a pattern in which `marker` stands before a word, up to the next marker. If the word comes without
-    one, the marker was stripped.
+    The model sees a pattern in which `marker` comes before a word, up to the next marker. If the word arrives without a marker,
+    the server removed it.
 
     Raises:
         EngineError: the server failed.

@@ -1,4 +1,4 @@
-"""What a terminal shows while a model is fetched or loaded. Nothing is shown anywhere else."""
+"""What a terminal shows while a model is downloaded or loaded. Nothing is shown anywhere else."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from time import monotonic
 from typing import Any
 
 _LARGE = 50_000_000
-"""Bytes of a file that takes long enough to load to be told of."""
+"""The size from which a file takes long enough to load to be shown, in bytes."""
 
 
 def on_terminal() -> bool:
-    """Whether there is a terminal, and HF_HUB_DISABLE_PROGRESS_BARS does not ask to leave it alone."""
+    """Whether there is a terminal, and HF_HUB_DISABLE_PROGRESS_BARS does not turn the display off."""
     off = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS", "").upper() in ("1", "ON", "YES", "TRUE")
     return sys.stderr is not None and sys.stderr.isatty() and not off
 
 
 @contextmanager
 def loading(path: Path) -> Iterator[None]:
-    """Tell of a large file while it is loaded, and then how long that took.
+    """Show that a large file is loading, and then how long it took.
 
-    It is one line and no bar: while llama.cpp loads, nothing else of Python runs.
+    It is one line and not a bar: while llama.cpp loads, no other Python code runs.
     """
     size = path.stat().st_size
     if size < _LARGE or not on_terminal():
@@ -41,7 +41,7 @@ def loading(path: Path) -> Iterator[None]:
 
 
 def download_bar() -> type[Any] | None:
-    """The bar for `hf_hub_download`: the file, its bytes and the time. None without rich: the Hub's client has its own."""
+    """The bar for `hf_hub_download`: the file, its bytes and the time. Without rich None, and the Hub's client uses its own."""
     try:
         from rich import progress
         from rich.console import Console
@@ -50,7 +50,7 @@ def download_bar() -> type[Any] | None:
     from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
     class Bar(tqdm):
-        """What the Hub's client takes for its own, drawn by rich; a file has one, however it is transferred."""
+        """A bar with the interface that the Hub's client expects, drawn by rich; one per file, however it is transferred."""
 
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options, gui=True)  # type: ignore[no-untyped-call]
@@ -81,7 +81,7 @@ def download_bar() -> type[Any] | None:
             super().close()
 
         def update_transfer(self, _: int) -> None:
-            """Draw no second bar for what goes over the network, as the Hub's client does without this."""
+            """Draw no second bar for network traffic, as the Hub's client does without this."""
 
         def set_transfer_postfix_str(self, *_: object, **__: object) -> None:
             """Likewise."""

@@ -1,6 +1,6 @@
-"""The chat endpoints that are known by name: where each is, who pays, and what it takes. Facts, and no code.
+"""The known chat endpoints: the address of each, who pays, and what it supports. Facts, no code.
 
-Sources, read in November 2026; none of the hosted ones was asked:
+Sources, read in November 2026; none of the hosted endpoints was called:
 
 - Gemini: https://ai.google.dev/gemini-api/docs/openai; its refusals ("Unknown name", "is not enabled for models/...") as
   reported by its users. Gemma 4 thinks with the effort "high", and does not with "minimal":
@@ -30,39 +30,40 @@ _OPENAI: Final = {
 }
 _SAMPLERS: Final = {"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"}
 _SHOWN: Final = {"skip_special_tokens": False}
-"""Else the special tokens that the model writes are taken out of the text, and what they say with them."""
+"""Without this, the server removes special tokens from the text, and their meaning is lost."""
 _TEMPLATE: Final = {switch: {"chat_template_kwargs": {"enable_thinking": switch}} for switch in (True, False)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """What one provider, or one kind of server, makes of `/chat/completions`."""
+    """The details of one provider's, or one kind of server's, `/chat/completions`."""
 
     url: str = ""
-    """Its address; what stands in braces is a variable of the environment. Empty: the caller gives it."""
+    """Its address; names in braces are environment variables. Empty: the user passes it."""
     keys: tuple[str, ...] = ("OPENAI_CHAT_API_KEY",)
-    """The variables of the environment that may hold the key; the first is the provider's own name for it. A provider with an
-    address of its own needs one."""
+    """The environment variables that may contain the key; the first is the provider's own name for it. A provider with a fixed
+    address needs one.
+    """
     owner: str | None = None
-    """What it puts before the published name of a model, as in `google/gemma-3-27b-it`; None: names are left as they are."""
+    """The prefix for the published name of a model, as in `google/gemma-3-27b-it`; None: names are unchanged."""
     settings: Mapping[str, str] = field(default_factory=lambda: _OPENAI)
-    """The fields of `Sampling`, and what it calls them."""
+    """The fields of `Sampling`, and its names for them."""
     body: Mapping[str, Any] = field(default_factory=dict)
     """What is sent with every request."""
     bound: Mapping[str, Any] = field(default_factory=dict)
-    """What is sent, too, where an answer is to be held to a schema."""
+    """What is also sent if a schema must be enforced."""
     thinking: Mapping[bool, Mapping[str, Any]] = field(default_factory=dict)
-    """What asks it to think, and not to; empty: it cannot be asked."""
+    """What turns thinking on, and off; empty: it has no field for thinking."""
     thought: str = ""
-    """The field of a message that takes an earlier thought; empty: there is none."""
+    """The message field for an earlier thought; empty: there is none."""
     json_schema: bool = True
-    """It holds an answer to a schema, by `response_format`."""
+    """It enforces a schema, with `response_format`."""
     tells_template: bool = False
     """It tells by `/props` what its chat template can do; what that cannot do it leaves out of the prompt, unsaid."""
     takes_calls: bool = False
     """Where it has a parser of calls, that takes them out of answers to requests without tools, too, and they are lost."""
     most_stops: int = 4
-    """How many stop sequences it takes."""
+    """The maximum number of stop sequences."""
 
 
 PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
@@ -98,7 +99,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
             keys=("OPENROUTER_API_KEY",),
             owner="google/",
             settings={**_OPENAI, **_SAMPLERS},
-            # Without it, what the chosen endpoint does not know is left out, unsaid.
+            # Without it, the chosen endpoint silently leaves out what it does not support.
             bound={"provider": {"require_parameters": True}},
             thinking={True: {"reasoning": {"enabled": True}}, False: {"reasoning": {"enabled": False}}},
             thought="reasoning",
@@ -124,15 +125,15 @@ PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
                 "frequency_penalty": "frequency_penalty",
                 "repeat_penalty": "repetition_penalty",
             },
-            body={"max_tokens": 1024},  # by itself it stops after 256
-            json_schema=False,  # its `json_schema` is the schema itself, which is not OpenAI's shape
+            body={"max_tokens": 1024},  # by default it stops after 256
+            json_schema=False,  # its `json_schema` is the schema itself, which is not OpenAI's format
         ),
     }
 )
-"""The providers and servers by the names that engines and the option `server` have for them; "other" is all the rest."""
+"""The providers and servers by the names that engines and the option `server` use; "other" is all the rest."""
 
 
 def model_name(model: str, provider: Provider) -> str:
-    """What the provider calls `model`: a published name gets the owner that the provider has for it."""
+    """The provider's name for `model`: a published name gets the provider's prefix."""
     name = model.removeprefix("google/")
     return model if provider.owner is None or "/" in name else provider.owner + name

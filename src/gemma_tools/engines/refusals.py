@@ -1,7 +1,7 @@
-"""What chat endpoints and gateways mean by an error: rate limits, quotas, blocked answers, and features that are not there.
+"""The meaning of errors from chat endpoints and gateways: rate limits, quotas, blocked answers, and unsupported features.
 
-There is no common code for any of these. The patterns are of the providers' own wording, as documented or as their users
-report it.
+There is no common code for any of these. The patterns are the providers' own words, as documented or as their users report
+them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gemma_tools.engines.faults import status_fault
 from gemma_tools.errors import AnswerBlocked, EngineError, EngineRejected, ModelNotFound, QuotaExceeded, RateLimited
 
 Feature: TypeAlias = Literal["tools", "tool_choice", "json_schema", "system", "stream_options"]
-"""What an endpoint may refuse for good."""
+"""What an endpoint may permanently refuse."""
 
 
 def _any(*wordings: str) -> re.Pattern[str]:
@@ -47,12 +47,12 @@ _FEATURES: Final[Mapping[Feature, re.Pattern[str]]] = {
     ),
     "stream_options": _any(r"stream_options"),
 }
-"""In the order in which they are looked for."""
+"""In the order in which they are tried."""
 _PARAMS: Final[Mapping[Feature, str]] = {"tool_choice": "tool_choice", "tools": "tools", "json_schema": "response_format"}
 _NO_PARSER: Final = "--enable-auto-tool-choice"
-"""How vLLM says, with the words `tool choice`, that it was started without a parser of calls: then it takes no tools."""
+"""vLLM's message, with the words `tool choice`, if it was started without a parser of calls: then it takes no tools."""
 _REFUSING: Final = frozenset({400, 404, 405, 422, 500, 501, None})
-"""Statuses with which a feature is refused; None is an error that came in a stream."""
+"""Statuses with which a feature is refused; None is an error inside a stream."""
 _BLOCKED: Final = _any(
     r"content.?filter", r"prohibited.content", r"\bflagged\b", r"safety (setting|filter|system|polic)", r"moderation"
 )
@@ -73,17 +73,17 @@ _UNKNOWN: Final = re.compile(
 ENDED_BLOCKED: Final = frozenset(
     {"content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii", "image_safety", "language"}
 )
-"""Finish reasons of an answer that was blocked; Gemini's own are passed on by some, in capitals."""
+"""Finish reasons of a blocked answer; some gateways pass on Gemini's own, in capitals."""
 ENDED_WRONG: Final = frozenset({"error", "malformed_function_call"})
-"""Finish reasons of an answer that went wrong: OpenRouter's, and Gemini's for a call that it could not read."""
+"""Finish reasons of a failed answer: OpenRouter's, and Gemini's for a call that it could not read."""
 
 
 _LONGEST: Final = 10_000
-"""How much of an error is read, in characters."""
+"""The part of an error that is read, in characters."""
 
 
 def words_of(body: Any) -> str:
-    """The words in an error, and those of the provider that a gateway passes on."""
+    """The words in an error, and those of the provider if a gateway passes them on."""
     if not isinstance(body, Mapping):
         return str(body)[:_LONGEST]
     said = str(body.get("message") or body.get("error") or body.get("detail") or json.dumps(dict(body), default=str))
@@ -103,7 +103,7 @@ def error_in(text: str) -> Any:
 
 
 def refused_feature(status: int | None, body: Any, sent: frozenset[Feature]) -> Feature | None:
-    """Which of the features that were `sent` an error refuses for good; None: it is about something else."""
+    """Which of the `sent` features an error permanently refuses; None: it is about something else."""
     if status not in _REFUSING:
         return None
     said = words_of(body)
@@ -114,12 +114,12 @@ def refused_feature(status: int | None, body: Any, sent: frozenset[Feature]) -> 
 
 
 def unknown_fields(said: str) -> frozenset[str]:
-    """The fields that an error names as not known."""
+    """The fields that an error names as unknown."""
     return frozenset(_UNKNOWN.findall(said))
 
 
 def refusal(status: int | None, body: Any, where: str, headers: Headers = MappingProxyType({})) -> EngineError:
-    """The typed error for a status, or for an error without one, and what the server said."""
+    """The typed error for a status, or for an error without one, and the server's message."""
     said = words_of(body)
     if status is None and isinstance(body, Mapping):
         code = body.get("code")
@@ -138,6 +138,6 @@ def refusal(status: int | None, body: Any, where: str, headers: Headers = Mappin
 
 
 def _wait(whole: str, headers: Headers) -> float | None:
-    """How many seconds a rate limit asks to wait: by its header, or as Gemini tells it in the body."""
+    """How many seconds a rate limit asks to wait: from its header, or from the body, as with Gemini."""
     asked, found = retry_after(headers), _DELAY.search(whole)
     return asked if asked is not None or found is None else float(found[1])

@@ -1,4 +1,4 @@
-"""What all engines behind a network have in common: deadlines, retries, and one typed error for each failure."""
+"""What all HTTP engines share: deadlines, retries, and one typed error for each failure."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ T = TypeVar("T")
 P = TypeVar("P", str, ChatPiece)
 
 Answer: TypeAlias = Generator[P | Generation, None, None]
-"""What a client makes of one answer: its pieces, and a `Generation` as the last item."""
+"""What a client makes from one answer: its chunks, and a `Generation` as the last item."""
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds until a server that does not even accept the connection counts as not there."""
+"""Seconds to wait for a server that does not even accept the connection."""
 
 FRESH = {"Connection": "close", "Accept-Encoding": "identity"}
-"""Headers for every request: no connection is used twice, and no answer is compressed.
+"""Headers for every request: no connection is reused, and no answer is compressed.
 
-Servers close idle connections after a few seconds (uvicorn and llama-server after 5), and a request sent in that moment is
-lost. Against what a model needs, a new connection costs nothing. A compressed answer may become one of any size.
+Servers close idle connections after a few seconds (uvicorn and llama-server after 5), and a request sent at that moment is
+lost. Compared with a model, a new connection costs nothing. A compressed answer could become huge.
 """
 
 ANY_NUMBER = httpx.Limits(max_connections=None)
-"""As many connections at once as there are callers: it is the server that lets them wait."""
+"""As many connections at once as there are callers: the server makes them wait."""
 
 LONGEST_PAUSE = 60.0
-"""A server that asks for a longer pause is not asked again: seconds."""
+"""If a server asks for a longer pause, there is no retry: seconds."""
 
 _PAUSE = 0.25
 _LONGEST_DOUBLED = 8.0
@@ -58,13 +58,13 @@ _TRANSIENT = frozenset({429, 502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait, and how often to try.
+    """How long to wait, and how often to retry.
 
-    `timeout` is the longest silence in seconds: until the first piece, and between pieces; None stands for MODEL_TIMEOUT
-    from the environment, or 180, and infinity for no limit. `retries` more attempts follow a lost connection, an answer that
-    ends before it has begun, or a busy server (429, 502, 503, 504) while no piece has been seen, after a pause: as long as the
-    server asks for, up to `LONGEST_PAUSE`, or else one that doubles each time. Up to a quarter more is added by chance, so
-    that many callers do not come back at once.
+    `timeout` is the longest silence in seconds: before the first chunk, and between chunks; None means MODEL_TIMEOUT from the
+    environment, or 180, and infinity means no limit. There are up to `retries` retries after a lost connection, an answer that
+    ends before any data, or a busy server (429, 502, 503, 504), but only before the first chunk. The pause before a retry is as
+    long as the server asks for, up to `LONGEST_PAUSE`, or else doubles each time. A random part of up to a quarter is added, so
+    that many clients do not return at the same time.
     """
 
     timeout: float | None
@@ -72,7 +72,7 @@ class Patience:
 
     @property
     def seconds(self) -> float | None:
-        """The longest silence; None: any.
+        """The longest silence; None: no limit.
 
         Raises:
             InvalidRequest: MODEL_TIMEOUT is not a number.
@@ -86,10 +86,10 @@ class Patience:
 
 
 def checked_url(url: str) -> str:
-    """`url` without a trailing slash; `http://` is put before a bare host.
+    """`url` without a trailing slash; `http://` is added to a bare host.
 
     Raises:
-        InvalidRequest: it is no HTTP address.
+        InvalidRequest: it is not an HTTP address.
     """
     whole = url if "://" in url else f"http://{url}"
     try:
@@ -103,24 +103,23 @@ def checked_url(url: str) -> str:
 
 
 def through_proxy(url: str) -> bool:
-    """Whether the environment's proxy settings concern `url`; a server on this machine is never behind a proxy."""
+    """Whether the environment's proxy settings apply to `url`; a server on this machine never uses a proxy."""
     return urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What ends a request before its time: `stop`, and `seconds` of silence (None: any)."""
+    """What ends a request early: `stop`, and `seconds` of silence (None: no limit)."""
 
     stop: Cancellation
     seconds: float | None
 
 
 class Remote:
-    """One engine's work on its server: all HTTP engines play their answers through this.
+    """One engine's work on its server: all HTTP engines run their requests through this.
 
-    `engine` is the engine's name; `fault` says what an exception of its client means; `close` lets go of the client, and what
-    is in `held` goes after it. All of it must not hold the engine itself, which could then not be freed by merely being
-    forgotten.
+    `engine` is the engine's name; `fault` translates an exception of its client; `close` closes the client, and the items of
+    `held` afterwards. None of these may refer to the engine itself, because it could then not be freed by garbage collection.
     """
 
     def __init__(
@@ -138,7 +137,7 @@ class Remote:
         self._finalizer = weakref.finalize(self, _shut, self._running, close, self.held)
 
     def play(self, ask: Callable[[Bounds], Answer[P]], cancel: Cancellation | None) -> Generator[P, None, Generation]:
-        """Yield the pieces of `ask(...)` and return its `Generation`; each attempt calls `ask` anew.
+        """Yield the chunks of `ask(...)` and return its `Generation`; each attempt calls `ask` again.
 
         A generation that `cancel` ended counts as stopped.
 
@@ -151,7 +150,7 @@ class Remote:
             with self._running.one(cancel) as stop, closing(self._attempts(ask, stop)) as items:
                 for item in items:
                     if isinstance(item, Generation):
-                        ended = item  # the loop ends once the connection is given back
+                        ended = item  # the loop ends when the connection is closed
                         continue
                     text.append(item if isinstance(item, str) else item.content)
                     yield item
@@ -161,10 +160,10 @@ class Remote:
         return ended
 
     def call(self, work: Callable[[Bounds], T]) -> T:
-        """The result of `work(...)`, a small question to the server; it is not asked again.
+        """The result of `work(...)`, a small request to the server, without retries.
 
         Raises:
-            EngineError: it could not be answered.
+            EngineError: the request failed.
         """
         seconds = self._patience.seconds
         try:
@@ -181,7 +180,7 @@ class Remote:
             raise
 
     def close(self) -> None:
-        """Stop what runs, and let go of the client. Safe at any time, in any thread, any number of times."""
+        """Stop running requests, and close the client. Safe at any time, in any thread, any number of times."""
         self._finalizer()
 
     def _attempts(self, ask: Callable[[Bounds], Answer[P]], stop: Cancellation) -> Answer[P]:
@@ -202,7 +201,7 @@ class Remote:
                             yield item
                         if isinstance(item, Generation):
                             return
-                ended = True  # so ends what a proxy passes on from a server that was lost
+                ended = True  # this is how a proxy's answer ends if its server was lost
                 raise EngineProtocolError("the connection ended before the end of the answer")
             except InvalidRequest:
                 raise
@@ -222,7 +221,7 @@ class Remote:
 
 
 class _Running:
-    """The requests of one engine that are not over. Once it is closed, there are none, and no new one may begin."""
+    """The running requests of one engine. Once it is closed, there are none, and no new one may begin."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -231,10 +230,10 @@ class _Running:
 
     @contextmanager
     def one(self, cancel: Cancellation | None) -> Iterator[Cancellation]:
-        """What stops the request that is made in this context: `cancel` does, and `close`, which is an error then.
+        """What stops the request in this context: `cancel` does, and `close`, which is then an error.
 
         Raises:
-            EngineUnavailable: the engine is closed, or was closed meanwhile.
+            EngineUnavailable: the engine is closed, or was closed in the meantime.
         """
         stop = Cancellation()
         with self._lock:
@@ -254,7 +253,7 @@ class _Running:
             raise EngineUnavailable("the engine is closed")
 
     def close(self) -> None:
-        """Stop what runs."""
+        """Stop the running requests."""
         with self._lock:
             self._closed = True
             stops = list(self._stops)
@@ -283,17 +282,19 @@ def _typed(error: Exception, seconds: float | None, fault: Callable[[Exception],
 
 
 def _cause(typed: EngineError, error: Exception) -> Exception | None:
-    """What is worth reading besides `typed`: of an answer that was not understood. Elsewhere a client's lines only hide it."""
+    """The cause to show besides `typed`: only for an answer that was not understood. Elsewhere a client's traceback hides
+    it.
+    """
     return error if isinstance(typed, EngineProtocolError) and typed is not error else None
 
 
 def _pause(error: EngineError, attempt: int) -> float:
-    """How long to wait before the next attempt: as long as the server asks, else twice as long each time."""
+    """The pause before the next attempt: as long as the server asks, else twice as long each time."""
     asked = error.retry_after if isinstance(error, EngineRejected) else None
     return min(_PAUSE * 2**attempt, _LONGEST_DOUBLED) if asked is None else max(asked, _PAUSE)
 
 
 def _passing(error: EngineError) -> bool:
-    """Whether the same request may well succeed a little later."""
+    """Whether the same request may succeed a little later."""
     busy = isinstance(error, EngineRejected) and error.status in _TRANSIENT and not isinstance(error, QuotaExceeded)
     return busy or isinstance(error, EngineUnavailable)

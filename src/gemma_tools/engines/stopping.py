@@ -1,4 +1,4 @@
-"""Stop sequences for engines that have none of their own."""
+"""Stop sequences for engines that have none themselves."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Generator, Iterable
 
 
 class Watch:
-    """Looks for the stop sequence that is complete first, in text that comes chunk by chunk."""
+    """Finds the stop sequence that is complete first, in text that arrives in chunks."""
 
     def __init__(self, stop: Iterable[str]) -> None:
         self._stop = tuple(filter(None, stop))
         self._held = ""
         self.stopped = ""
-        """The one that came; empty while there is none. Nothing more is to be fed then."""
+        """The stop sequence that was found; empty if none yet. Nothing more may be fed then."""
 
     def feed(self, piece: str) -> str:
-        """The text that is shown now: up to a stop sequence, and without an end that may yet become one."""
+        """The text to show now: up to a stop sequence, and without an end that may become one."""
         text = self._held + piece
         if found := [(at + len(word), at, word) for word in self._stop if (at := text.find(word)) >= 0]:
             _, at, self.stopped = min(found)
@@ -27,15 +27,15 @@ class Watch:
         return text[:shown]
 
     def close(self) -> str:
-        """What was held back, once no more text comes."""
+        """The text that was held back, when no more text comes."""
         held, self._held = self._held, ""
         return held
 
 
 def until(pieces: Iterable[str], stop: tuple[str, ...]) -> Generator[str, None, str]:
-    """Yield `pieces` up to the stop sequence that is complete first, and no part of it; return that one, or an empty string.
+    """Yield `pieces` up to the stop sequence that is complete first, and no part of it; return it, or an empty string.
 
-    An end of the text that may yet become a stop sequence is held back until the next piece decides.
+    An end of the text that may become a stop sequence is held back until the next chunk decides.
     """
     watch = Watch(stop)
     for piece in pieces:

@@ -1,8 +1,8 @@
 """Where chat endpoints put a thought: one reader for all of them.
 
 - `reasoning_content` (llama-server, vLLM, SGLang, DeepSeek's shape) or `reasoning` (OpenRouter, newer vLLM);
-- `reasoning_details`, a list of texts and summaries (OpenRouter), where it comes alone;
-- `extra_content.google.thought`, a mark on a piece whose content is thought (Gemini's compatibility layer);
+- `reasoning_details`, a list of texts and summaries (OpenRouter), if it is the only field;
+- `extra_content.google.thought`, a mark on a chunk whose content is thought (Gemini's compatibility layer);
 - `<thought>` or `<think>` around it at the beginning of the content.
 """
 
@@ -14,25 +14,25 @@ from typing import Any, Final
 _TAGS: Final = (("<thought>", "</thought>"), ("<think>", "</think>"))
 _LONGEST: Final = max(len(tag) for tags in _TAGS for tag in tags)
 _MOST_SPACE: Final = 256
-"""How far from its beginning a thought is looked for."""
+"""The distance from the beginning within which a thought is searched."""
 
 
 class ThoughtReader:
-    """Tells thought from content, chunk by chunk."""
+    """Separates thought from content, chunk by chunk."""
 
     def __init__(self) -> None:
         self._held = ""
         self._closing = ""
-        """What ends the thought that is open; empty: none is."""
+        """The tag that ends the open thought; empty: no thought is open."""
         self._begun = False
-        """There was content, so that no thought begins any more."""
+        """There was content, so no thought begins any more."""
         self._marked = False
-        """There was a thought that was told by its mark."""
+        """There was a thought with a mark."""
         self._after = False
-        """A tag has just ended a thought: line breaks that follow belong to it."""
+        """A tag has just ended a thought: line breaks after it belong to it."""
 
     def feed(self, content: str, fields: Mapping[str, Any]) -> tuple[str, str]:
-        """The content and the thought in one piece; `fields` are all that the piece has besides its content."""
+        """The content and the thought in one chunk; `fields` are its other fields."""
         thought = _thought_in(fields)
         if not content:
             return "", thought
@@ -43,7 +43,7 @@ class ThoughtReader:
         return shown, thought + inside
 
     def close(self) -> tuple[str, str]:
-        """What was held back: content, or the end of a thought."""
+        """The text that was held back: content, or the end of a thought."""
         held, self._held = self._held, ""
         return ("", held) if self._closing else (held, "")
 
@@ -82,7 +82,7 @@ class ThoughtReader:
 
 
 _MARK: Final = "\x00"
-"""Ends a thought that is told by the mark of its pieces."""
+"""End a thought that marks on its chunks showed."""
 
 
 def _is_marked(fields: Mapping[str, Any]) -> bool:
@@ -92,7 +92,7 @@ def _is_marked(fields: Mapping[str, Any]) -> bool:
 
 
 def _thought_in(fields: Mapping[str, Any]) -> str:
-    """The thought that has a field of its own; the same one comes by several names from some endpoints."""
+    """The thought in its own field; some endpoints send the same thought under several names."""
     for name in ("reasoning_content", "reasoning"):
         if isinstance(text := fields.get(name), str) and text:
             return text

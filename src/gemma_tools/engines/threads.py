@@ -1,4 +1,4 @@
-"""Threads for work that takes as long as a generation does. One that has nothing left to do is kept a while for the next work.
+"""Threads for work that takes as long as a generation. A thread without work waits a while for the next work.
 
 A new thread for each request costs about as much as rendering its prompt. Nobody waits for these threads when the program ends.
 """
@@ -13,7 +13,7 @@ _IDLE_SECONDS = 5.0
 
 
 class _Worker:
-    """A thread, and the work that it does next."""
+    """A thread, and its next work."""
 
     def __init__(self, work: Callable[[], object]) -> None:
         self._work = work
@@ -21,7 +21,7 @@ class _Worker:
         self._given.acquire()
 
     def give(self, work: Callable[[], object]) -> None:
-        """Have an idle worker do `work`."""
+        """Give `work` to an idle worker."""
         self._work = work
         self._given.release()
 
@@ -29,14 +29,14 @@ class _Worker:
         while True:
             work, self._work = self._work, _nothing
             work()
-            del work  # what it holds may be large, and the next may be long in coming
+            del work  # its data may be large, and the next work may come late
             _idle.append(self)
             if self._given.acquire(timeout=_IDLE_SECONDS):
                 continue
             try:
                 _idle.remove(self)
             except ValueError:
-                self._given.acquire()  # somebody took this one at the last moment
+                self._given.acquire()  # another took this one at the last moment
             else:
                 return
 
@@ -48,9 +48,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def run_aside(work: Callable[[], object]) -> None:
-    """Run `work`, which raises nothing, in its own thread for as long as it takes.
+    """Run `work`, which must not raise, in its own thread for as long as it takes.
 
-    A `threading.Thread` would hold the caller until the new thread has begun to run.
+    A `threading.Thread` would make the caller wait until the new thread runs.
     """
     try:
         worker = _idle.pop()

@@ -1,8 +1,8 @@
-"""Models in this process by transformers and torch, for weights that have no GGUF file.
+"""Models in this process with transformers and torch, for weights without a GGUF file.
 
-It generates token by token itself instead of calling `model.generate`, which would need a thread of its own to stream, could
-be stopped only from within, and draws from torch's one global source of randomness, so that seeds would not hold as soon as
-two threads generate.
+It generates token by token itself instead of calling `model.generate`. That method would need a separate thread to stream,
+could be stopped only from within, and samples from torch's single global random generator, so seeds would not work with two
+generations at the same time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import torch
 
 _CHUNK = 512
-"""How many tokens of a prompt are read at once; between them a cancellation is noticed."""
+"""How many tokens of a prompt are read at once; a cancellation is noticed in between."""
 
 _CAPABILITIES = Capabilities(
     settings=frozenset(
@@ -62,12 +62,12 @@ _CAPABILITIES = Capabilities(
 class TransformersEngine(Engine):
     """Runs the causal language model `model`, a directory or a name on the Hugging Face Hub, on `device`.
 
-    Without `device` it is "cuda" where there is one, else "cpu". Several threads may generate at once, each with a cache of
-    its own; nothing of a prompt is kept for the next.
+    The default `device` is "cuda" if there is one, else "cpu". Several threads may generate at once, each with its own cache;
+    there is no prompt cache.
 
     Raises:
         MissingDependency: torch or transformers is not installed.
-        ModelNotFound: there is no such model, or it cannot be loaded.
+        ModelNotFound: the model does not exist, or cannot be loaded.
     """
 
     name = "transformers"
@@ -85,14 +85,14 @@ class TransformersEngine(Engine):
             raise ModelNotFound(f"{model} cannot be loaded: {error}", engine=self.name) from None
         self._model: Any = loaded.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._vocabulary: Any = None
-        self._lock = Lock()  # a tokenizer is not safe in two threads while its settings change from call to call
+        self._lock = Lock()  # a tokenizer is not thread-safe while its settings change from call to call
 
     @staticmethod
     def check(model: str | Path, device: str | None = None) -> None:
-        """Check that what this needs is installed; whether there is such a model is known when it is loaded.
+        """Check that the dependencies are installed; whether the model exists is known when it is loaded.
 
         Raises:
-            MissingDependency: torch or transformers is not there.
+            MissingDependency: torch or transformers is not installed.
         """
         for package in ("torch", "transformers"):
             if find_spec(package) is None:
@@ -100,7 +100,7 @@ class TransformersEngine(Engine):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this engine can do."""
+        """What this engine supports."""
         return _CAPABILITIES
 
     @property
@@ -110,21 +110,21 @@ class TransformersEngine(Engine):
 
     @property
     def context_length(self) -> int | None:
-        """The positions that the model was made for."""
+        """The number of positions of the model."""
         length = self._loaded().config.get_text_config().max_position_embeddings
         return int(length)
 
     @property
     def longer_context(self) -> str:
-        """It is the model's own."""
+        """It is a limit of the model itself."""
         return OF_MODEL
 
     def count_tokens(self, text: str) -> int:
-        """How many tokens `text` is, special tokens read as such."""
+        """The number of tokens in `text`, including special tokens."""
         return len(self.encode(text))
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of `text`, special tokens read as such."""
+        """The token ids of `text`, including special tokens."""
         return self._split(text.encode(errors="replace").decode(), special=True)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -147,12 +147,12 @@ class TransformersEngine(Engine):
         except EngineError as error:
             error.text = self._text(run.written)
             raise
-        except RuntimeError as error:  # what torch raises, out of memory included
+        except RuntimeError as error:  # any torch error, including out of memory
             raise EngineRejected(f"torch failed: {error}", engine=self.name, text=self._text(run.written)) from error
         return replace(run.generation("stop" if stopped else run.finish), stopped=request.own_stop(stopped))
 
     def close(self) -> None:
-        """Let go of the model; running generations end with an error."""
+        """Free the model; running generations end with an error."""
         self._model = None
 
     def _loaded(self) -> Any:
@@ -178,7 +178,7 @@ class TransformersEngine(Engine):
         return frozenset([*self._model_ends(), *(known[token] for token in prompt.stop if token in known)])
 
     def _encode(self, prompt: Prompt) -> list[int]:
-        """The prompt's tokens: the text between special tokens is split without looking for any."""
+        """The prompt's tokens: in text between special tokens no special tokens are searched."""
         if prompt.plain:
             return self._split(prompt.text, special=True)
         pieces = (self._split(s.text if s.control else prompt.guard(s.text), special=s.control) for s in prompt.segments)
@@ -195,7 +195,7 @@ class TransformersEngine(Engine):
 
 
 def _read(tokens: Iterator[int], request: GenerationRequest, tokenizer: Tokenizer) -> Iterator[str]:
-    """The text of `tokens` as it becomes whole, special tokens told from text that spells them."""
+    """The text of `tokens` in complete characters, with special tokens distinguished from text that looks like them."""
     decoder, guard = tokenizer.decoder(), TextGuard(request.prompt.control_ids(tokenizer))
     for token in tokens:
         if request.on_ids:
@@ -224,7 +224,7 @@ class _Run:
         return Generation(finish=finish, usage=usage, logprobs=tuple(self.logprobs))
 
     def pieces(self) -> Iterator[str]:
-        """The text as it becomes whole."""
+        """The text in complete characters."""
         whole = start = 0
         for _ in self.tokens():
             before = self.engine._text(self.written[start:whole])
@@ -235,7 +235,7 @@ class _Run:
                     yield now.removeprefix(before)
 
     def tokens(self) -> Iterator[int]:
-        """What is drawn, up to the token that ends it, which is not shown."""
+        """The sampled tokens, up to the token that ends the answer, which is not shown."""
         context = self.engine.context_length
         assert context is not None
         if len(self.prompt) >= context:
@@ -299,7 +299,7 @@ class _Run:
 
 
 class _Draw:
-    """Draws the next token; what the sampling leaves open is as the model's own generation config says."""
+    """Samples the next token; settings that the request leaves open come from the model's generation config."""
 
     def __init__(self, sampling: Sampling, model: Any) -> None:
         import torch

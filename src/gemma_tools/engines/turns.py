@@ -1,4 +1,4 @@
-"""A conversation in turns, for endpoints that write the prompt themselves; and a rendered prompt said in such turns."""
+"""A conversation as messages, for endpoints that write the prompt themselves; and a rendered prompt as such messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gemma_tools.prompt import MEDIA_CONTROLS, Prompt, TurnTokens
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 TurnPart: TypeAlias = str | Mapping[str, Any]
-"""Text, or a loaded image or sound as `gemma_tools.media.load_media` gives it."""
+"""Text, or a loaded image or audio clip from `gemma_tools.media.load_media`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class TurnCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatTurn:
-    """One turn. `call_id` and `name` are those of the call that a turn of the role "tool" answers."""
+    """One message. `call_id` and `name` belong to the call that a message of the role "tool" answers."""
 
     role: Role
     parts: tuple[TurnPart, ...] = ()
@@ -58,14 +58,14 @@ _GAP: Final = "\n\n"
 
 
 def turns_of(prompt: Prompt) -> tuple[ChatTurn, ...]:
-    """What `prompt` says, turn by turn, in text and media alone.
+    """The content of `prompt` as messages, with only text and media.
 
-    Special tokens become what `TurnTokens.plain` says, texts between quotation marks are escaped as JSON does, and a control
-    spelling in text is broken as in `Prompt.text`. What tools answered in the model's turn is a user's turn; what one side says
-    in a row is one turn. The model's open turn at the end, and thoughts, are left out.
+    Special tokens are replaced by `TurnTokens.plain`, texts between quotation marks are escaped as in JSON, and special tokens
+    in text are broken as in `Prompt.text`. Tool results in the model's turn become a user message. Consecutive texts of one
+    side are one message. The model's open turn at the end, and thoughts, are left out.
 
     Raises:
-        InvalidRequest: nobody can tell whose turns they are.
+        InvalidRequest: the roles are not known.
     """
     if prompt.turns is None:
         message = "a chat endpoint needs messages, but the roles in this prompt are unknown"
@@ -80,7 +80,7 @@ def turns_of(prompt: Prompt) -> tuple[ChatTurn, ...]:
 
 
 def folded(turns: tuple[ChatTurn, ...]) -> tuple[ChatTurn, ...]:
-    """`turns` without a system turn: its text begins the first user's turn, as Gemma 3's own template has it."""
+    """`turns` without a system message: its text begins the first user message, as in Gemma 3's own template."""
     system = _GAP.join(turn.text for turn in turns if turn.role == "system")
     rest = [turn for turn in turns if turn.role != "system"]
     place = next((place for place, turn in enumerate(rest) if turn.role == "user"), None)
@@ -94,7 +94,7 @@ def folded(turns: tuple[ChatTurn, ...]) -> tuple[ChatTurn, ...]:
 
 
 def _said(prompt: Prompt, tokens: TurnTokens) -> Iterator[tuple[Role, TurnPart]]:
-    """Whose each piece of text or medium is; where a turn begins after one of the same side, a blank line."""
+    """The role of each text or media part; a blank line where a turn follows one of the same side."""
     media = iter(prompt.media)
     header = quoted = thought = False
     for segment in prompt.segments:
@@ -110,7 +110,7 @@ def _said(prompt: Prompt, tokens: TurnTokens) -> Iterator[tuple[Role, TurnPart]]
         skipped = role is None or thought or (role == "assistant" and not segment.generated)
         if not segment.control:
             text = segment.text
-            if header and role != "assistant":  # the model's header is a segment of its own
+            if header and role != "assistant":  # the model's header is a separate segment
                 text = text.partition("\n")[2]
             header = False
             if role and not skipped:
@@ -126,7 +126,7 @@ def _said(prompt: Prompt, tokens: TurnTokens) -> Iterator[tuple[Role, TurnPart]]
 
 
 def _trimmed(parts: list[TurnPart]) -> tuple[TurnPart, ...]:
-    """`parts` with neighbouring texts joined, and no white space at either end."""
+    """`parts` with neighbouring texts joined, and without white space at the ends."""
     joined: list[TurnPart] = []
     for textual, run in groupby(parts, lambda part: isinstance(part, str)):
         said = list(run)
