@@ -1,1 +1,1 @@
-"""Anthropic's Messages API, answered by the models that answer OpenAI's: a translation there and back."""
+"""Anthropic's Messages API, answered by the models of OpenAI's API: requests and answers are translated."""

@@ -1,4 +1,4 @@
-"""Errors as the Messages API words them, with OpenAI's `param` and `code` beside them."""
+"""Errors in the format of the Messages API, with OpenAI's `param` and `code` as extra fields."""
 
 from __future__ import annotations
 

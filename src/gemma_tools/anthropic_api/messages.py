@@ -24,7 +24,7 @@ def answer(body: Mapping[str, Any], call: Call) -> ApiResponse[Body]:
 
 
 def count(body: Mapping[str, Any], call: Call) -> ApiResponse[Body]:
-    """Count the tokens of the prompt that the Messages request `body` makes."""
+    """Count the tokens in the prompt of the Messages request `body`."""
     chat, warnings = to_chat(body)
     try:
         request = call.parse(chat, warnings)

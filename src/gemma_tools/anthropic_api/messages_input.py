@@ -1,6 +1,6 @@
-"""From a Messages request to a chat request: a pure translation, since nothing is kept between requests.
+"""From a Messages request to a chat request: a pure translation, because nothing is stored between requests.
 
-The shapes are those of https://docs.claude.com/en/api/messages.
+The format is that of https://docs.claude.com/en/api/messages.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from gemma_tools.validation.values import as_array, as_object, check_flag, check
 Json = Mapping[str, Any]
 
 _SAME: Final = ("model", "stream", "temperature", "top_p", "top_k")
-"""Fields that mean in chat completions what they mean here."""
+"""Fields with the same meaning in chat completions."""
 _WITHOUT_EFFECT: Final = frozenset(
     ("cache_control", "context_management", "diagnostics", "inference_geo", "metadata", "service_tier", "speed",
      "user_profile_id", "workspace_id")
 )  # fmt: skip
-"""Fields that ask a local model for nothing that changes the answer: caching, billing, routing."""
+"""Fields that do not change the answer of a local model: caching, billing, routing."""
 _OWN: Final = frozenset(
     ("max_tokens", "messages", "output_config", "output_format", "stop_sequences", "system", "thinking", "tool_choice", "tools")
 )
@@ -33,21 +33,21 @@ _PARAMS: Final = (
     (re.compile(r"(tools\[\d+\])\.function\.parameters"), r"\1.input_schema"),
     (re.compile(r"(tools\[\d+\]|tool_choice)\.function\b"), r"\1"),
 )
-"""How the places of a chat request are called here. Messages keep no numbers: one may have become several."""
+"""The names of the places in a chat request here. Messages have no numbers, because one may have become several."""
 
 
 class Translated(NamedTuple):
-    """A chat completions body, and sentences about what of the Messages body was left out of it."""
+    """A chat completions body, and sentences about the parts of the Messages body that were left out."""
 
     chat: dict[str, Any]
     warnings: tuple[str, ...]
 
 
 def to_chat(body: Json) -> Translated:
-    """The chat completions body that asks the same as the Messages body `body`.
+    """The chat completions body for the Messages body `body`.
 
     Raises:
-        InvalidRequest: a field or a block that cannot be said in chat completions; `param` is its place.
+        InvalidRequest: a field or a block that chat completions do not have; `param` is its place.
     """
     body = {name: value for name, value in body.items() if value is not None}
     if "messages" not in body:
@@ -71,7 +71,7 @@ def to_chat(body: Json) -> Translated:
 
 
 def in_messages_words(error: InvalidRequest) -> InvalidRequest:
-    """The same error about the chat request, its `param` named as the Messages request names it."""
+    """The same error about the chat request, with the Messages request's name as `param`."""
     param = error.param or ""
     if param.startswith(("messages", "continue_final_message")):
         return InvalidRequest(error.message, param="messages", code=error.code)
@@ -105,7 +105,7 @@ Blocks = list[tuple[Json, str]]
 
 
 def _add_user(messages: list[dict[str, Any]], blocks: Blocks, left_out: list[str]) -> None:
-    """Results first become messages of their own; what stands between them stays in its place."""
+    """Results become separate messages first; the blocks between them stay in place."""
     parts: list[dict[str, Any]] = []
 
     def end_parts() -> None:
@@ -123,7 +123,7 @@ def _add_user(messages: list[dict[str, Any]], blocks: Blocks, left_out: list[str
 
 
 def _add_assistant(messages: list[dict[str, Any]], blocks: Blocks, left_out: list[str]) -> None:
-    """One message, as long as its blocks stand in the order of a reply: thought, text, calls."""
+    """One message, if its blocks are in the order of a reply: thought, text, calls."""
     message: dict[str, Any] = {"role": "assistant", "content": None}
     for block, param in blocks:
         kind = block.get("type")
@@ -142,7 +142,7 @@ def _add_assistant(messages: list[dict[str, Any]], blocks: Blocks, left_out: lis
                 messages.append(message)
                 message = {"role": "assistant", "content": None}
             message["content"] = (message["content"] or "") + _text(block, "text", param)
-        else:  # what another model's server ran or hid, such as redacted_thinking: not to be said again
+        else:  # what another model's server ran or hid, such as redacted_thinking: it cannot be repeated
             left_out.append(f"{param}: blocks of type {shown(kind)} are not supported, left out")
     messages.append(message)
 
@@ -161,7 +161,7 @@ _ROLES: Final[Mapping[str, Callable[[list[dict[str, Any]], Blocks, list[str]], N
 def _result(block: Json, param: str) -> dict[str, Any]:
     content = _content(block.get("content") or "", f"{param}.content")
     if check_flag(block.get("is_error"), f"{param}.is_error"):
-        # As the tool loop shows a model a tool that failed.
+        # In the tool loop's form for a failed tool.
         text = content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
         content = json.dumps({"error": text}, ensure_ascii=False)
     return {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": content}
@@ -175,7 +175,7 @@ def _content(content: Any, param: str) -> str | list[dict[str, Any]]:
 
 
 def _joined(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
-    """A single text as such: Gemma's templates write a list of one part in another way."""
+    """A single text as a string: Gemma's templates write a list with one part differently."""
     return parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else parts
 
 

@@ -1,6 +1,6 @@
-"""From chat deltas to a message of the Messages API: content blocks, and the events that tell of them.
+"""From chat deltas to a message of the Messages API: content blocks, and their events.
 
-A whole answer is written as a stream of one delta whose events nobody reads, so both ways give the same blocks.
+A whole answer is written as a stream of one delta whose events are ignored, so both ways give the same blocks.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Json = dict[str, Any]
 
 PING: Final[Json] = {"type": "ping"}
 _SIGNATURE: Final = "gemma-tools"
-"""Anthropic's clients send a thought back only with a signature. This one signs nothing."""
+"""Anthropic's clients send a thought back only with a signature. This one is not a real signature."""
 _STOPS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 _TEXTS: Final = (("reasoning_content", "thinking", "thinking_delta"), ("content", "text", "text_delta"))
 
 
 class MessageWriter:
-    """Writes one message. `start`, `feed` and `finish` give the events; `answer` is the object so far.
+    """Writes one message. `start`, `feed` and `finish` return the events; `answer` is the object so far.
 
     Only one block is open at a time: a delta of another kind, or of another call, closes it.
     """
@@ -46,7 +46,7 @@ class MessageWriter:
         self._call: int | None = None
 
     def start(self) -> Iterator[Json]:
-        """The events before any content. How long the prompt was is known at the end only."""
+        """The events before any content. The length of the prompt is known only at the end."""
         yield {"type": "message_start", "message": {**self.answer, "content": []}}
         yield PING
 
@@ -69,7 +69,7 @@ class MessageWriter:
             self.answer["problems"] = problems
 
     def add(self, beyond: Mapping[str, Any] | None) -> None:
-        """Take over what a chat completion, or a chunk of one, says `beyond` OpenAI's fields."""
+        """Copy the fields `beyond` OpenAI's from a chat completion, or a chunk of one."""
         self.answer |= beyond or {}
 
     def finish(self, finish_reason: str | None, usage: CompletionUsage | None) -> Iterator[Json]:
@@ -85,7 +85,7 @@ class MessageWriter:
         yield {"type": "message_stop"}
 
     def fail(self, failure: Failure) -> Iterator[Json]:
-        """The event that ends a message which failed on its way."""
+        """The event that ends a failed message."""
         yield error_body(failure)
 
     def _begin(self, block: Json, call: int | None) -> Iterator[Json]:
@@ -125,7 +125,7 @@ def _arguments(text: str) -> Any:
 
 
 def _usage(usage: CompletionUsage) -> Json:
-    """What Anthropic calls input tokens are those that no cache had."""
+    """Anthropic's input tokens are those that were not in a cache."""
     details = usage.prompt_tokens_details
     cached = (details and details.cached_tokens) or 0
     told: Json = {"input_tokens": usage.prompt_tokens - cached, "output_tokens": usage.completion_tokens}

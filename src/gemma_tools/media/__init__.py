@@ -1,8 +1,8 @@
-"""Images and audio in a request: fetched, checked and decoded before an engine sees them.
+"""Images and audio in a request: downloaded, checked and decoded before an engine gets them.
 
-A data URI is always taken. An http(s) address or a file is only when the caller allows it, because both reach further than
-the request: an address is resolved once, refused unless all that it resolves to is public, and then connected to by that very
-number, and every redirect goes through the same door.
+Data URIs are always accepted. An http(s) URL or a file is accepted only if the caller allows it, because both reach beyond the
+request. A host name is resolved once, refused unless all its addresses are public, and the connection uses that address. Every
+redirect is checked in the same way.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _IMAGE_STARTS = {
     b"BM": "image/bmp",
 }
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
-"""The only IPv6 addresses that are given out (RFC 4291). Of those that carry an IPv4 address 6to4 and Teredo are inside."""
+"""The only IPv6 addresses that are assigned (RFC 4291). 6to4 and Teredo, which contain an IPv4 address, are inside."""
 _AUDIO_STARTS = {
     "wav": (b"RIFF",),
     "mp3": (b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"\xff\xfa"),
@@ -44,8 +44,8 @@ _AUDIO_STARTS = {
 class MediaPolicy:
     """What may be loaded, and how much; `timeout` in seconds for one download.
 
-    Sizes in bytes are those of the files. Points and seconds are those of all pictures and of all sounds together, as their
-    headers tell them: a small file may hold a picture that fills the memory.
+    Sizes in bytes are file sizes. Pixels and seconds are those of all images and of all audio together, from their headers: a
+    small file may contain a picture that fills the memory.
     """
 
     allow_remote: bool = False
@@ -61,10 +61,10 @@ class MediaPolicy:
 def load_media(parts: Sequence[Mapping[str, Any]], policy: MediaPolicy) -> tuple[Mapping[str, Any], ...]:
     """OpenAI's `image_url` and `input_audio` parts as `{"type": "image" | "audio", "data": bytes, "format": str}`, in order.
 
-    `format` is the media type of an image ("image/png") and OpenAI's word for audio ("wav").
+    `format` is the media type of an image ("image/png") and OpenAI's format name for audio ("wav").
 
     Raises:
-        InvalidRequest: a part that is not allowed, too large, unreadable, or not what it says; `param` names it.
+        InvalidRequest: a part that is not allowed, too large, unreadable, or has a wrong format; `param` names it.
     """
     loaded: list[Mapping[str, Any]] = []
     total = points = length = 0.0
@@ -180,7 +180,7 @@ def _fetch(url: str, policy: MediaPolicy) -> bytes:
     import httpx
 
     deadline = time.monotonic() + policy.timeout
-    # No proxy from the environment: the address that was checked is the one that is connected to.
+    # No proxy from the environment: the connection must use the address that was checked.
     with httpx.Client(timeout=policy.timeout, follow_redirects=False, trust_env=False) as client:
         for _ in range(_REDIRECTS + 1):
             host, port = _endpoint(url)
@@ -229,7 +229,7 @@ def _endpoint(url: str) -> tuple[str, int]:
 
 
 def _public_address(host: str, port: int) -> str:
-    """The address to connect to for `host`; refused unless every address it has is public."""
+    """The address to connect to for `host`; refused unless all its addresses are public."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -243,7 +243,7 @@ def _public_address(host: str, port: int) -> str:
 def _is_public(text: str) -> bool:
     address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv6Address):
-        # Addresses that carry an IPv4 address inside are as public as a gateway makes them: only the plain mapping is read.
+        # Addresses that contain an IPv4 address are as public as a gateway makes them: only the plain mapping is read.
         if address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         elif address not in _GLOBAL_UNICAST or address.sixtofour is not None or address.teredo is not None:

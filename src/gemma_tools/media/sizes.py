@@ -1,7 +1,7 @@
-"""How large a picture or a sound is once it is decoded, by its header: a small file may hold a huge one.
+"""The size of an image or audio file after decoding, from its header: a small file may contain a huge one.
 
-Headers are read as llama.cpp's decoders read them (stb_image, and miniaudio, which tries WAV, FLAC and then MP3 on any file).
-What cannot be decoded counts as 0.
+Headers are read like llama.cpp's decoders (stb_image, and miniaudio, which tries WAV, FLAC and then MP3 on any file).
+A file that cannot be decoded counts as 0.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from types import MappingProxyType
 from typing import Final
 
 _PARTS: Final = 10_000
-"""No file has so many parts before the one that tells its size."""
+"""No file has this many parts before the one with its size."""
 _FRAME_SECONDS: Final = 0.072
 """The longest frame of an MP3: 576 samples at 8 kHz."""
 _FRAME: Final = re.compile(rb"\xff[\xe0-\xff]")
 _PLAIN: Final = frozenset({1, 3, 6, 7})
-"""The kinds of WAV in which each sample takes the same space: PCM, floats, A-law and mu-law."""
+"""The kinds of WAV in which each sample has the same size: PCM, floats, A-law and mu-law."""
 
 
 def pixels(data: bytes, format: str) -> float:
-    """How many points an image of this media type has."""
+    """The number of pixels of an image of this media type."""
     try:
         width, height = _IMAGES[format](data)
     except struct.error:
@@ -32,9 +32,9 @@ def pixels(data: bytes, format: str) -> float:
 
 
 def seconds(data: bytes, format: str) -> float:
-    """How long a sound of this OpenAI format is at most."""
+    """The maximum length of audio in this OpenAI format."""
     if format == "wav" and (told := _told(_wav, data)):
-        return told  # frames are not looked for: quiet samples look like their beginnings
+        return told  # frames are not searched: quiet samples look like the beginning of a frame
     told = _told(_flac, data) if format == "flac" else 0
     return max(told, _FRAME_SECONDS * len(_FRAME.findall(data)))
 
@@ -50,7 +50,7 @@ def _png(data: bytes) -> tuple[float, float]:
     place = 8
     for _ in range(_PARTS):
         length, kind = struct.unpack_from(">I4s", data, place)
-        if kind != b"CgBI":  # of old iPhones
+        if kind != b"CgBI":  # from old iPhones
             break
         place += 12 + length
     width, height = struct.unpack_from(">II", data, place + 8)

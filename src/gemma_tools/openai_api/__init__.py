@@ -1,1 +1,1 @@
-"""OpenAI's HTTP API: one module for each thing that it answers, and what they share. `gemma_tools.routes` joins them."""
+"""OpenAI's HTTP API: one module for each endpoint, and what they share. `gemma_tools.routes` connects them."""

@@ -24,9 +24,9 @@ def answer(body: Mapping[str, Any], call: Call) -> ApiResponse[Body]:
 
 
 def ask(request: ChatRequest, call: Call) -> ChatCompletion | Chunks:
-    """Put `request` to its model, and note what comes back in `call.facts`.
+    """Send `request` to its model, and record the result in `call.facts`.
 
-    Usage is always asked for; in a stream it is the last chunk, which has no choices.
+    Usage is always requested; in a stream it is in the last chunk, which has no choices.
     """
     facts = call.facts
     facts.model, facts.stream = request.model, request.stream
@@ -38,9 +38,9 @@ def ask(request: ChatRequest, call: Call) -> ChatCompletion | Chunks:
 
 
 class Chunks(Iterator[ChatCompletionChunk]):
-    """A reply as it is generated, of which the first chunk is already there.
+    """A reply that is being generated, whose first chunk has already arrived.
 
-    A request that fails before it raises here, while it can still get a status of its own.
+    A request that fails before that raises here, while its own status can still be sent.
     """
 
     def __init__(self, chunks: Iterator[ChatCompletionChunk], facts: Facts) -> None:
@@ -55,7 +55,7 @@ class Chunks(Iterator[ChatCompletionChunk]):
         return chunk
 
     def close(self) -> None:
-        """Stop the engine, if it still runs."""
+        """Stop the engine, if it is still running."""
         close = getattr(self._chunks, "close", None)
         if close is not None:
             close()

@@ -1,6 +1,6 @@
-"""POST /v1/completions: a prompt as it is, without turns, tools or a template; plain, or as server-sent events.
+"""POST /v1/completions: a raw prompt, without turns, tools or a template; plain, or as server-sent events.
 
-The fields are those of https://platform.openai.com/docs/api-reference/completions. Sampling is read as that of a chat request.
+The fields are those of https://platform.openai.com/docs/api-reference/completions. Sampling is read as in a chat request.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gemma_tools.validation.values import wrong_type
 
 _OWN: Final = frozenset(("prompt", "echo", "suffix", "best_of", "logprobs"))
 _MOST_TOKENS: Final = 16
-"""As many as OpenAI's endpoint writes where a request does not say."""
+"""The default of OpenAI's endpoint."""
 _CHAT_ONLY: Final = ("messages", "tools", "tool_choice", "functions", "function_call", "response_format")
 
 Json = dict[str, Any]
@@ -31,13 +31,13 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A completions request: its prompts, each to be continued `request.n` times, and what chat requests have, too."""
+    """A completions request: its prompts, each to be continued `request.n` times, and the fields that chat requests have."""
 
     prompts: tuple[str, ...]
     echo: bool
     request: ChatRequest
     only_echo: bool
-    """The request wants no token of an answer: one is asked for, as the least that engines write, and not given."""
+    """The request wants no answer tokens: one is requested, the minimum of engines, and dropped."""
 
 
 def answer(body: Mapping[str, Any], call: Call) -> ApiResponse[Body]:
@@ -51,7 +51,7 @@ def answer(body: Mapping[str, Any], call: Call) -> ApiResponse[Body]:
     call.facts.model, call.facts.stream = request.model, request.stream
     pieces = _pieces(asked, model, call)
     if request.stream:
-        first = next(pieces)  # a request that fails before it still gets a status of its own
+        first = next(pieces)  # a request that fails before it still gets its own status
         return ApiResponse(200, _events(first, pieces, asked, call), STREAM_HEADERS, call.facts)
     choices: dict[int, Json] = {}
     usage: Json = {}
@@ -65,7 +65,7 @@ def answer(body: Mapping[str, Any], call: Call) -> ApiResponse[Body]:
 
 
 def _as_chat(body: Mapping[str, Any]) -> Json:
-    """The chat request with the same sampling. Its message stands for the prompt, which no template is to touch."""
+    """The chat request with the same sampling. Its message is a stand-in for the prompt, which no template may change."""
     for name in ("suffix", "best_of"):
         if body.get(name) not in (None, "", 1, body.get("n")):
             raise InvalidRequest("this is not supported", param=name, code="unsupported_parameter")
@@ -131,7 +131,7 @@ def _pieces(asked: _Asked, model: Responder, call: Call) -> Generator[Json, None
 
 
 def _logprobs(entries: Sequence[Mapping[str, Any]], offset: int) -> Json | None:
-    """Chat's entries, one a token, in the columns of this endpoint."""
+    """Chat's entries, one per token, in the columns of this endpoint."""
     if not entries:
         return None
     tokens = [entry["token"] for entry in entries]

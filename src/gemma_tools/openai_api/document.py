@@ -1,7 +1,7 @@
 """GET /openapi.json: the OpenAPI document of this API.
 
-The fields of a chat request are those of `policy.RequestBody`, with their types, bounds and notes; messages, tools and answers
-are described by the openai package's own types.
+The fields of a chat request are those of `policy.RequestBody`, with their types, bounds and notes. The openai package's own
+types describe messages, tools and answers.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ _PAGE: Final[list[dict[str, Any]]] = [
     {"name": "after", "in": "query", "schema": {"type": "string"}},
 ]
 _OPEN: Final = ConfigDict(extra="allow")
-"""What is not known is left out of a request, and told in its answer."""
+"""Unknown parts of a request are left out, and the answer reports them."""
 
 
 class Fault(BaseModel):
-    """What is wrong: `param` names the field, `code` the kind of fault."""
+    """The error: `param` names the field, `code` the kind."""
 
     message: str
     type: str
@@ -63,13 +63,13 @@ class Fault(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The body of every answer that is not a success."""
+    """The body of every error response."""
 
     error: Fault
 
 
 class ModelList(BaseModel):
-    """The models that are served."""
+    """The available models."""
 
     object: str
     data: list[Model]
@@ -77,7 +77,7 @@ class ModelList(BaseModel):
 
 @cache
 def document() -> dict[str, Any]:
-    """The document, as JSON values. It is made once: do not change it."""
+    """The document, as JSON values. It is made only once: do not change it."""
     chat, responses = _chat_request(), _responses_request()
     answers = (ChatCompletion, ChatCompletionChunk, Completion, ModelList, Model, ErrorBody)
     models = [(chat, "validation"), (responses, "validation"), *((answer, "serialization") for answer in answers)]
@@ -146,7 +146,7 @@ def _responses_request() -> type[BaseModel]:
 
 
 def _field(name: str) -> Any:
-    """A field as `create_model` takes it: its type, and its note and bounds."""
+    """A field for pydantic's `create_model`: its type, and its note and bounds."""
     policy, kind = FIELD_POLICY[name], _DESCRIBED_BY_OPENAI.get(name, _TYPES[name])
     kinds = set(get_args(kind)) if get_origin(kind) in (Union, UnionType) else {kind}
     bounds: dict[str, Any] = {"ge": policy.low, "le": policy.high} if kinds & {int, float} else {}
@@ -158,5 +158,5 @@ def _field(name: str) -> Any:
 
 
 _UNLIMITED: Final = ("max_tokens", "max_completion_tokens", "top_k")
-"""Fields of which -1 means that there is no limit."""
+"""Fields for which -1 means no limit."""
 _TYPES: Final = get_type_hints(RequestBody)

@@ -1,4 +1,4 @@
-"""Errors as the OpenAI API words them: a status, and a body with `message`, `type`, `param` and `code`."""
+"""Errors in the format of the OpenAI API: a status, and a body with `message`, `type`, `param` and `code`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gemma_tools import errors
 logger = logging.getLogger("gemma_tools")
 
 NO_RETRY: Mapping[str, str] = {"x-should-retry": "false"}
-"""The SDK repeats a request after a 429 or 5xx unless told otherwise; a backend has done its own retries by then."""
+"""The SDK retries a request after a 429 or 5xx unless this header says no; a backend has already made its own retries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """How one error looks over HTTP."""
+    """One error as HTTP."""
 
     status: int
     message: str
@@ -27,18 +27,18 @@ class Failure:
 
     @property
     def type(self) -> str:
-        """OpenAI's coarse kind of the error, which follows from the status."""
+        """OpenAI's general type of the error, which depends on the status."""
         kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
         return kinds.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
 
     @property
     def error(self) -> dict[str, Any]:
-        """The object under `error` in a body or a stream frame."""
+        """The object under `error` in a body or a stream event."""
         return {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
 
 
 class Refused(Exception):
-    """The HTTP request itself is refused, before any model is asked. `failure` says how."""
+    """The HTTP request itself is refused, before any model is used. `failure` describes it."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
@@ -46,7 +46,7 @@ class Refused(Exception):
 
 
 def refuse(status: int, message: str, *, code: str, param: str | None = None, headers: Mapping[str, str] = NO_RETRY) -> Refused:
-    """An exception to raise that becomes the HTTP error described."""
+    """An exception to raise that becomes this HTTP error."""
     return Refused(Failure(status=status, message=message, code=code, param=param, headers=headers))
 
 
@@ -66,11 +66,11 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.MissingDependency, 500, "missing_dependency"),
     (errors.GemmaToolsError, 500, "internal_error"),
 )
-"""The first row whose class fits gives status and code; `InvalidRequest` brings its own code and is always a 400."""
+"""The first row with a matching class gives status and code; `InvalidRequest` has its own code and is always a 400."""
 
 
 def failure_of(error: BaseException) -> Failure:
-    """How `error` looks over HTTP. What is not ours is logged and told as no more than an internal error."""
+    """`error` as HTTP. An unexpected exception is logged and reported only as an internal error."""
     if isinstance(error, Refused):
         return error.failure
     if isinstance(error, errors.InvalidRequest):
@@ -84,6 +84,6 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def _headers(error: BaseException) -> Mapping[str, str]:
-    """How long to wait, in whole seconds, where an engine asks for it."""
+    """How long to wait, in whole seconds, if an engine asks for it."""
     wait = error.retry_after if isinstance(error, errors.RateLimited) else None
     return NO_RETRY if wait is None else {**NO_RETRY, "retry-after": str(max(1, round(wait)))}

@@ -17,5 +17,5 @@ def listing(names: Iterable[str], more: Cards) -> dict[str, Any]:
 
 
 def card(name: str, more: Cards) -> dict[str, Any]:
-    """One model, with what `more` tells of it. `created`, in Unix seconds, is when this process began to serve it."""
+    """One model, with the fields in `more`. `created`, in Unix seconds, is when this process began to serve it."""
     return {"id": name, "object": "model", "created": _STARTED, "owned_by": "gemma-tools", **more.get(name, {})}

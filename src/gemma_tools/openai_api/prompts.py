@@ -1,6 +1,6 @@
-"""What a request becomes before a model reads it: its prompt, its tokens, and how many they are.
+"""A request before a model reads it: its prompt, its tokens, and their number.
 
-`/tokenize`, `/detokenize` and `/apply-template` have the names and fields that llama.cpp's server gave them.
+`/tokenize`, `/detokenize` and `/apply-template` have the names and fields of llama.cpp's server.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Json = Mapping[str, Any]
 
 
 def count_chat(body: Json, call: Call) -> ApiResponse[Body]:
-    """How many tokens the prompt of a chat request has."""
+    """The number of tokens in the prompt of a chat request."""
     return ApiResponse(200, dump(_counted(call.parse(body), call)), facts=call.facts)
 
 
 def count_responses(body: Json, call: Call) -> ApiResponse[Body]:
-    """How many tokens the prompt of a Responses request has."""
+    """The number of tokens in the prompt of a Responses request."""
     translated = to_chat(body, items_of(body, memory_of(call)))
     try:
         request = call.parse(translated.chat, translated.warnings(call.settings.unknown))
@@ -34,7 +34,7 @@ def count_responses(body: Json, call: Call) -> ApiResponse[Body]:
 
 
 def apply_template(body: Json, call: Call) -> ApiResponse[Body]:
-    """The prompt of a chat request, as text and by its segments, and what it could not say of the request."""
+    """The prompt of a chat request, as text and as segments, and what it could not express."""
     request = call.parse(body)
     prompt = call.responder(request.model).prompt(request)
     told = {
@@ -47,7 +47,7 @@ def apply_template(body: Json, call: Call) -> ApiResponse[Body]:
 
 
 def tokenize(body: Json, call: Call) -> ApiResponse[Body]:
-    """The token ids of `content`, with `with_pieces` each with its text. Spellings of special tokens are read as such."""
+    """The token ids of `content`, with `with_pieces` each with its text. Special tokens in it are read as special tokens."""
     counter = call.responder(_name(body, call.models)).token_counter
     content = check_text(body.get("content"), "content")
     if content is None:
@@ -78,5 +78,5 @@ def _counted(request: ChatRequest, call: Call) -> dict[str, Any]:
 
 
 def _name(body: Json, models: Mapping[str, Responder]) -> str | None:
-    """The model that `body` names; the only one, where there is one: llama.cpp's clients name none."""
+    """The model in `body`; the only one, if there is one: llama.cpp's clients name none."""
     return check_text(body.get("model"), "model") or (next(iter(models)) if len(models) == 1 else None)

@@ -1,4 +1,4 @@
-"""A chat reply told in the shape of another API: whole, or as server-sent events while it comes."""
+"""A chat reply in the format of another API: whole, or as server-sent events while it arrives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 
 class Writer(Protocol):
-    """Writes one answer in the shape of its API. Each method gives the events to send; each event has a `type`."""
+    """Writes one answer in the format of its API. Each method returns the events to send; each event has a `type`."""
 
     answer: Json
     """The whole answer so far."""
@@ -30,20 +30,20 @@ class Writer(Protocol):
         """The events before any content."""
 
     def feed(self, delta: Mapping[str, Any]) -> Iterable[Json]:
-        """The events of one chat delta, or of a whole chat message, with what its choice says: `logprobs`, `stop_reason`."""
+        """The events of one chat delta, or of a whole chat message, with fields of its choice: `logprobs`, `stop_reason`."""
 
     def add(self, beyond: Mapping[str, Any] | None) -> None:
-        """Take over what a chat completion, or a chunk of one, says beyond OpenAI's fields."""
+        """Copy the fields beyond OpenAI's from a chat completion, or a chunk of one."""
 
     def finish(self, finish_reason: str | None, usage: CompletionUsage | None) -> Iterable[Json]:
         """The events that end the answer."""
 
     def fail(self, failure: Failure) -> Iterable[Json]:
-        """The events that end an answer which failed on its way."""
+        """The events that end a failed answer."""
 
 
 def relayed(reply: ChatCompletion | Chunks, writer: Writer, facts: Facts) -> ApiResponse[Body]:
-    """The response that tells `reply` by `writer`. A whole reply is written as one delta, whose events nobody reads."""
+    """The response for `reply`, written by `writer`. A whole reply is written as one delta, whose events are ignored."""
     if not isinstance(reply, ChatCompletion):
         return ApiResponse(200, _events(reply, writer, facts), STREAM_HEADERS, facts)
     choice = reply.choices[0]

@@ -1,4 +1,4 @@
-"""POST /v1/responses: the request becomes a chat request, its answer output items. And the responses that are kept."""
+"""POST /v1/responses: the request becomes a chat request, and its answer becomes output items. And stored responses."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def answer(body: Mapping[str, Any], call: Call) -> ApiResponse[Body]:
 
 
 def memory_of(call: Call) -> Memory:
-    """What the request can refer to."""
+    """The stored responses that the request can refer to."""
     return Memory(call.settings.store, call.caller)
 
 
 def stored(request: ApiRequest, place: str, call: Call) -> ApiResponse[Body]:
-    """Give, list or delete what is kept: `place` is the path after `/responses/`."""
+    """Get, list or delete stored responses: `place` is the path after `/responses/`."""
     memory, (id, _, rest) = memory_of(call), place.partition("/")
     query = {name: values[-1] for name, values in parse_qs(request.query).items()}
     if rest == "input_items":
@@ -58,7 +58,7 @@ def stored(request: ApiRequest, place: str, call: Call) -> ApiResponse[Body]:
 
 
 def _listed(kept: Kept, query: Mapping[str, str]) -> dict[str, Any]:
-    """A page of the items that a response was given, the last one first unless `order` is "asc"."""
+    """A page of the input items of a response, the last one first unless `order` is "asc"."""
     limit, order, after = query.get("limit", "20"), query.get("order", "desc"), query.get("after")
     if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= 100):
         raise InvalidRequest("must be a number from 1 to 100", param="limit")

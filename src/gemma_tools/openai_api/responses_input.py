@@ -1,6 +1,6 @@
-"""From a Responses request to a chat request: a translation, to which only stored responses are added.
+"""From a Responses request to a chat request: a translation that only adds stored responses.
 
-The shapes are those of https://platform.openai.com/docs/api-reference/responses/create.
+The format is that of https://platform.openai.com/docs/api-reference/responses/create.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _SAME: Final = frozenset(
         "top_k",
     )
 )
-"""Fields that mean in chat completions what they mean here. All but the first five are not OpenAI's."""
+"""Fields with the same meaning in chat completions. All but the first five are not OpenAI's."""
 
 HONOURED: Final = _SAME | {
     "include",
@@ -63,7 +63,7 @@ HONOURED: Final = _SAME | {
     "tools",
     "top_logprobs",
 }
-"""Fields that are honoured, where the chat request honours them."""
+"""Fields that are honoured, if the chat request honours them."""
 
 ACCEPTED: Final = frozenset(
     (
@@ -80,13 +80,13 @@ ACCEPTED: Final = frozenset(
         "user",
     )
 )
-"""Fields that are taken and have no effect: a local model has no account, cache key or built-in tools for them."""
+"""Fields that are accepted without effect: a local model has no account, cache key or built-in tools for them."""
 
 LEFT_OUT: Final = frozenset(("context_management", "moderation"))
-"""Fields that are left out, and told, as those are that are not known."""
+"""Fields that are left out with a warning, like unknown ones."""
 
 REFUSED: Final[Mapping[str, Any]] = {"background": False, "conversation": None, "prompt": None}
-"""Fields that are refused unless they have this value, which asks for nothing; null never does."""
+"""Fields that are refused unless they have this value, which has no effect; null is always accepted."""
 
 _LOGPROBS: Final = "message.output_text.logprobs"
 _PARAMS: Final = (
@@ -101,24 +101,24 @@ _TOOL: Final = re.compile(r"tools\[(\d+)\](?:\.function\b)?")
 
 
 class Translated(NamedTuple):
-    """A chat completions body, the tools that it offers, and what of the Responses body was left out of it."""
+    """A chat completions body, the tools that it declares, and the parts of the Responses body that were left out."""
 
     chat: dict[str, Any]
     offer: Offer
     left_out: tuple[InvalidRequest, ...]
 
     def warnings(self, unknown: Unknown) -> tuple[str, ...]:
-        """A sentence about each thing that was left out.
+        """A sentence about each part that was left out.
 
         Raises:
-            InvalidRequest: `unknown` does not let anything be left out.
+            InvalidRequest: `unknown` does not allow anything to be left out.
         """
         if self.left_out and unknown == "refuse":
             raise self.left_out[0]
         return tuple(f"{wrong.param} was left out: {wrong.message}" for wrong in self.left_out)
 
     def in_responses_words(self, error: InvalidRequest) -> InvalidRequest:
-        """The same error about the chat request, its `param` named as the Responses request names it."""
+        """The same error about the chat request, with the Responses request's name as `param`."""
         param = error.param or ""
         if (match := _TOOL.match(param)) and int(match[1]) < len(self.offer.places):
             param = self.offer.places[int(match[1])] + param[match.end() :]
@@ -130,11 +130,11 @@ class Translated(NamedTuple):
 
 
 def items_of(body: Json, memory: Memory) -> Items:
-    """The items of the conversation: those of the response that came before, if one is named, and those of the request.
+    """The items of the conversation: those of the previous response, if one is named, and those of the request.
 
     Raises:
-        InvalidRequest: there is no input, or it is not one, or refers to what is not stored.
-        Refused: it refers to an item that is not there.
+        InvalidRequest: the input is missing or invalid, or refers to something that is not stored.
+        Refused: it refers to an item that does not exist.
     """
     items: Items = []
     if body.get("previous_response_id") is not None:
@@ -146,7 +146,7 @@ def items_of(body: Json, memory: Memory) -> Items:
         return [*items, ({"type": "message", "role": "user", "content": given}, "input")]
     for i, item in enumerate(as_array(given, "input")):
         item = as_object(item, f"input[{i}]")
-        # An item that is nothing but an id is a reference, too.
+        # An item with only an id is also a reference.
         if item.get("type") == "item_reference" or (item.get("type") is None and item.keys() <= {"id", "type"}):
             item = memory.item(item.get("id"), f"input[{i}].id")
         items.append((item, f"input[{i}]"))
@@ -154,10 +154,10 @@ def items_of(body: Json, memory: Memory) -> Items:
 
 
 def to_chat(body: Json, items: Items) -> Translated:
-    """The chat completions body that asks the same as the Responses body `body`, whose conversation is `items`.
+    """The chat completions body for the Responses body `body`, whose conversation is `items`.
 
     Raises:
-        InvalidRequest: a field or an item that cannot be said in chat completions.
+        InvalidRequest: a field or an item that chat completions do not have.
     """
     body = {name: value for name, value in body.items() if value is not None}
     left_out = _left_out_fields(body)
@@ -182,7 +182,7 @@ def to_chat(body: Json, items: Items) -> Translated:
 
 
 def _left_out_fields(body: Json) -> list[InvalidRequest]:
-    """What is not known of the fields, or cannot be honoured and need not be."""
+    """The fields that are unknown, or that cannot be honoured but may be ignored."""
     left_out: list[InvalidRequest] = []
     for name, value in body.items():
         if name in HONOURED or name in ACCEPTED or (name in REFUSED and value == REFUSED[name]):
@@ -252,7 +252,7 @@ _ITEMS: Mapping[str, Callable[[list[dict[str, Any]], Json, str], None]] = {
 
 
 def _assistant(messages: list[dict[str, Any]], *, after: tuple[str, ...]) -> dict[str, Any]:
-    """The assistant message that the next item belongs to: the last one, unless it has any of `after` already."""
+    """The assistant message that the next item belongs to: the last one, unless it already has any of `after`."""
     last = messages[-1] if messages else {}
     if last.get("role") != "assistant" or any(last.get(key) is not None for key in after):
         last = {"role": "assistant", "content": None}
@@ -261,7 +261,7 @@ def _assistant(messages: list[dict[str, Any]], *, after: tuple[str, ...]) -> dic
 
 
 def _content(content: Any, param: str) -> Any:
-    """Content as chat has it: text parts pass under their own names, images and unknown parts do not."""
+    """Content in chat's format: text parts keep their names, images and unknown parts do not."""
     if not isinstance(content, list):
         return content
     parts = [as_object(part, f"{param}[{i}]") for i, part in enumerate(content)]

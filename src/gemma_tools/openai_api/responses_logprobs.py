@@ -1,6 +1,7 @@
-"""The log probabilities of the tokens that make up the text of a response.
+"""The log probabilities of the tokens in the text of a response.
 
-A model's tokens are known for all that it wrote; a response tells them beside its text, without those of thoughts and calls.
+The model's tokens are known for its whole output; a response reports them next to its text, without those of thoughts and
+calls.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ Entry = Mapping[str, Any]
 
 
 def of_text(entries: Sequence[Entry], text: str, earlier: Iterable[str]) -> list[dict[str, Any]]:
-    """Those of `entries`, chat's, whose tokens write `text`, which stands after the texts `earlier`.
+    """Those of chat's `entries` whose tokens write `text`, which comes after the texts `earlier`.
 
-    Nothing where the tokens do not hold the text: an answer that had to be repaired.
+    Nothing if the tokens do not contain the text, as in an answer that had to be repaired.
     """
     written = [bytes(entry.get("bytes") or entry["token"].encode(errors="replace")) for entry in entries]
     whole, start = b"".join(written), 0
@@ -32,7 +33,7 @@ def of_text(entries: Sequence[Entry], text: str, earlier: Iterable[str]) -> list
 
 
 def in_event(entries: Iterable[Entry]) -> list[dict[str, Any]]:
-    """The same as the events of a stream have them."""
+    """The same in the form of stream events."""
     return [{**_plain(entry), "top_logprobs": [_plain(other) for other in entry["top_logprobs"]]} for entry in entries]
 
 

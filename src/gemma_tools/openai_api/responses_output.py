@@ -1,6 +1,6 @@
-"""From chat deltas to a Responses answer: output items, and the events that tell of them.
+"""From chat deltas to a Responses answer: output items, and their events.
 
-A whole answer is written as a stream of one delta whose events nobody reads, so both ways give the same items.
+A whole answer is written as a stream of one delta whose events are ignored, so both ways give the same items.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ Json = dict[str, Any]
 
 
 class ResponseWriter:
-    """Writes one response. `start`, `feed` and `finish` give the events; `answer` is the object so far.
+    """Writes one response. `start`, `feed` and `finish` return the events; `answer` is the object so far.
 
     Only one output item is open at a time: a delta of another kind, or of another call, closes it.
     """
 
     def __init__(self, body: Mapping[str, Any], offer: Offer, keep: Callable[[Json], None] | None = None) -> None:
-        """Write the answer to the request `body`, whose tools are `offer`; `keep` is given the whole answer at its end."""
+        """Write the answer to the request `body`, whose tools are `offer`; `keep` gets the whole answer at its end."""
         self.answer: Json = _begun(body, offer, stored=keep is not None)
         self._offer = offer
         self._keep = keep
         self._packs = WANTED in (body.get("include") or ())
-        # Clients that ask for a summary show nothing else of a thought. Here it is no secret, and stands in its place.
+        # Clients that ask for a summary show only the summary. Here a thought is not secret, so the summary is the thought.
         self._thought = "summary" if self.answer["reasoning"]["summary"] else "reasoning"
         self._sequence = 0
         self._probable: list[Json] = []
@@ -58,7 +58,7 @@ class ResponseWriter:
             self.answer["problems"] = problems
 
     def add(self, beyond: Mapping[str, Any] | None) -> None:
-        """Take over what a chat completion, or a chunk of one, says `beyond` OpenAI's fields: its `warnings`."""
+        """Copy the fields `beyond` OpenAI's from a chat completion, or a chunk of one: its `warnings`."""
         self.answer |= beyond or {}
 
     def finish(self, finish_reason: str | None, usage: CompletionUsage | None) -> Iterator[Json]:
@@ -66,7 +66,7 @@ class ResponseWriter:
         cut = finish_reason == "length"
         only_thought = self._item is not None and self._item["type"] == "reasoning" and not self.answer["output"]
         if self._item is None or (only_thought and not cut):
-            # Clients look for a message, also where the model said nothing.
+            # Clients look for a message, even if the model wrote nothing.
             yield from self._open_part("message")
         yield from self._close(cut)
         self._add_logprobs()
@@ -79,7 +79,7 @@ class ResponseWriter:
         yield self._event(f"response.{self.answer['status']}", response=self._snapshot())
 
     def fail(self, failure: Failure) -> Iterator[Json]:
-        """The events that end a response which failed on its way. The last one is the error itself."""
+        """The events that end a failed response. The last one is the error itself."""
         self.answer["status"] = "failed"
         self.answer["error"] = {"code": "server_error", "message": failure.message}
         yield self._event("response.failed", response=self._snapshot())
@@ -131,7 +131,7 @@ class ResponseWriter:
                 )
             filled: Json = {"arguments": text}
         elif item["type"] == "custom_tool_call":
-            # The input stands in JSON, which is read once it is whole.
+            # The input is inside JSON, which is read when it is complete.
             text, complete = free_text(text)
             if complete:
                 yield self._event("response.custom_tool_call_input.delta", **self._item_place(delta=text))
@@ -159,7 +159,7 @@ class ResponseWriter:
         return of_text(self._probable, text, thoughts)
 
     def _add_logprobs(self) -> None:
-        """Add to texts that were closed earlier what a stream tells at its end."""
+        """Add to finished texts what a stream reports at its end."""
         for item in self.answer["output"]:
             if item["type"] == "message" and self._probable and not item["content"][0]["logprobs"]:
                 item["content"][0]["logprobs"] = self._logprobs(item["content"][0]["text"])
@@ -173,7 +173,7 @@ class ResponseWriter:
 
 
 def _begun(body: Mapping[str, Any], offer: Offer, *, stored: bool) -> Json:
-    """The answer before any output: what the request asks for, and what it leaves open as OpenAI's defaults name it."""
+    """The answer before any output: the request's settings, and OpenAI's defaults for the others."""
     text = dict(body.get("text") or {})
     given = {name: value for name, value in body.items() if value is not None}
     return {
@@ -213,7 +213,7 @@ def _begun(body: Mapping[str, Any], offer: Offer, *, stored: bool) -> Json:
 
 
 _NAMES = {"message": "output_text", "reasoning": "reasoning_text", "summary": "reasoning_summary_text"}
-"""What events call the texts of an item. There are two kinds of text for a thought, of which an answer has one."""
+"""The names in events for the texts of an item. There are two kinds of text for a thought; an answer has one of them."""
 _PART_NAMES = {"message": "content_part", "reasoning": "content_part", "summary": "reasoning_summary_part"}
 _FIELDS = {"message": "content", "reasoning": "content", "summary": "summary"}
 _LOGPROBS: Mapping[str, Json] = {"message": {"logprobs": []}, "reasoning": {}, "summary": {}}

@@ -1,4 +1,4 @@
-"""Responses that were given, kept in memory for a while, so that later requests can name them and their items by id."""
+"""Responses in memory, so that later requests can refer to them and their items by id."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Json = Mapping[str, Any]
 
 
 class Kept(NamedTuple):
-    """One response, and the items that the model was given for it: those of the responses before it, and its own."""
+    """One response, and its input items: those of the previous responses, and its own."""
 
     response: Json
     items: tuple[Json, ...]
@@ -29,9 +29,9 @@ class Kept(NamedTuple):
 
 
 class ResponseStore:
-    """The last responses: `most` of them, `most_bytes` in all as JSON, each for `seconds`. The oldest leave first.
+    """The last responses: `most` of them, `most_bytes` in all as JSON, each for `seconds`. The oldest are removed first.
 
-    Each belongs to a caller, and is not there for any other. Safe for threads.
+    Each belongs to one client, and does not exist for others. Thread-safe.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class ResponseStore:
         self._lock = Lock()
         self._kept: OrderedDict[tuple[str, str], Kept] = OrderedDict()
         self._holders: dict[tuple[str, str], tuple[str, str]] = {}
-        """By caller and the id of an item: the last response that has it."""
+        """By client and the id of an item: the last response that contains it."""
         self._bytes = 0
 
     def keep(self, caller: str, response: Json, items: Iterable[Json]) -> None:
-        """Keep `response`, and the `items` that it answers. One that is larger than all the space is not kept."""
+        """Store `response`, and its input `items`. One that is larger than all the space is not stored."""
         given = tuple({**item, "id": item.get("id") or new_id(str(item.get("type") or "message"))} for item in items)
         size = len(to_json(response).encode(errors="replace")) + len(to_json(given).encode(errors="replace"))
         if size > self._most_bytes:
@@ -61,20 +61,20 @@ class ResponseStore:
             self._expire()
 
     def find(self, caller: str, id: str) -> Kept | None:
-        """The response of this id."""
+        """The response with this id."""
         with self._lock:
             self._expire()
             return self._kept.get((caller, id))
 
     def item(self, caller: str, id: str) -> Json | None:
-        """The item of this id, of an answer or of what was asked."""
+        """The item with this id, from an answer or an input."""
         with self._lock:
             self._expire()
             holder = self._holders.get((caller, id))
             return None if holder is None else _items(caller, self._kept[holder])[caller, id]
 
     def delete(self, caller: str, id: str) -> bool:
-        """Forget the response of this id; False if there is none."""
+        """Delete the response with this id; False if there is none."""
         with self._lock:
             self._expire()
             found = (caller, id) in self._kept
@@ -104,23 +104,23 @@ def _items(caller: str, kept: Kept) -> dict[tuple[str, str], Json]:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What one caller's requests can refer to."""
+    """The stored responses of one client."""
 
     store: ResponseStore | None
     caller: str
 
     def response(self, id: object) -> Kept:
-        """The response of this id, for a request that asks for it by its path; refused with a 404 if there is none."""
+        """The response with this id, for a request with its path; refused with a 404 if there is none."""
         kept = None if self.store is None else self.store.find(self.caller, str(id))
         if kept is None:
             raise self._missing(id)
         return kept
 
     def before(self, id: object) -> tuple[Json, ...]:
-        """The conversation up to the response of this id, and with it.
+        """The conversation up to and including the response with this id.
 
         Raises:
-            InvalidRequest: there is no such response, or none is kept here.
+            InvalidRequest: there is no such response, or responses are not stored.
         """
         if self.store is None:
             raise InvalidRequest(_NO_STORE, param="previous_response_id", code="unsupported_parameter")
@@ -131,10 +131,10 @@ class Memory:
         return (*kept.items, *kept.response["output"])
 
     def item(self, id: object, param: str) -> Json:
-        """The item of this id.
+        """The item with this id.
 
         Raises:
-            InvalidRequest: no items are kept here.
+            InvalidRequest: responses are not stored.
             Refused: there is no such item; a 404.
         """
         if self.store is None:
@@ -145,7 +145,7 @@ class Memory:
         return item
 
     def delete(self, id: str) -> None:
-        """Forget the response of this id; refused with a 404 if there is none."""
+        """Delete the response with this id; refused with a 404 if there is none."""
         if self.store is None or not self.store.delete(self.caller, id):
             raise self._missing(id)
 
@@ -168,7 +168,7 @@ _PREFIXES: Final = {
 
 
 def new_id(kind: str) -> str:
-    """A fresh id for an item of this type."""
+    """A new id for an item of this type."""
     return f"{_PREFIXES.get(kind, 'item')}_{uuid4().hex}"
 
 

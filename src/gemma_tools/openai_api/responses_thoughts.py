@@ -1,6 +1,6 @@
-"""Thoughts as `encrypted_content`: how clients that keep no state at a server carry them from one request to the next.
+"""Thoughts as `encrypted_content`: clients without state on a server carry them from one request to the next.
 
-OpenAI hides its models' thoughts in it. Here a thought is no secret: it is only packed, and can be read by anybody.
+OpenAI hides its models' thoughts in it. Here a thought is not secret: it is only encoded, and everyone can read it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from base64 import b64decode, b64encode
 from typing import Final
 
 WANTED: Final = "reasoning.encrypted_content"
-"""The word in a request's `include` that asks for it."""
+"""The value in a request's `include` that asks for it."""
 _MARK: Final = "gemma-tools:"
 
 
@@ -19,7 +19,7 @@ def packed(thought: str) -> str:
 
 
 def unpacked(content: object) -> str | None:
-    """The thought in an `encrypted_content`; None if it was not packed here."""
+    """The thought in an `encrypted_content`; None if it was not encoded here."""
     if not isinstance(content, str) or not content.startswith(_MARK):
         return None
     try:

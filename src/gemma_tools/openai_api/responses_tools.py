@@ -1,7 +1,7 @@
-"""The tools of a Responses request, as functions that chat completions can offer, and the way back to their own names.
+"""The tools of a Responses request, as functions for chat completions, and the way back to their own names.
 
-A `custom` tool takes free text: it is offered as a function with one string. The tools of a `namespace` are offered under
-qualified names. A tool that OpenAI's servers run themselves cannot be offered. The shapes are those of
+A `custom` tool takes free text: it is declared as a function with one string. The tools of a `namespace` are declared under
+qualified names. Tools that OpenAI's servers run themselves are not supported. The format is that of
 https://platform.openai.com/docs/api-reference/responses/create.
 """
 
@@ -18,11 +18,11 @@ from gemma_tools.validation.values import as_array, as_object, check_object, che
 Json = Mapping[str, Any]
 
 INPUT: Final = "input"
-"""The parameter that holds the free text of a custom tool."""
+"""The parameter with the free text of a custom tool."""
 
 
 class Own(NamedTuple):
-    """What a function that is offered is in the Responses request."""
+    """What a declared function is in the Responses request."""
 
     name: Any
     namespace: str | None = None
@@ -36,23 +36,23 @@ class Own(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The tools of one request: the functions offered, where each stands in the request, and what each is there."""
+    """The tools of one request: the declared functions, the place of each in the request, and what each is there."""
 
     functions: list[dict[str, Any]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     own: dict[str, Own] = field(default_factory=dict)
-    """By offered name. A plain function is not in it."""
+    """By declared name. A plain function is not in it."""
     echo: list[dict[str, Any]] = field(default_factory=list)
-    """The tools as the answer tells them: without those that were left out."""
+    """The tools as in the answer: without those that were left out."""
     left_out: list[InvalidRequest] = field(default_factory=list)
 
     def of(self, name: Any) -> Own:
-        """What the function that is offered as `name` is in the request."""
+        """What the function that is declared as `name` is in the request."""
         return self.own.get(name) or Own(name)
 
 
 def offered_name(item: Json) -> Any:
-    """The name by which a tool, a call or a choice is known to the model: with its namespace before it, if it has one."""
+    """The name of a tool, a call or a choice for the model: after its namespace, if it has one."""
     name, namespace = item.get("name"), item.get("namespace")
     if not isinstance(name, str) or not isinstance(namespace, str):
         return name
@@ -76,7 +76,7 @@ def read_tools(given: Any) -> Offer:
 
 
 def _add_namespace(offer: Offer, tool: Json, place: str) -> None:
-    """The functions do not tell what they have in common, so that the first of them says it."""
+    """The functions do not say what they have in common, so the first one's description does."""
     namespace = check_text(tool.get("name"), f"{place}.name")
     if not namespace:
         raise InvalidRequest("the namespace's name is missing", param=f"{place}.name", code="missing")
@@ -91,7 +91,7 @@ def _add_namespace(offer: Offer, tool: Json, place: str) -> None:
 
 
 def _add(offer: Offer, tool: Json, place: str, namespace: str | None) -> bool:
-    """Offer one tool, if it is one that can be."""
+    """Declare one tool, if it is supported."""
     kind = tool.get("type")
     if kind not in ("function", "custom"):
         message = f"a tool of type {shown(kind)} cannot be run here"
@@ -136,7 +136,7 @@ def _free_text(tool: Json, place: str) -> dict[str, Any]:
 
 
 def _check_lark(definition: str, param: str) -> None:
-    """Refuse a grammar that llguidance, where it is there, cannot read: some engines would hold nothing, and not say so."""
+    """Refuse a grammar that llguidance, if installed, cannot parse: some engines would silently enforce nothing."""
     try:
         from llguidance import LLMatcher
     except ImportError:
@@ -146,23 +146,23 @@ def _check_lark(definition: str, param: str) -> None:
 
 
 def _unanchored(pattern: str) -> str:
-    """Without anchors at its ends: a format is about the whole input, with them or without."""
+    """Without anchors at its ends: a format always applies to the whole input."""
     pattern = pattern.removeprefix("^")
     return pattern[:-1] if pattern.endswith("$") and not pattern.endswith("\\$") else pattern
 
 
 def _told(tool: Json) -> dict[str, Any]:
-    """A tool as the answer tells it: a function with all its fields."""
+    """A tool as in the answer: a function with all its fields."""
     if tool.get("type") != "function":
         return dict(tool)
     return {"description": None, "parameters": None, **tool, "strict": tool.get("strict") is True}
 
 
 def read_choice(choice: Any, offer: Offer) -> Any:
-    """The `tool_choice` of a chat request that says what the one of a Responses request says.
+    """The `tool_choice` of a chat request for that of a Responses request.
 
     Raises:
-        InvalidRequest: it names a tool that cannot be offered.
+        InvalidRequest: it names a tool that is not supported.
     """
     if not isinstance(choice, Mapping):
         return choice
@@ -184,7 +184,7 @@ def read_choice(choice: Any, offer: Offer) -> Any:
 
 
 def _allowed(one: Json, offer: Offer) -> Iterator[Any]:
-    """The offered names of an entry of `allowed_tools`: one tool, or a namespace. What was left out has none."""
+    """The declared names of an entry of `allowed_tools`: one tool, or a namespace. An entry that was left out has none."""
     if one.get("type") == "namespace":
         yield from (name for name, own in offer.own.items() if own.namespace == one.get("name"))
     elif one.get("type", "function") in ("function", "custom"):
@@ -192,7 +192,7 @@ def _allowed(one: Json, offer: Offer) -> Iterator[Any]:
 
 
 def _chosen(choice: Json, offer: Offer) -> Any:
-    """The offered name of a chosen tool. One in a namespace may be named without it, where no other has its name."""
+    """The declared name of a chosen tool. A tool in a namespace may be named without it, if the name is unique."""
     name = offered_name(choice)
     if any(function["function"]["name"] == name for function in offer.functions):
         return name
@@ -201,13 +201,13 @@ def _chosen(choice: Json, offer: Offer) -> Any:
 
 
 def call_item(call: Json, own: Own) -> dict[str, Any]:
-    """The output item of a call that has just begun."""
+    """The output item of a call that has just started."""
     kind, text = ("custom_tool_call", INPUT) if own.custom else ("function_call", "arguments")
     return {"type": kind, "status": "in_progress", "call_id": call.get("id"), **own.reference, text: ""}
 
 
 def free_text(arguments: str) -> tuple[str, bool]:
-    """The input of a custom tool in the arguments of a call, and whether it is there. Else they are given as they are."""
+    """The input of a custom tool from a call's arguments, and whether it was found. If not, the arguments are unchanged."""
     try:
         value = read_json(arguments)
     except ValueError:
@@ -217,6 +217,6 @@ def free_text(arguments: str) -> tuple[str, bool]:
 
 
 def call_in_chat(item: Json) -> dict[str, Any]:
-    """The tool call of a chat message that a call in the conversation becomes."""
+    """The tool call of a chat message for a call in the conversation."""
     arguments = to_json({INPUT: item.get("input")}) if item.get("type") == "custom_tool_call" else item.get("arguments")
     return {"id": item.get("call_id"), "type": "function", "function": {"name": offered_name(item), "arguments": arguments}}

@@ -1,4 +1,4 @@
-"""What goes over the wire: one request in, one answer out, and how they are written as bytes."""
+"""The wire format: one request in, one answer out, and how they are written as bytes."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ JSON_HEADERS: Mapping[str, str] = {"content-type": "application/json"}
 STREAM_HEADERS: Mapping[str, str] = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store"}
 
 Body: TypeAlias = bytes | Generator[bytes, None, None]
-"""A whole body, or the pieces of a stream as they come. Closing the generator stops the engine."""
+"""A whole body, or the chunks of a stream as they arrive. Closing the generator stops the engine."""
 
 Cards: TypeAlias = Mapping[str, Mapping[str, Any]]
-"""More to tell of each model, by its name."""
+"""More fields for each model, by its name."""
 
 AsyncBody: TypeAlias = bytes | AsyncGenerator[bytes, None]
 """The same for async code."""
@@ -37,7 +37,7 @@ BodyT = TypeVar("BodyT", bound=Body | AsyncBody, covariant=True)
 
 
 class Responder(Protocol):
-    """What answers a chat request: a backend, or something that stands in front of one."""
+    """Something that answers a chat request: a backend, or a wrapper around one."""
 
     def respond(
         self, request: ChatRequest, *, cancel: Cancellation | None = None
@@ -45,31 +45,31 @@ class Responder(Protocol):
         """Answer `request`: a completion, or its chunks when `request.stream` is set."""
 
     def complete(self, text: str, request: ChatRequest, index: int = 0, *, cancel: Cancellation | None = None) -> Pieces:
-        """Continue `text` as it is, with the sampling of `request`; `index` counts the choices of one prompt."""
+        """Continue the raw prompt `text`, with the sampling of `request`; `index` counts the choices of one prompt."""
 
     def prompt(self, request: ChatRequest) -> Prompt:
-        """The prompt that `request` makes. Nothing is generated."""
+        """The prompt of `request`. Nothing is generated."""
 
     @property
     def token_counter(self) -> BaseTokenCounter:
-        """What counts tokens for this model."""
+        """The token counter of this model."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """One HTTP request, as far as the API looks at it. `path` has no query; `query` is what stands after its `?`."""
+    """One HTTP request, as far as the API needs it. `path` has no query; `query` is the part after its `?`."""
 
     method: str
     path: str
     body: bytes = b""
     query: str = ""
     caller: str = ""
-    """Who asks, in a word of the server's own. What is kept for one caller is not there for another."""
+    """The client, as the server names it. Responses stored for one client do not exist for another."""
 
 
 @dataclass(slots=True)
 class Facts:
-    """What became known of a request while it was answered: for logs and limits, never for the answer itself."""
+    """Facts about a request that were found while it was answered: for logs and limits, never for the answer itself."""
 
     model: str | None = None
     stream: bool = False
@@ -77,16 +77,16 @@ class Facts:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     chunks: int = 0
-    """How many pieces of a stream were read."""
+    """How many chunks of a stream were read."""
     error: str | None = None
 
     @property
     def cost(self) -> int:
-        """Tokens to charge. A stream that was left before it told its usage costs its pieces."""
+        """Tokens to charge. A stream that ended before it reported its usage costs its chunks."""
         return max(self.prompt_tokens + self.completion_tokens, self.chunks)
 
     def learn(self, finish_reason: str | None, usage: Any) -> None:
-        """Keep the finish reason of a choice, and the `CompletionUsage` of a reply (None where it has none)."""
+        """Store the finish reason of a choice, and the `CompletionUsage` of a reply (None if it has none)."""
         self.finish_reason = finish_reason or self.finish_reason
         if usage is not None:
             self.prompt_tokens, self.completion_tokens = usage.prompt_tokens, usage.completion_tokens
@@ -94,23 +94,23 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings:
-    """How requests are taken."""
+    """How requests are handled."""
 
     unknown: Unknown = "warn"
-    """What becomes of fields and tools that are not known here: see `policy.Unknown`."""
+    """What happens to unknown fields and tools: see `policy.Unknown`."""
     no_model: str = ""
-    """What the error says about a name that no model goes by, after the names that there are."""
+    """The end of the error about an unknown model name, after the known names."""
     store: ResponseStore | None = None
-    """Where responses are kept for later requests; None: nowhere."""
+    """The store of responses for later requests; None: responses are not stored."""
     metrics: Callable[[], tuple[str, bytes]] | None = None
-    """Gives the content type and the text of `/metrics`; None: there is no such page."""
+    """Returns the content type and the text of `/metrics`; None: there is no such page."""
     cards: Cards = field(default_factory=dict)
-    """What `/v1/models` tells of a model besides its name, by the name."""
+    """More fields in `/v1/models` for each model, by the name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request on its way: what may answer it, and how."""
+    """One request, the models that may answer it, and the settings."""
 
     models: Mapping[str, Responder]
     facts: Facts
@@ -119,7 +119,7 @@ class Call:
     caller: str
 
     def parse(self, body: Mapping[str, Any], warnings: Sequence[str] = ()) -> ChatRequest:
-        """The chat request in `body`. What is left out of it is logged, each thing once.
+        """The chat request in `body`. What is left out of it is logged, each item once.
 
         Raises:
             InvalidRequest: see `validation.parse_request`.
@@ -130,11 +130,11 @@ class Call:
         return request
 
     def responder(self, name: str | None) -> Responder:
-        """The model that goes by `name`; refused with `model_not_found` if there is none."""
+        """The model called `name`; refused with `model_not_found` if there is none."""
         return self.models[self.known(name)]
 
     def known(self, name: str | None) -> str:
-        """`name`, if a model goes by it; refused with `model_not_found` otherwise. The model is not touched."""
+        """`name`, if there is a model with it; refused with `model_not_found` otherwise. The model is not loaded."""
         if name is None:
             raise refuse(400, "the model is missing", code="missing_required_parameter", param="model")
         if name not in self.models:
@@ -150,7 +150,7 @@ def _log_once(warning: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse(Generic[BodyT]):
-    """The answer. `facts` goes on filling while a streamed body is read."""
+    """The answer. `facts` is updated while a streamed body is read."""
 
     status: int
     body: BodyT
@@ -159,7 +159,7 @@ class ApiResponse(Generic[BodyT]):
 
 
 def dump(value: Any) -> bytes:
-    """`value` as JSON in UTF-8, at any depth. A lone surrogate, which UTF-8 cannot say, is written as an escape."""
+    """`value` as JSON in UTF-8, at any depth. A lone surrogate, which UTF-8 cannot represent, is written as an escape."""
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     except (RecursionError, UnicodeEncodeError):
@@ -176,7 +176,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def load(body: bytes) -> dict[str, Any]:
-    """The JSON object that a request body holds; refused with a 400 if it is anything else."""
+    """The JSON object in a request body; refused with a 400 if it is anything else."""
     try:
         value = read_json(body.decode(json.detect_encoding(body), "surrogatepass"))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The ASGI application: lets a request in, waits for its turn, has it answered, and logs it."""
+"""The ASGI application: authenticates, limits, queues, answers and logs requests."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEALTH = ("/health", "/v1/health")
-"""Where anybody may ask whether this server runs."""
+"""The paths that need no key."""
 _NO_MODEL = "; --alias adds names to the first model, and --alias '*' all names"
 PARTING_SECONDS = 5
-"""For telling a caller that its time is up; one that does not read is not waited for any longer."""
+"""Seconds to send a timeout error to a client; a client that does not read is not waited for any longer."""
 
 
 def create_app(settings: Settings) -> App:
-    """The ASGI application that serves the models of `settings`: loaded when first asked for, closed when it shuts down.
+    """The ASGI application that serves the models of `settings`: loaded on first request, closed when it shuts down.
 
     Raises:
-        InvalidRequest: there is no model, or the settings are not safe together, or name what there is not.
+        InvalidRequest: there is no model, or the settings are not safe together, or refer to something that does not exist.
     """
     return make_app(settings)[0]
 
 
 def make_app(settings: Settings) -> tuple[App, Api]:
-    """The application of `create_app`, and what answers its requests."""
+    """The application of `create_app`, and the object that answers its requests."""
     check(settings)
     recent = Recent() if settings.inspect else None
     pool = ModelPool(settings, recent.add if recent else None)
@@ -69,7 +69,7 @@ def make_app(settings: Settings) -> tuple[App, Api]:
 
 
 class _Gone(Exception):
-    """The caller closed the connection before the whole body was there."""
+    """The client closed the connection before the whole body arrived."""
 
 
 class Api:
@@ -109,7 +109,7 @@ class Api:
         allowed = self._guard.cross_origin(headers)
         outlet = Outlet(send, entry, allowed, keep=self._settings.log_content)
         try:
-            if entry.method == "OPTIONS" and allowed:  # a browser asks first
+            if entry.method == "OPTIONS" and allowed:  # a browser asks first (preflight)
                 self._guard.check_caller(headers)
                 return await outlet.send(ApiResponse(204, b""))
             if self._recent and (entry.path == PATH or entry.path.startswith(f"{PATH}/")):
@@ -138,7 +138,7 @@ class Api:
         await outlet.send(await asyncio.to_thread(recent.answer, entry.method, entry.path))
 
     async def _let_in(self, headers: Headers, receive: Receive, entry: Entry) -> bytes:
-        """Check the head, then read the body. Refused before anything of the body is read, where the head is enough."""
+        """Check the head, then read the body. If the head is enough to refuse the request, the body is not read."""
         self._guard.check_caller(headers)
         if entry.path not in HEALTH:
             try:
@@ -171,7 +171,7 @@ class Api:
         return bytes(body)
 
     async def _attend(self, request: ApiRequest, receive: Receive, entry: Entry, outlet: Outlet) -> None:
-        """Have the request answered, unless time runs out or the caller leaves first: both stop the engine."""
+        """Answer the request, unless time runs out or the client disconnects first: both stop the engine."""
         cancel = Cancellation()
         work = asyncio.create_task(self._answer(request, entry, outlet, cancel))
         gone = asyncio.create_task(_departure(receive))
@@ -204,7 +204,7 @@ class Api:
         ended = None
         if request.method == "POST":
             await self._gate.enter()
-            ended = self._gate.leave  # not when the caller leaves: the work goes on until it notices
+            ended = self._gate.leave  # not when the client disconnects: the work continues until it notices
         entry.waited = monotonic() - began
         response = await ahandle(request, self._models, cancel=cancel, settings=self._api_settings, ended=ended)
         entry.facts = response.facts
@@ -212,7 +212,7 @@ class Api:
 
     @property
     def unanswered(self) -> int:
-        """How many requests wait for an answer, or for its end."""
+        """The number of requests that are not finished."""
         return len(self._ends)
 
     def stop(self) -> None:
@@ -222,14 +222,14 @@ class Api:
                 end.set_result(None)
 
     async def end(self) -> None:
-        """Wait a moment for the work of requests that were cut off, so that nothing of it outlives the server."""
+        """Wait a moment for the work of interrupted requests, so that nothing of it outlives the server."""
         with suppress(TimeoutError):
             async with asyncio.timeout(PARTING_SECONDS):
                 await self._gate.idle()
 
 
 def _metrics(gate: Gate) -> Metrics:
-    from gemma_tools.server.metrics import Metrics  # only with this setting is prometheus_client needed
+    from gemma_tools.server.metrics import Metrics  # prometheus_client is needed only with this setting
 
     return Metrics(gate)
 
@@ -237,7 +237,7 @@ def _metrics(gate: Gate) -> Metrics:
 def _observers(settings: Settings, metrics: Metrics | None) -> tuple[Observer, ...]:
     observers: tuple[Observer, ...] = (metrics.observer,) if metrics else ()
     if settings.otel:
-        from gemma_tools import otel  # only with this setting is opentelemetry needed
+        from gemma_tools import otel  # opentelemetry is needed only with this setting
 
         observers += (otel.observer,)
     return observers
@@ -256,7 +256,7 @@ def _store(settings: Settings) -> ResponseStore | None:
 
 
 class Outlet:
-    """The way out to one caller. Knows whether the answer has begun, and writes status and content to the log entry."""
+    """Sends one HTTP response and records it in the access log. It knows whether the response has begun."""
 
     def __init__(self, send: Send, entry: Entry, headers: Mapping[str, str], *, keep: bool) -> None:
         self._send = send
@@ -265,7 +265,7 @@ class Outlet:
         self._keep = keep
 
     async def send(self, response: ApiResponse[bytes] | ApiResponse[AsyncBody]) -> None:
-        """Send a whole response, or a streamed one as it comes."""
+        """Send a whole response, or a streamed one as it arrives."""
         await self._begin(response)
         if isinstance(response.body, bytes):
             return await self._piece(response.body, last=True)
@@ -295,6 +295,6 @@ class Outlet:
 
 
 async def _departure(receive: Receive) -> None:
-    """Return when the caller has closed the connection."""
+    """Return when the client has closed the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,8 +1,8 @@
-"""Who may come in: checks on a request's head, made before its body is read.
+"""Checks of Host, Origin, API key and Content-Type, made before a request's body is read.
 
-A server on loopback is still reachable by every web page that the user opens. Pages are kept out in three ways: the Host
-must be one of ours (so no foreign name can be pointed at this address), no foreign Origin is answered, and a body must be
-JSON, which a page cannot send elsewhere without asking first.
+Every web page that the user opens can reach a server on loopback. Three checks keep pages out: the Host must be one of ours (so
+no foreign name can point to this address), no foreign Origin is answered, and a body must be JSON, which a page cannot send to
+another origin without a preflight request.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Guard:
         own = {"localhost", "127.0.0.1", "::1"} if settings.on_loopback else set()
         self._hosts = own | {settings.host.lower()} | {host.lower() for host in settings.allowed_hosts}
         self._origins = frozenset(settings.allowed_origins)
-        # Beyond loopback a caller needs a key, which a page pointed here by a foreign name does not have.
+        # Beyond loopback a client needs a key, and a page with a foreign host name does not have one.
         self._any_host = "*" in self._hosts or not (settings.on_loopback or settings.allowed_hosts)
 
     def check_caller(self, headers: Headers) -> None:
-        """Refuse a request that came by a foreign name or from a foreign page."""
+        """Refuse a request with a foreign host name or from a foreign page."""
         host = headers.get("host", "")
         if not self._any_host and _hostname(host) not in self._hosts:
             raise refuse(
@@ -47,7 +47,7 @@ class Guard:
             raise refuse(403, message, code="origin_not_allowed")
 
     def cross_origin(self, headers: Headers) -> dict[str, str]:
-        """The headers that let the page read the answer, where `allowed_origins` lets it call."""
+        """The headers that let the page read the answer, if `allowed_origins` allows it."""
         origin = headers.get("origin")
         if origin is None or not self._allows(origin):
             return {}
@@ -61,24 +61,24 @@ class Guard:
         return origin in self._origins or "*" in self._origins
 
     def check_local(self, headers: Headers, address: str) -> None:
-        """Refuse a request that did not come from this machine, or came by a name that others may know, as of a proxy."""
+        """Refuse a request that did not come from this machine, or used a public name, for example through a proxy."""
         if not is_loopback(_hostname(headers.get("host", ""))) or not (address == "local" or is_loopback(address)):
             raise refuse(403, "only browsers on this machine can open this page", code="host_not_allowed")
 
     def check_key(self, headers: Headers, *, browser: bool = False) -> str | None:
-        """A short name of the key that was given, for limits and logs; None where none is needed.
+        """A short name of the client's key, for limits and logs; None if no key is required.
 
-        A `browser` may give it as the password that it asks for, under any name.
+        A `browser` may send it as the password that it asks for, with any user name.
         """
         if not self._keys:
             return None
         scheme, _, key = headers.get("authorization", "").partition(" ")
-        if "x-api-key" in headers:  # as Anthropic's clients send it
+        if "x-api-key" in headers:  # the header of Anthropic's clients
             scheme, key = "bearer", headers["x-api-key"]
         elif browser and scheme.lower() == "basic":
             scheme, key = "bearer", _password(key)
-        given = _digest(key.strip().encode("latin-1"))  # which is how the bytes of a header became text
-        # All keys are compared, each in constant time, so that time tells neither which one came near nor how near.
+        given = _digest(key.strip().encode("latin-1"))  # this is how the bytes of a header became text
+        # All keys are compared, each in constant time, so the time does not show which key was similar or how similar.
         known = sum([hmac.compare_digest(given, key) for key in self._keys])
         if scheme.lower() != "bearer" or not known:
             message = "send one of this server's keys as `Authorization: Bearer KEY`"
@@ -86,7 +86,7 @@ class Guard:
         return f"key-{given.hex()[:8]}"
 
     def check_type(self, headers: Headers) -> None:
-        """Refuse a body that is not said to be JSON."""
+        """Refuse a body whose content type is not JSON."""
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise refuse(415, "send the body with `Content-Type: application/json`", code="unsupported_media_type")
@@ -97,7 +97,7 @@ _ASKING = {"www-authenticate": 'Basic realm="use a key of this server as the pas
 
 
 def _password(credentials: str) -> str:
-    """The password of `Authorization: Basic`, as the bytes of a header become text; empty where there is none."""
+    """The password of `Authorization: Basic`, in the text form of header bytes; empty if there is none."""
     try:
         return base64.b64decode(credentials, validate=True).decode("latin-1").partition(":")[2]
     except ValueError:

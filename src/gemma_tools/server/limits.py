@@ -1,4 +1,4 @@
-"""How much each caller may ask for, and how much is done at once."""
+"""How many requests and tokens each client may use, and how many requests run at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FIRST_SWEEP = 10_000
 
 @dataclass(slots=True)
 class _Account:
-    """What a caller has left, as of `at` in seconds. Both go below zero when a reply costs more than was left."""
+    """What a client has left, as of `at` in seconds. Both are negative if a reply costs more than was left."""
 
     requests: float
     tokens: float
@@ -23,10 +23,10 @@ class _Account:
 
 
 class RateLimiter:
-    """Requests and tokens per minute, for each caller.
+    """Requests and tokens per minute, for each client.
 
-    Each caller has a minute's worth of both, which refill evenly. What a request costs in tokens is known only afterwards,
-    so it is charged then: a caller may overdraw once, and waits until the debt is paid.
+    Each client has a budget for one minute of both, which refills evenly. The token cost of a request is known only after it,
+    so it is charged then: a client may exceed the limit once, and then waits until the debt is paid.
     """
 
     def __init__(self, requests: int | None, tokens: int | None, clock: Callable[[], float] = monotonic) -> None:
@@ -37,7 +37,7 @@ class RateLimiter:
         self._sweep_at = _FIRST_SWEEP
 
     def admit(self, caller: str) -> None:
-        """Count one request of `caller`; refused with a 429 that says when to come again."""
+        """Count one request of `caller`; refused with a 429 that says when to try again."""
         account = self._account(caller)
         wait = max(_wait(1 - account.requests, self._requests), _wait(1 - account.tokens, self._tokens))
         if wait > 0:
@@ -49,13 +49,14 @@ class RateLimiter:
         account.requests -= 1
 
     def charge(self, caller: str, tokens: int) -> None:
-        """Take the tokens that an answer cost from `caller`."""
+        """Charge the tokens of an answer to `caller`."""
         self._account(caller).tokens -= tokens
 
     def _account(self, caller: str) -> _Account:
         now = self._clock()
         if len(self._accounts) > self._sweep_at:
-            # A minute refills everything, save a debt. Sweeping at twice what was left keeps the cost per request level.
+            # A minute refills everything except a debt. Cleaning up at twice the remaining size keeps the cost per request
+            # constant.
             self._accounts = {name: one for name, one in self._accounts.items() if now - one.at < 60 or one.tokens < 0}
             self._sweep_at = max(_FIRST_SWEEP, 2 * len(self._accounts))
         account = self._accounts.setdefault(caller, _Account(self._requests, self._tokens, now))
@@ -75,7 +76,7 @@ def _wait(missing: float, limit: float) -> float:
 
 
 class Gate:
-    """Lets a number of requests work at a time, and a number wait."""
+    """Limits how many requests run at the same time, and how many wait."""
 
     def __init__(self, concurrency: int, queue: int) -> None:
         self._free = asyncio.Semaphore(concurrency)
@@ -87,16 +88,16 @@ class Gate:
 
     @property
     def running(self) -> int:
-        """How many have a place."""
+        """How many requests run."""
         return min(self._inside, self._places)
 
     @property
     def waiting(self) -> int:
-        """How many wait for one."""
+        """How many requests wait."""
         return self._inside - self.running
 
     async def enter(self) -> None:
-        """Wait for a place; it is held until `leave`. Refused with a 503 where too many wait already."""
+        """Wait for a slot; it is occupied until `leave`. Refused with a 503 if too many already wait."""
         if self._inside >= self._room:
             raise refuse(503, "too many requests are waiting", code="overloaded", headers={"retry-after": "1"})
         self._inside += 1
@@ -108,12 +109,12 @@ class Gate:
             raise
 
     def leave(self) -> None:
-        """Give a place back, once the work of its request has really ended."""
+        """Free a slot, when the work of its request has really ended."""
         self._free.release()
         self._left()
 
     async def idle(self) -> None:
-        """Wait until nobody is inside."""
+        """Wait until no request runs."""
         await self._idle.wait()
 
     def _left(self) -> None:

@@ -19,9 +19,9 @@ _FACTS = [fact.name for fact in fields(Facts)]
 
 @dataclass(slots=True)
 class Entry:
-    """What the log says of one request.
+    """The log entry of one request.
 
-    `outcome` is "answered", "refused", "timeout", "stopped" (the server was told to stop) or "gone" (the caller left).
+    `outcome` is "answered", "refused", "timeout", "stopped" (the server was told to stop) or "gone" (the client disconnected).
     """
 
     method: str
@@ -34,7 +34,7 @@ class Entry:
     waited: float = 0.0
     """Seconds in the queue."""
     request: str | None = None
-    """What was asked, where the settings want it logged; as is the next."""
+    """The request, if the settings allow logging it; the same for the next."""
     response: str | None = None
     _began: float = field(default_factory=monotonic)
 
@@ -58,7 +58,7 @@ class Entry:
 
 
 class _JsonLines(logging.Formatter):
-    """Whatever else is logged, as one line of JSON."""
+    """All other log records, as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         values = {"time": _time(record.created), "level": record.levelname, "message": record.getMessage()}

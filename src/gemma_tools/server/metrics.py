@@ -1,4 +1,4 @@
-"""Counts for Prometheus, served at `/metrics`: an observer that keeps them, and the page that shows them."""
+"""Counts for Prometheus at `/metrics`: an observer that updates them, and the page that shows them."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ except ImportError:
     raise MissingDependency("prometheus_client", "server", "/metrics (or the setting metrics = false)") from None
 
 REFUSED: Final = frozenset({"undeclared", "unreadable", "unread_call", "call_limit", "repeated_call"})
-"""Kinds of problems that mean: the model wrote a call, and the caller was not given it."""
+"""Kinds of problems that mean: the model wrote a call, and the client did not get it."""
 
 _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 600)
 _RATES: Final = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000)
 
 
 class Metrics:
-    """The counts of one server. `observer` keeps them, `page` shows them."""
+    """The counts of one server. `observer` updates them, `page` shows them."""
 
     def __init__(self, gate: Gate) -> None:
-        """Count from zero; how many requests run and wait is read from `gate` when somebody asks."""
+        """Start at zero; the numbers of running and waiting requests are read from `gate` on demand."""
         self._registry = registry = CollectorRegistry()
 
         def counter(name: str, about: str, *labels: str) -> Counter:
@@ -69,7 +69,7 @@ class Metrics:
 
     @contextmanager
     def observer(self, work: Work) -> Iterator[Tell]:
-        """Count what happens in `work`."""
+        """Count the events of `work`."""
         match work:
             case HttpRequest():
                 yield self._http(work)

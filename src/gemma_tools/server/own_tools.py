@@ -1,4 +1,4 @@
-"""Tools that the server runs itself: offered with every request, their calls answered before the caller sees anything."""
+"""Tools that the server runs itself: added to every request; their calls are answered before the client sees anything."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from gemma_tools.validation import validate, validate_tools
 
 
 def own_tools(settings: Settings) -> ToolBox:
-    """The tools that `settings.run_tools` names.
+    """The tools in `settings.run_tools`.
 
     Raises:
-        InvalidRequest: a name that is not one of them, or no directory for `execute_python`.
+        InvalidRequest: an unknown name, or no directory for `execute_python`.
         MissingDependency: `get_system_info` needs psutil.
     """
     box = []
@@ -45,13 +45,13 @@ def own_tools(settings: Settings) -> ToolBox:
 
 
 def with_own_tools(box: ToolBox, request: ChatRequest) -> ChatRequest:
-    """`request` with the tools of `box` offered before its own. Where a name is in both, the server's tool counts."""
+    """`request` with the tools of `box` before its own. If a name is in both, the server's tool is used."""
     theirs = (tool for tool in request.tools if tool.name not in box)
     return replace(request, tools=(*validate_tools(list(map(_without_defaults, box.schemas()))), *theirs))
 
 
 def _without_defaults(tool: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The declaration without defaults, for which not every format has a place: the descriptions of these tools tell them."""
+    """The declaration without defaults, because not every format has a place for them: the descriptions contain them."""
     function = tool["function"]
     properties = {
         name: {key: value for key, value in schema.items() if key != "default"}
@@ -63,10 +63,10 @@ def _without_defaults(tool: Mapping[str, Any]) -> Mapping[str, Any]:
 def respond_with(
     box: ToolBox, model: Responder, request: ChatRequest, cancel: Cancellation
 ) -> ChatCompletion | Iterator[ChatCompletionChunk]:
-    """Answer `request` as `model` would, with the tools of `box` offered beside the request's own, and run.
+    """Answer `request` like `model`, with the tools of `box` added to the request's own, and run them.
 
-    The text of all rounds is one answer, or that of the last round where the answer must be JSON. Calls of the request's own
-    tools go to the caller; a reply that holds one ends the loop, and none of its calls is run.
+    The text of all rounds is one answer, or that of the last round if the answer must be JSON. Calls of the request's own tools
+    go to the client; a reply with such a call ends the loop, and none of its calls is run.
     """
     if request.n > 1:
         raise InvalidRequest("a server that runs tools returns only one answer", param="n", code="unsupported_value")
@@ -95,7 +95,7 @@ def _converse(
                 return
         step = steps.send(answer)
     if step.stopped in ("max_rounds", "repeated"):
-        # The model would call for ever. It gets to see the results that there are, and must answer from them.
+        # The model would call tools without end. It sees the results so far, and must answer from them.
         seen = step.messages[: -1 if step.pending else None]
         yield from relay.ask(model, _going_on(asked, seen, ToolChoice("none")), cancel)
     yield from relay.end({tool.name for tool in theirs}, legacy=request.legacy_functions)
@@ -110,9 +110,9 @@ _TEXTS = ("content", "reasoning", "reasoning_content")
 
 
 class _Relay:
-    """Makes one stream of the replies of several rounds: text goes on as it comes; calls, the end and usage are held.
+    """Makes one stream from the replies of several rounds: text is sent as it arrives; calls, the end and usage are held.
 
-    With `last_only` content is held, too, and only that of the last round is given.
+    With `last_only` content is held, too, and only that of the last round is sent.
     """
 
     def __init__(self, *, last_only: bool) -> None:
@@ -129,7 +129,7 @@ class _Relay:
     def ask(
         self, model: Responder, request: ChatRequest, cancel: Cancellation
     ) -> Generator[ChatCompletionChunk, None, ChatCompletion]:
-        """One round: yield what may go to the caller now, and return the whole reply."""
+        """One round: yield what may be sent now, and return the whole reply."""
         whole = Accumulator()
         earlier, now = frozenset(self._written), set[str]()
         chunks: Any = model.respond(request, cancel=cancel)
@@ -145,7 +145,7 @@ class _Relay:
                     text = {name: value for name in _TEXTS if (value := getattr(choice.delta, name, None))}
                     if self._last_only:
                         text.pop("content", None)
-                    # What one round writes stands apart from what an earlier one wrote.
+                    # The text of one round is separated from that of an earlier one.
                     text |= {name: f"\n\n{text[name]}" for name in text.keys() & earlier - now}
                     now |= text.keys()
                     self._written |= now
@@ -157,7 +157,7 @@ class _Relay:
         return reply
 
     def end(self, theirs: Container[str], *, legacy: bool) -> Iterator[ChatCompletionChunk]:
-        """What was held of the last reply; of its calls, those whose names are in `theirs`."""
+        """The held part of the last reply; of its calls, those whose names are in `theirs`."""
         assert self._last is not None
         if self._last_only and self._content:
             yield self._chunk(self._last, {"content": self._content})

@@ -1,4 +1,4 @@
-"""The models that a server has: loaded when first asked for, and set up as the settings say."""
+"""The models of a server: loaded on first request, and configured by the settings."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from gemma_tools.tools import ToolBox
 
 
 class ModelPool(Mapping[str, Responder]):
-    """The served models by name. Two requests that want the same new model load it once; others are not held up."""
+    """The served models by name. Two requests for the same new model load it once; other requests do not wait."""
 
     def __init__(self, settings: Settings, on_exchange: Callable[[Exchange], object] | None = None) -> None:
-        """Load nothing yet. `on_exchange` is told what the models are asked and answer.
+        """Load nothing yet. `on_exchange` is called with each prompt and output of the models.
 
         Raises:
             InvalidRequest: a system prompt that cannot be read, tools that cannot be run, or a wrong option of a model.
-            UnknownName, ModelNotFound: no model is of a name, or a file is none.
-            MissingDependency: what a model's engine needs is not installed.
+            UnknownName, ModelNotFound: a model's name is unknown, or its file does not exist.
+            MissingDependency: a package for a model's engine is not installed.
         """
         self._settings = settings
         for name, model in settings.models.items():
@@ -66,7 +66,7 @@ class ModelPool(Mapping[str, Responder]):
 
     @property
     def cards(self) -> Cards:
-        """What there is to tell of each model besides its name: its projector and its adapters, without their folders."""
+        """More fields for each model: its projector and its adapters, without their folders."""
         return {name: _card(self._options(self._settings.models[self._model(name)])) for name in self}
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ class ModelPool(Mapping[str, Responder]):
 
 
 class Served:
-    """A model as this server gives it: what a request leaves open is filled in, and the server's own tools are run."""
+    """A model with the server's settings: defaults are filled in, and the server's own tools are run."""
 
     def __init__(self, model: BaseModelBackend, name: str, settings: Settings, system: str, box: ToolBox) -> None:
         self._model = model
@@ -122,11 +122,11 @@ class Served:
         return self._model.respond(request, cancel=cancel)
 
     def complete(self, text: str, request: ChatRequest, index: int = 0, *, cancel: Cancellation | None = None) -> Pieces:
-        """Continue `text` as it is."""
+        """Continue the raw prompt `text`."""
         return self._model.complete(text, self._filled(request), index, cancel=cancel)
 
     def prompt(self, request: ChatRequest) -> Prompt:
-        """The prompt that `request` makes here, with the server's own tools."""
+        """The prompt of `request` here, with the server's own tools."""
         request = self._filled(request)
         if self._box and request.tool_choice.mode != "none":
             request = with_own_tools(self._box, request)
@@ -134,7 +134,7 @@ class Served:
 
     @property
     def token_counter(self) -> BaseTokenCounter:
-        """What counts tokens for this model."""
+        """The token counter of this model."""
         return self._model.token_counter
 
     def _filled(self, request: ChatRequest) -> ChatRequest:

@@ -1,4 +1,4 @@
-"""The pages at `/inspect`: what was last asked and answered, kept in memory and shown to this machine alone."""
+"""The pages at `/inspect`: the last prompts and outputs, kept in memory and shown only on this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gemma_tools.openai_api.wire import ApiResponse
 PATH: Final = "/inspect"
 MOST: Final = 50
 MOST_BYTES: Final = 32 * 2**20
-"""Exchanges that are kept, and the memory that they may take together. The oldest go first."""
+"""The limits for stored exchanges: their number and their memory. The oldest are removed first."""
 _HEADERS: Final = {
     "content-type": "text/html; charset=utf-8",
     "content-security-policy": f"{POLICY}; frame-ancestors 'none'",
@@ -28,7 +28,7 @@ _HEADERS: Final = {
 
 
 class Recent:
-    """The last exchanges with models, and pages of them. Safe to use from several threads."""
+    """The last exchanges with models, and pages of them. Thread-safe."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[int, Exchange] = OrderedDict()
@@ -37,7 +37,7 @@ class Recent:
         self._lock = Lock()
 
     def add(self, exchange: Exchange) -> None:
-        """Keep an exchange, and let the oldest go that there is no room for; one that is too large alone is not kept."""
+        """Store an exchange, and remove the oldest ones if there is no room; one that is too large alone is not stored."""
         if exchange.size > MOST_BYTES:
             return
         with self._lock:

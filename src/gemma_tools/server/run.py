@@ -1,4 +1,4 @@
-"""The HTTP server that runs the application: uvicorn, with its patience limited and its own logs quiet."""
+"""The HTTP server that runs the application: uvicorn, with limited patience and without its own logs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ except ImportError:
 
 
 def make_server(settings: Settings) -> tuple[uvicorn.Server, socket.socket]:
-    """A server, ready to `run(sockets=[...])` with the socket that comes with it, which listens already.
+    """A server, ready for `run(sockets=[...])` with the returned socket, which already listens.
 
     Raises:
         InvalidRequest: the address cannot be used.
@@ -47,7 +47,7 @@ def make_server(settings: Settings) -> tuple[uvicorn.Server, socket.socket]:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, but what it has to cut off when it stops is told so, and a second Ctrl-C leaves at once."""
+    """uvicorn's server; requests that it must interrupt get an error, and a second Ctrl-C exits at once."""
 
     def __init__(self, config: uvicorn.Config, api: Api, drain: int) -> None:
         super().__init__(config)
@@ -61,10 +61,10 @@ class _Server(uvicorn.Server):
         cut.cancel()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop, and say what is waited for; when that was asked for before, leave at once."""
+        """Begin to stop, and print what the server waits for; if it is already stopping, exit at once."""
         if self.should_exit:
             os._exit(128 + sig)  # scripts end with this process
-        super().handle_exit(sig, frame)  # first: the next signal may come while this one is told
+        super().handle_exit(sig, frame)  # first: the next signal may arrive while this one is reported
         if waiting := self._api.unanswered:
             what = f"{waiting} request{'s' * (waiting > 1)}, for {self._drain} seconds at most"
             with suppress(OSError):  # nobody reads it any more
@@ -80,7 +80,7 @@ def address_of(listener: socket.socket) -> str:
 def _listen(host: str, port: int) -> socket.socket:
     with ExitStack() as undo:
         try:
-            # With the protocol named, asyncio sends small packets at once; otherwise each answer takes 40 ms more.
+            # With an explicit protocol asyncio sends small packets at once; otherwise each answer takes 40 ms more.
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE)
             family, kind, protocol, _, address = found[0]
             listener = undo.enter_context(socket.socket(family, kind, protocol))
@@ -95,10 +95,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _PatientProtocol(H11Protocol):
-    """HTTP/1.1 that closes a connection where the next request's head does not arrive in `patience` seconds.
+    """HTTP/1.1 that closes a connection if the next request's head does not arrive in `patience` seconds.
 
-    uvicorn's own timer covers only the silence between two requests. A caller that sends a head byte by byte, or goes on
-    with a body that was refused, would hold a connection for ever.
+    uvicorn's own timer covers only the silence between two requests. A client that sends a head byte by byte, or continues to
+    send a refused body, would keep a connection open without end.
     """
 
     def __init__(self, patience: float, *args: Any, **kwargs: Any) -> None:

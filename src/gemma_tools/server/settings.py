@@ -1,4 +1,4 @@
-"""What the server is told: by a TOML file, the environment and options, each stronger than the one before."""
+"""The server's settings: a TOML file, overridden by the environment, overridden by options."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Strict(BaseModel):
 
 
 class ModelSettings(_Strict):
-    """One served model: what `create_model` is given for it."""
+    """One served model: its arguments for `create_model`."""
 
     model: str
     engine: str | None = None
@@ -34,7 +34,7 @@ class ModelSettings(_Strict):
 
 
 class Sampling(_Strict):
-    """Settings for requests that do not say them."""
+    """Default settings for requests."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -50,64 +50,64 @@ class Settings(_Strict):
     host: str = "127.0.0.1"
     port: int = Field(1337, ge=0, le=65535)
     models: dict[str, ModelSettings] = {}
-    """By the names that requests give. Also taken: a list of `model` or `name=model`."""
+    """By the names that requests use. A list of `model` or `name=model` is also accepted."""
     engine: str | None = None
-    """For models that name none."""
+    """For models without their own."""
     url: str | None = None
-    """Of the engine, for models that name none."""
+    """For the engine of models without their own."""
     mmproj: str | None = None
-    """The projector of the one model that is served, a GGUF file: with it llama.cpp takes images and audio."""
+    """The projector of the only served model, a GGUF file: with it llama.cpp takes images and audio."""
     lora: tuple[str, ...] = ()
-    """LoRA adapters of the one model that is served: `FILE` or `FILE=SCALE`."""
+    """LoRA adapters of the only served model: `FILE` or `FILE=SCALE`."""
     context: int | None = Field(None, ge=1)
-    """Tokens of a conversation, for engines that are made here; so are the next two. A model's own `options` go before them."""
+    """Tokens of a conversation, for engines that are created here; so are the next two. A model's `options` override them."""
     threads: int | None = Field(None, ge=1)
     gpu_layers: int | None = Field(None, ge=-1)
     system_prompt: Path | None = None
-    """A file with the system text of requests that have none; `{date}`, `{model}` and `{tools}` are filled in."""
+    """A file with the system text of requests without one; `{date}`, `{model}` and `{tools}` are filled in."""
     sampling: Sampling = Sampling()
     thinking: bool | None = None
-    """For requests that do not say whether to think."""
+    """Whether to think, for requests that do not say."""
     api_keys: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
-    """Names this server may be called by, besides those of its own address; "*" is any."""
+    """More host names of this server, besides its own address; "*" means any."""
     allowed_origins: tuple[str, ...] = ()
-    """Pages in browsers, and programs built on them, that may call: origins such as `app://obsidian.md`; "*" is any."""
+    """Web pages and programs based on them that may call the server: origins such as `app://obsidian.md`; "*" means any."""
     alias: tuple[str, ...] = ()
-    """More names of the first model; "*" is every name that is no other model's."""
+    """More names for the first model; "*" means every name that no other model has."""
     requests_per_minute: int | None = Field(None, ge=1)
     tokens_per_minute: int | None = Field(None, ge=1)
     max_body_bytes: int = Field(16 * 2**20, ge=1)
     concurrency: int = Field(4, ge=1)
     """Requests answered at the same time."""
     queue: int = Field(64, ge=0)
-    """Requests that may wait for their turn; more are turned away with a 503."""
+    """Requests that may wait in the queue; more are refused with a 503."""
     timeout: float = Field(600.0, gt=0)
-    """Seconds for one request, waiting included."""
+    """Seconds for one request, including the wait."""
     body_timeout: float = Field(30.0, gt=0)
     """Seconds for a request to arrive: its head, and then its body."""
     drain: int = Field(30, ge=0)
-    """Seconds that running requests get to finish when the server is told to stop."""
+    """Seconds that running requests get to finish when the server stops."""
     unknown: Unknown = "warn"
-    """What becomes of fields and tools that are not known: left out with a warning, or an error."""
+    """What happens to unknown fields and tools: left out with a warning, or an error."""
     stored_responses: int = Field(1000, ge=0)
-    """Answers of `/v1/responses` that are kept in memory, for later requests that name them; 0 keeps none."""
+    """Answers of `/v1/responses` that are stored in memory for later requests; 0 stores none."""
     stored_bytes: int = Field(64 * 2**20, ge=1)
-    """The most that they may take together, as JSON."""
+    """Their maximum size together, as JSON."""
     stored_seconds: float = Field(86400.0, gt=0)
-    """How long each is kept."""
+    """How long each is stored."""
     metrics: bool = True
-    """Whether `/metrics` gives counts for Prometheus."""
+    """Whether `/metrics` has counts for Prometheus."""
     otel: bool = False
-    """Whether OpenTelemetry is told of requests, generations, tool calls and retries."""
+    """Whether OpenTelemetry records requests, generations, tool calls and retries."""
     inspect: bool = False
-    """Whether `/inspect` shows this machine what was last asked and answered."""
+    """Whether `/inspect` shows the last requests and answers on this machine."""
     log_content: bool = False
-    """Whether the log holds what was asked and answered."""
+    """Whether the log contains requests and answers."""
     run_tools: tuple[str, ...] = ()
     """Tools whose calls the server runs itself."""
     scripts_dir: Path | None = None
-    """The one directory that `execute_python` runs scripts from."""
+    """The only directory from which `execute_python` runs scripts."""
     venvs: tuple[Path, ...] = ()
     """Virtual environments that `execute_python` may use."""
 
@@ -141,13 +141,13 @@ class Settings(_Strict):
 
 
 def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], config: Path | None = None) -> Settings:
-    """Settings from a TOML file, then `environ`, then `options`, whose None values say nothing.
+    """Settings from a TOML file, then `environ`, then `options`, whose None values are ignored.
 
-    The file is `config`, else the one that `GEMMA_TOOLS_CONFIG` names, else none. With no model named anywhere, the
-    conventional files are used where they exist.
+    The file is `config`, else the one in `GEMMA_TOOLS_CONFIG`, else none. If no model is named anywhere, the default files are
+    used if they exist.
 
     Raises:
-        InvalidRequest: a value that does not fit; `param` is the setting.
+        InvalidRequest: an invalid value; `param` is the setting.
     """
     values = _from_file(config or environ.get(f"{PREFIX}CONFIG"))
     sampling = values.get("sampling", {})
@@ -180,7 +180,7 @@ def _named(error: ValidationError) -> InvalidRequest:
 
 
 def check(settings: Settings) -> None:
-    """Check that there is something to serve, and that nobody who must not can reach it.
+    """Check that there is something to serve, and that no unauthorised client can reach it.
 
     Raises:
         InvalidRequest: `param` is the setting to change.

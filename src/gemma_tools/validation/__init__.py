@@ -1,8 +1,8 @@
-"""What OpenAI code sends, validated once and brought into one form.
+"""Validates OpenAI requests once and converts them to one form.
 
-`validate` takes the messages, tools and tool choice of a request in every shape that OpenAI code and the agent frameworks
-send; `parse_request` takes a whole request body. Both raise `InvalidRequest` with the name of the field that is wrong, and
-never change what they are given. `policy.FIELD_POLICY` says of every field of the body what is done with it.
+`validate` takes the messages, tools and tool choice of a request in every form that OpenAI code and agent frameworks send;
+`parse_request` takes a whole request body. Both raise `InvalidRequest` with the name of the wrong field, and never change their
+arguments. `policy.FIELD_POLICY` says how every field of the body is handled.
 """
 
 from gemma_tools.validation.body import parse_request

@@ -27,8 +27,8 @@ from gemma_tools.validation.values import (
 def parse_request(body: Mapping[str, Any], *, unknown: Unknown = "refuse", warnings: Sequence[str] = ()) -> ChatRequest:
     """Validate the body of a chat completion request. A field that is null counts as absent.
 
-    With `unknown="warn"` a field or a type of tool that is not known here is left out, and `ChatRequest.warnings` says so after
-    `warnings`, which tell what had to be left out to make the body.
+    With `unknown="warn"` unknown fields and types of tools are left out, and `ChatRequest.warnings` reports them after
+    `warnings`, which report what was left out to make the body.
 
     Raises:
         InvalidRequest: `param` is the field, and the place in it.
@@ -92,14 +92,14 @@ def _continues(body: Mapping[str, Any], conversation: Conversation) -> bool:
 
 
 class _LeftOut:
-    """What is not known of a request: noted as a warning, or raised."""
+    """The unknown parts of a request: recorded as a warning, or raised."""
 
     def __init__(self, unknown: Unknown, warnings: list[str]) -> None:
         self.allowed = unknown == "warn"
         self.warnings = warnings
 
     def add(self, wrong: InvalidRequest) -> None:
-        """Note that the part that `wrong` is about is left out; raise `wrong` if that is not allowed."""
+        """Record that the part that `wrong` is about is left out; raise `wrong` if that is not allowed."""
         if not self.allowed:
             raise wrong
         self.warnings.append(f"{wrong.param} was left out: {wrong.message}")
@@ -116,7 +116,7 @@ def _number(body: Mapping[str, Any], name: str) -> float | None:
 
 
 def _check_fields(body: Mapping[str, Any], left_out: _LeftOut) -> None:
-    """Refuse the fields that must be, and leave out those that are not known or cannot be honoured."""
+    """Refuse the fields that must be refused, and leave out those that are unknown or cannot be honoured."""
     for name, value in body.items():
         if value is None:
             continue
@@ -164,7 +164,7 @@ _OF_FUNCTION: Final = re.compile(r"^tools(\[\d+\])\.function")
 
 
 def _legacy(body: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The tools and the tool choice, from `functions` and `function_call` where those are given."""
+    """The tools and the tool choice, from `functions` and `function_call` if those are set."""
     tools, choice = body.get("tools"), body.get("tool_choice")
     functions, call = body.get("functions"), body.get("function_call")
     if functions is not None:
@@ -194,7 +194,7 @@ def _template_arguments(given: object, left_out: _LeftOut) -> Mapping[str, Any]:
 
 
 def _thinking(template: Mapping[str, Any], body: Mapping[str, Any]) -> bool | None:
-    """Whether to think: every word for it is checked, and the first that says something counts."""
+    """Whether to think: every field for it is checked, and the first with a value decides."""
     reasoning = check_object(body.get("reasoning"), "reasoning") or {}
     said = (
         check_flag(template.get("enable_thinking"), "chat_template_kwargs.enable_thinking"),
@@ -226,7 +226,7 @@ def _thinking_type(value: object) -> bool | None:
 
 
 def _wanted_format(body: Mapping[str, Any]) -> ResponseFormat | None:
-    """`response_format`, or what vLLM's clients send in its place. At most one of them may be given."""
+    """`response_format`, or the field that vLLM's clients send instead. Only one of them may be set."""
     outputs = check_object(body.get("structured_outputs"), "structured_outputs") or {}
     forms = {name: value for name, value in outputs.items() if value is not None and name in _FORMS}
     for name in forms:

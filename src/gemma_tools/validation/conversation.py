@@ -1,4 +1,4 @@
-"""Messages, tools and the tool choice together: what is rendered."""
+"""Messages, tools and the tool choice together: the input of rendering."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gemma_tools.validation.tools import validate_choice, validate_tools
 def validate(
     messages: Sequence[RawMessage], tools: Sequence[RawTool] | None = None, tool_choice: RawChoice = "auto"
 ) -> Conversation:
-    """Check a conversation and bring it into one form. What is already validated passes as it is.
+    """Check a conversation and convert it to one form. Validated objects are returned unchanged.
 
     Messages, calls and parts may be dicts or objects with `model_dump`, such as the openai package's own.
 

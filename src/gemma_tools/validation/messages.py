@@ -1,4 +1,4 @@
-"""Messages in every shape that OpenAI code and the agent frameworks send, as `Message`."""
+"""Messages in every form that OpenAI code and agent frameworks send, as `Message`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from gemma_tools.request import MEDIA_PARTS, Call, Content, Message, Part, RawMe
 from gemma_tools.validation.values import as_array, as_object, check_name, check_text, shown, within, wrong_type
 
 _new: Final = tuple.__new__
-"""Makes a named tuple of all its fields, in half the time of a call of its class."""
+"""Makes a named tuple from all its fields, in half the time of a call of its class."""
 
 
 def validate_messages(messages: Sequence[RawMessage]) -> tuple[Message, ...]:
-    """Check the `messages` of a request. What is already a `Message` passes as it is.
+    """Check the `messages` of a request. A `Message` is returned unchanged.
 
     Raises:
         InvalidRequest: `param` is the place, such as `messages[2].tool_calls[0].function.name`.
     """
-    # The abstract classes take longer to ask than a short message takes to read.
+    # Checking the abstract classes takes longer than reading a short message.
     if messages.__class__ is not list and (isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence)):
         raise wrong_type("an array of messages", messages, "messages")
     if not messages:
@@ -49,7 +49,7 @@ def validate_messages(messages: Sequence[RawMessage]) -> tuple[Message, ...]:
 
 
 class _Ledger:
-    """The calls so far, so that each result finds the one that it answers."""
+    """The calls so far, to find the one that a result answers."""
 
     __slots__ = ("_answered", "_names", "_pending")
 
@@ -59,12 +59,12 @@ class _Ledger:
         self._pending: dict[str | int, str] = {}
 
     def check_name(self, name: Any, param: str) -> None:
-        """Check that a function can be called `name`; a name is looked at once."""
+        """Check that a function can be called `name`; each name is checked once."""
         if name.__class__ is not str or name not in self._names:
             self._names.add(check_name(name, param))
 
     def note(self, calls: tuple[Call, ...]) -> None:
-        """`calls`, if there are any, are those that wait for their results from now on: by id, or by place without one."""
+        """`calls`, if there are any, now wait for their results: by id, or by position without one."""
         if not calls:
             return
         pending: dict[str | int, str] = {}
@@ -76,7 +76,7 @@ class _Ledger:
         self._pending = pending
 
     def called(self, call_id: str | None, name: str | None) -> str | None:
-        """The name of the call that a result answers: the one of its id, or else the first that waits (of its name)."""
+        """The name of the call that a result answers: the one with its id, or else the first open one (with its name)."""
         if call_id is not None:
             self._pending.pop(call_id, None)
             return self._answered.get(call_id)
@@ -90,7 +90,7 @@ def _unknown_role(role: object) -> InvalidRequest:
 
 
 def _said(raw: Mapping[str, Any]) -> tuple[Any, str | None]:
-    """What a message says, and the name of who says it."""
+    """The content of a message, and the name of its speaker."""
     content, name = raw.get("content"), raw.get("name")
     if content.__class__ is not str and content is not None:
         content = _content(content)
@@ -127,7 +127,7 @@ def _result(raw: Mapping[str, Any], ledger: _Ledger) -> Message:
     if content.__class__ is not str and content is not None:
         if is_mapping(content):
             check_json(content, ".content")
-            if content.keys() == {"name", "response"}:  # the shape of Google's guide
+            if content.keys() == {"name", "response"}:  # the form in Google's guide
                 name, response = content["name"], content["response"]
                 content = response if isinstance(response, str) or is_mapping(response) else {"value": response}
         else:
@@ -170,7 +170,7 @@ def _call(call_id: str | None, function: object, where: str, ledger: _Ledger) ->
 
 
 def _arguments(given: object, where: str) -> tuple[Mapping[str, Any], bool]:
-    """The arguments of a call, and whether they could be read. "null", or nothing, is how some clients send none."""
+    """The arguments of a call, and whether they could be read. Some clients send "null", or nothing, for no arguments."""
     if given is None:
         return {}, True
     if not isinstance(given, str):
@@ -204,7 +204,7 @@ def _responses(given: object, ledger: _Ledger) -> tuple[ToolResponse, ...]:
 
 
 _TEXT_PARTS: Final = MappingProxyType({"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"})
-"""The key that holds the text of each kind of text part."""
+"""The key of the text in each kind of text part."""
 
 
 def _content(content: object) -> Content:

@@ -13,11 +13,11 @@ from gemma_tools.request import RawChoice, RawTool, Tool, ToolChoice
 from gemma_tools.validation.values import as_array, as_object, check_name, check_text, shown, within, wrong_type
 
 _LARGEST_KEY: Final = 1 << 16
-"""In bytes. Larger tools are not cached, so that the cache stays within 64 MiB."""
+"""In bytes. Larger tools are not cached, so the cache stays below 64 MiB."""
 
 
 def validate_tools(tools: Sequence[RawTool] | None) -> tuple[Tool, ...]:
-    """Check the `tools` of a request: `{"type": "function", "function": {...}}` each; None is none.
+    """Check the `tools` of a request: `{"type": "function", "function": {...}}` each; None means none.
 
     Raises:
         InvalidRequest: `param` is the place, such as `tools[0].function.name`.
@@ -51,7 +51,7 @@ def _tool(raw: object) -> Tool:
 
 @lru_cache(maxsize=1024)
 def cached_tool(key: bytes) -> Tool:
-    """The tool of a `Tool.key`: made from the marshalled content, so that the cache never holds the caller's own objects."""
+    """The tool of a `Tool.key`: made from the marshalled content, so the cache never refers to the caller's own objects."""
     return _checked_tool(marshal.loads(key), key)
 
 
@@ -85,10 +85,10 @@ _NONE: Final = ToolChoice("none")
 
 
 def validate_choice(choice: RawChoice, tools: tuple[Tool, ...]) -> ToolChoice:
-    """Check a `tool_choice`: a mode, one function, or `allowed_tools`, whose names may stand in `function` or beside it.
+    """Check a `tool_choice`: a mode, one function, or `allowed_tools`, whose names may be in `function` or next to it.
 
     Raises:
-        InvalidRequest: it is none of these, names a tool that is not there, or requires a call where there are no tools.
+        InvalidRequest: it is none of these, names an undeclared tool, or requires a call although there are no tools.
     """
     if isinstance(choice, ToolChoice):
         return choice

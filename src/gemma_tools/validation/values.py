@@ -1,4 +1,4 @@
-"""Checks of single values. Each returns the value, or raises an error that says what it must be; None passes as absent."""
+"""Checks of single values. Each returns the value, or raises an error that says what it must be; None counts as absent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check_flag(value: object, param: str) -> bool | None:
 
 
 def check_integer(value: object, param: str, low: float, high: float = INT32) -> int | None:
-    """An integer within bounds. True and false are not numbers."""
+    """An integer within bounds. Booleans are not numbers."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
@@ -41,7 +41,7 @@ def check_integer(value: object, param: str, low: float, high: float = INT32) ->
 
 
 def check_number(value: object, param: str, low: float, high: float) -> float | None:
-    """A number within bounds. True and false are not numbers."""
+    """A number within bounds. Booleans are not numbers."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -57,7 +57,7 @@ def check_object(value: object, param: str) -> Mapping[str, Any] | None:
 
 
 def check_name(name: object, param: str) -> str:
-    """The name of a function, such as a call can carry."""
+    """The name of a function, as a call can contain it."""
     if name is None or name == "":
         raise InvalidRequest("the function's name is missing", param=param, code="missing")
     if not isinstance(name, str):
@@ -71,7 +71,7 @@ def check_name(name: object, param: str) -> str:
 
 
 def as_object(value: object, param: str) -> Mapping[str, Any]:
-    """An object that must be there. What has `model_dump`, such as the openai package's own objects, is taken as its dump."""
+    """A required object. An object with `model_dump`, such as those of the openai package, is replaced by its dump."""
     if isinstance(value, Mapping):
         return value
     dump = getattr(value, "model_dump", None)
@@ -82,19 +82,19 @@ def as_object(value: object, param: str) -> Mapping[str, Any]:
 
 
 def as_array(value: object, param: str) -> list[Any] | tuple[Any, ...]:
-    """An array that must be there."""
+    """A required array."""
     if isinstance(value, (list, tuple)):
         return value
     raise wrong_type("an array", value, param)
 
 
 def wrong_type(expected: str, value: object, param: str) -> InvalidRequest:
-    """The error that `value` is not what is `expected`."""
+    """The error that `value` is not `expected`."""
     return InvalidRequest(f"must be {expected}, got {shown(value)}", param=param, code="invalid_type")
 
 
 def within(wrong: InvalidRequest, where: str) -> InvalidRequest:
-    """The same error about a part of something larger: `where` goes in front of its `param`."""
+    """The same error about a part of something larger: `where` is added before its `param`."""
     return InvalidRequest(wrong.message, param=where + (wrong.param or ""), code=wrong.code)
 
 
@@ -105,7 +105,7 @@ def _bounded(value: Number, param: str, low: float, high: float) -> Number:
 
 
 def shown(value: object) -> str:
-    """A value in an error: what JSON calls it, or itself if that is short."""
+    """A value in an error: its JSON type, or the value itself if it is short."""
     if isinstance(value, Mapping):
         return "an object"
     if isinstance(value, (list, tuple)):
