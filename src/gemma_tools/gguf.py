@@ -1,4 +1,4 @@
-"""Just enough of GGUF to know a model file's family: the header's keys, never the weights.
+"""Reads from GGUF files only what is needed for a model's family: the header's keys, never the weights.
 
 The layout (little-endian): the magic `GGUF`, a version (u32), the numbers of tensors and of key-value pairs (u64 each), then
 the pairs: a key, a type (u32) and a value; strings are a length (u64) and UTF-8 bytes; arrays an element type, a length and
@@ -23,10 +23,10 @@ _STRING, _ARRAY = 8, 9
 
 
 def read_header(path: Path) -> Header:
-    """The key-value pairs of a GGUF file. An array of arrays, which the format allows and no known file has, is not read.
+    """The key-value pairs of a GGUF file. An array of arrays, which the format allows but no known file has, is not supported.
 
     Raises:
-        ModelNotFound: there is no such file, or it is not a GGUF file, or a broken one.
+        ModelNotFound: the file does not exist, is not a GGUF file, or is broken.
     """
     try:
         with path.open("rb") as file:
@@ -43,7 +43,7 @@ def read_header(path: Path) -> Header:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads values one after the other. `size` is that of the file in bytes: a larger count is never believed."""
+    """Reads values one after the other. `size` is the file's size in bytes: larger counts are refused."""
 
     file: BinaryIO
     size: int
@@ -81,7 +81,7 @@ class _Reader:
 
 
 def _form(kind: int) -> str:
-    """The form of a number, as `struct` names it."""
+    """The format of a number in `struct`."""
     if kind not in _NUMBERS:
         raise ValueError(kind)
     return _NUMBERS[kind]

@@ -1,9 +1,9 @@
-"""Just enough of LiteRT-LM's files to know a model's family: the type in their metadata, never the weights.
+"""Reads from LiteRT-LM files only what is needed for a model's family: the type in their metadata, never the weights.
 
 A file begins with the magic `LITERTLM`, three version numbers (u32), four bytes of padding and the header's end (u64). From
-byte 32 on the header is a FlatBuffer, a table of sections: where each begins and ends, and what it holds. The section of the
-kind LlmMetadataProto is a protocol buffer whose field 6 holds one field: its number is the model's type. A tokenizer is a
-SentencePiece model as it is, or Hugging Face's JSON: its length (u64), then zlib. All numbers are little-endian.
+byte 32 on the header is a FlatBuffer, a table of sections: the beginning, end and kind of each. The section of the kind
+LlmMetadataProto is a protocol buffer whose field 6 contains one field: its number is the model's type. A tokenizer is an
+unchanged SentencePiece model, or Hugging Face's JSON: its length (u64), then zlib. All numbers are little-endian.
 
 Sources: schema/core/litertlm_header_schema.fbs, runtime/proto/llm_metadata.proto and llm_model_type.proto in
 google-ai-edge/LiteRT-LM; the documentation of FlatBuffers on its binary format.
@@ -31,22 +31,22 @@ _TYPES = {
     9: "fast-vlm",
     11: "lfm2",
     12: "minicpm5",
-    13: "gemma3",  # the 270M model, which has a type of its own
+    13: "gemma3",  # the 270M model, which has its own type
 }
 _TOKENIZER, _METADATA, _PACKED_TOKENIZER = 4, 5, 6
 """The kinds of section SP_Tokenizer, LlmMetadataProto and HF_Tokenizer_Zlib."""
 _START = 32
 _LONGEST = 1 << 26
-"""Nothing that is read here has more bytes; a larger number means a broken file."""
+"""Nothing that is read here is larger, in bytes; a larger number means a broken file."""
 
 
 def model_type(path: Path) -> str | None:
     """The type of the model in a `.litertlm` file: "functiongemma", "gemma3", "generic", ...; None if the file says none.
 
-    A converter takes FunctionGemma for the Gemma 3 that it is built like; its tokens tell it.
+    A converter treats FunctionGemma as Gemma 3, because the architecture is the same; its tokens show the difference.
 
     Raises:
-        ModelNotFound: there is no such file, or it is not a LiteRT-LM file.
+        ModelNotFound: the file does not exist, or is not a LiteRT-LM file.
     """
     try:
         with path.open("rb") as file:
@@ -95,15 +95,15 @@ def _sections(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _reference(data: bytes, at: int) -> int:
-    """What the offset at `at` points to."""
+    """The target of the offset at `at`."""
     return at + int(struct.unpack_from("<I", data, at)[0])
 
 
 def _field(data: bytes, table: int, number: int) -> int:
-    """Where a table has a field.
+    """The position of a table's field.
 
     Raises:
-        ValueError: it has not.
+        ValueError: the table does not have the field.
     """
     vtable = table - int(struct.unpack_from("<i", data, table)[0])
     (size,) = struct.unpack_from("<H", data, vtable)

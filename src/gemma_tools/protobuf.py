@@ -1,4 +1,4 @@
-"""Just enough of protocol buffers to read a message without its schema."""
+"""Reads protocol buffers without their schema."""
 
 from __future__ import annotations
 

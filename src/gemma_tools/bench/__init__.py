@@ -1,4 +1,4 @@
-"""Measuring: how well a model calls tools, and what parsers make of recorded outputs."""
+"""Evaluation: how well a model calls tools, and what parsers read from recorded outputs."""
 
 from gemma_tools.bench.asking import Endpoint, Said, Sampling
 from gemma_tools.bench.cases import Case, ExpectedCall, read_cases, sample, write_cases

@@ -1,4 +1,4 @@
-"""One question put to a model, in one way, and what came of it."""
+"""One question to a model, asked in one way, and its answer."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 WayName: TypeAlias = Literal["plain", "force", "strict", "thinking", "recovery"]
 WAYS: Final[tuple[WayName, ...]] = ("plain", "force", "strict", "thinking", "recovery")
-"""As it is; a call required where the answer is one; all tools strict; with a thought; the plain answers read at each level."""
+"""Unchanged; with a call required if one is expected; all tools strict; with thinking; the plain answers read at each level."""
 LEVELS: Final[tuple[Recovery, ...]] = ("strict", "schema", "eager")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What came of one question. Where it could not be asked, `error` says why."""
+    """The answer to one question. If it could not be asked, `error` says why."""
 
     content: str | None = None
     reasoning: str | None = None
@@ -42,9 +42,9 @@ class Said:
     """Name and arguments, a JSON text, of each call."""
     finish: str = "stop"
     problems: tuple[Mapping[str, Any], ...] = ()
-    """`kind`, `message` and `text` of each `Problem`, and `start` and `end` where it lies somewhere in `text`."""
+    """`kind`, `message` and `text` of each `Problem`, and `start` and `end` if it has a position in `text`."""
     text: str | None = None
-    """What the model wrote; None where nobody tells."""
+    """The raw output; None if it is not known."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
@@ -56,12 +56,12 @@ class Said:
         return tuple(MadeCall(name, _arguments(arguments)) for name, arguments in self.calls)
 
     def as_dict(self) -> dict[str, Any]:
-        """The members that are not their defaults."""
+        """The members that differ from their defaults."""
         return {one.name: getattr(self, one.name) for one in fields(self) if getattr(self, one.name) != one.default}
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Said:
-        """What `as_dict` gave."""
+        """The reverse of `as_dict`."""
         calls = tuple((name, arguments) for name, arguments in row.get("calls", ()))
         return cls(**{**row, "calls": calls, "problems": tuple(row.get("problems", ()))})
 
@@ -76,7 +76,7 @@ def _arguments(text: str) -> Mapping[str, Any] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How answers are drawn; greedily by default. The repeats of a case have the seeds `seed`, `seed + 1`, ..."""
+    """How answers are sampled; greedy by default. The repeats of a case have the seeds `seed`, `seed + 1`, ..."""
 
     temperature: float = 0.0
     seed: int = 0
@@ -85,7 +85,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A chat endpoint of OpenAI's kind. `model` is the first that it lists unless one is named."""
+    """An OpenAI-compatible chat endpoint. By default `model` is the first one that it lists."""
 
     url: str
     model: str | None = None
@@ -93,7 +93,7 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """Host and port, and the path where it is not the usual one."""
+        """Host and port, and the path if it is not the usual one."""
         parts = urlsplit(self.url)
         return parts.netloc + parts.path.rstrip("/").removesuffix("/v1")
 
@@ -107,7 +107,7 @@ class Endpoint:
 
     @cached_property
     def served(self) -> str:
-        """The model that is asked for.
+        """The model to use.
 
         Raises:
             EngineUnavailable: none is named, and the endpoint lists none.
@@ -118,10 +118,10 @@ class Endpoint:
         return listed
 
     def ask(self, body: Mapping[str, Any]) -> Said:
-        """Put one request to the endpoint.
+        """Send one request to the endpoint.
 
         Raises:
-            EngineUnavailable: nobody answers there.
+            EngineUnavailable: there is no answer at this address.
         """
         import openai
 
@@ -137,7 +137,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """One way of asking: the request's fields that differ, or a level at which the plain answers are read again."""
+    """One way of asking: the changed fields of the request, or a level at which the plain answers are read again."""
 
     name: str
     kind: WayName = "plain"
@@ -164,10 +164,10 @@ def _strict(tool: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chosen_ways(model: BaseModelBackend, names: Sequence[str], endpoint: Endpoint | None) -> tuple[Way, ...]:
-    """The ways of these names, and the same at the endpoint, if there is one.
+    """The ways with these names, and the same at the endpoint, if there is one.
 
     Raises:
-        InvalidRequest: there is no such way, or this model does not have it.
+        InvalidRequest: there is no such way, or this model does not support it.
     """
     for name in names:
         if name not in WAYS:
@@ -187,11 +187,11 @@ def chosen_ways(model: BaseModelBackend, names: Sequence[str], endpoint: Endpoin
 
 
 def ask(model: BaseModelBackend, body: Mapping[str, Any], cancel: Cancellation) -> Said:
-    """Put one request to the model.
+    """Send one request to the model.
 
     Raises:
-        EngineUnavailable: nothing answers, so that no other question will be, either.
-        ModelNotFound: the same, because there is no such model.
+        EngineUnavailable: the engine does not answer, so no other question can be asked, either.
+        ModelNotFound: the same, because the model does not exist.
     """
     try:
         request = parse_request({"model": model.model_type, **body})
@@ -213,7 +213,7 @@ def ask(model: BaseModelBackend, body: Mapping[str, Any], cancel: Cancellation) 
 
 
 def read_again(model: GemmaBackend, body: Mapping[str, Any], said: Said, level: Recovery) -> Said:
-    """What the model wrote, read at another level: nothing is generated."""
+    """The raw output read at another level: nothing is generated."""
     if said.error is not None:
         return said
     if said.text is None:
@@ -235,7 +235,7 @@ def read_again(model: GemmaBackend, body: Mapping[str, Any], said: Said, level: 
 
 
 def _read(reply: Reply) -> dict[str, Any]:
-    """The members of `Said` that come of a reply."""
+    """The members of `Said` from a reply."""
     return {
         "content": reply.content,
         "reasoning": reply.reasoning,
@@ -251,7 +251,7 @@ def _problem(problem: Problem) -> dict[str, Any]:
 
 
 def _of_completion(completion: ChatCompletion) -> Said:
-    """What a completion holds; the problems, where it is one of ours."""
+    """The contents of a completion; its problems, if it is one of ours."""
     if not completion.choices:
         return Said(error="the completion has no choices")
     choice = completion.choices[0]
@@ -272,7 +272,7 @@ def _of_completion(completion: ChatCompletion) -> Said:
 
 
 def timed(work: Callable[[], Said]) -> Said:
-    """What `work` gives, with the seconds that it took."""
+    """The result of `work`, with its duration in seconds."""
     begun = time.perf_counter()
     said = work()
     return replace(said, seconds=round(time.perf_counter() - begun, 4))

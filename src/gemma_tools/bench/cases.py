@@ -1,4 +1,4 @@
-"""Questions to measure a model with: what is asked, which tools there are, and which answers are right."""
+"""Questions to evaluate a model with: the messages, the tools, and the correct answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gemma_tools.validation import validate
 
 
 class ExpectedCall(NamedTuple):
-    """A call that is expected: of each argument the values that are right; "" among them says that it may be left out."""
+    """An expected call: for each argument the correct values; "" among them means that it may be left out."""
 
     name: str
     arguments: Mapping[str, Sequence[Any]]
@@ -21,25 +21,25 @@ class ExpectedCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One question in OpenAI's shape, and what answers it."""
+    """One question in OpenAI's format, and its correct answer."""
 
     id: str
     category: str
     messages: Sequence[Mapping[str, Any]]
     tools: Sequence[Mapping[str, Any]] = ()
     calls: tuple[ExpectedCall, ...] = ()
-    """The calls that are expected, in any order; none: the right answer is not a call."""
+    """The expected calls, in any order; none: the correct answer is not a call."""
     says: tuple[str, ...] = ()
-    """Texts that the answer's content must hold, in capitals or not."""
+    """Texts that the answer's content must contain, in any case."""
     exact: bool = False
-    """Arguments must be equal to the last character. Otherwise BFCL's rules hold: see `checking`."""
+    """Arguments must be exactly equal. Otherwise BFCL's rules apply: see `checking`."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any], where: str) -> Case:
-        """The case that a line of a JSONL file holds; `where` names its place.
+        """The case in a line of a JSONL file; `where` names its position.
 
         Raises:
-            InvalidRequest: it is not one.
+            InvalidRequest: it is not a case.
         """
         known = ("id", "category", "messages", "tools", "calls", "says", "exact")
         for key in row:
@@ -65,7 +65,7 @@ class Case:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The case as a line of a JSONL file holds it."""
+        """The case as a line of a JSONL file."""
         row: dict[str, Any] = {"id": self.id, "category": self.category, "messages": self.messages, "tools": self.tools}
         row["calls"] = [{call.name: call.arguments} for call in self.calls]
         return row | ({"says": self.says} if self.says else {}) | ({"exact": True} if self.exact else {})
@@ -81,13 +81,13 @@ def _expected(call: object, where: str) -> ExpectedCall:
 
 
 def read_cases(path: str | Path) -> tuple[Case, ...]:
-    """The cases in a JSONL file, one a line: the members of `Case`, `calls` as `[{"get_weather": {"city": ["Lisbon"]}}]`.
+    """The cases in a JSONL file, one per line: the members of `Case`, `calls` as `[{"get_weather": {"city": ["Lisbon"]}}]`.
 
-    A case without an id is called by its line.
+    The id of a case without one is its line.
 
     Raises:
         OSError: the file cannot be read.
-        InvalidRequest: a line holds no case, or two have one id.
+        InvalidRequest: a line is not a case, or two have the same id.
     """
     cases: dict[str, Case] = {}
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
@@ -108,12 +108,12 @@ def read_cases(path: str | Path) -> tuple[Case, ...]:
 
 
 def write_cases(path: str | Path, cases: Iterable[Case]) -> None:
-    """Write cases as `read_cases` reads them."""
+    """Write cases in the format of `read_cases`."""
     Path(path).write_text("".join(to_json(case.as_dict()) + "\n" for case in cases), encoding="utf-8")
 
 
 def sample(cases: Sequence[Case], limit: int) -> tuple[Case, ...]:
-    """At most `limit` cases: as many of each category as can be, evenly over each, in their order."""
+    """At most `limit` cases, evenly over the categories and evenly over each category, in their order."""
     by_category: dict[str, list[Case]] = {}
     for case in cases:
         by_category.setdefault(case.category, []).append(case)

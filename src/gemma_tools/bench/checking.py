@@ -1,15 +1,15 @@
-"""Whether calls are the ones that a case expects: the rules of the Berkeley Function Calling Leaderboard for Python.
+"""Whether calls are the expected ones: the rules of the Berkeley Function Calling Leaderboard for Python.
 
 The facts are those of `bfcl_eval/eval_checker/ast_eval/ast_checker.py` (bfcl-eval 2026.3.23, Apache 2.0):
 
-- The number of calls is that of the answers. Each answer, in turn, takes the first call left that fits it.
-- No required argument is missing, none is given that the tool or the answer does not have, and one that is left out must have
-  "" among its values.
-- An argument has the type that the tool declares (an integer goes for a number), or that of its first value in the answer.
-- Strings are compared without case, blanks and the characters `,./-_*^`, and with one kind of quotation mark, also where they
-  stand in an array or an object. Arrays and objects are looked into one level deep.
+- The number of calls must be that of the answers. Each answer, in turn, takes the first remaining call that matches it.
+- No required argument is missing, no argument is given that the tool or the answer does not have, and an argument that is left
+  out must have "" among its values.
+- An argument has the type that the tool declares (an integer counts as a number), or that of its first value in the answer.
+- Strings are compared without case, spaces and the characters `,./-_*^`, and with one kind of quotation mark, also inside an
+  array or an object. Arrays and objects are compared one level deep.
 
-With `Case.exact` a value must equal one of the answer's to the last character; the other rules are the same.
+With `Case.exact` a value must be exactly equal to one of the answer's; the other rules are the same.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _PLAIN: Final = str.maketrans({**dict.fromkeys(" ,./-_*^"), "'": '"'})
 
 
 class MadeCall(NamedTuple):
-    """A call that a model made; `arguments` is None where they are not a JSON object."""
+    """A call of a model; `arguments` is None if they are not a JSON object."""
 
     name: str
     arguments: Mapping[str, Any] | None
 
 
 def fault_of(case: Case, calls: Sequence[MadeCall], content: str | None = None) -> str | None:
-    """Why this is not what the case expects, in one sentence; None: it is right."""
+    """Why this is not the expected answer, in one sentence; None: it is correct."""
     if len(calls) != len(case.calls):
         return f"{_counted(len(calls))} made, {_counted(len(case.calls))} expected"
     left = list(calls)
@@ -46,7 +46,7 @@ def fault_of(case: Case, calls: Sequence[MadeCall], content: str | None = None) 
 
 
 def names_fit(case: Case, calls: Sequence[MadeCall]) -> bool:
-    """Whether the tools that were called are the expected ones, each as often as it should be."""
+    """Whether the called tools are the expected ones, each with the expected number of calls."""
     return sorted(call.name for call in calls) == sorted(call.name for call in case.calls)
 
 
@@ -97,8 +97,8 @@ def _type(schema: Any) -> type | None:
 
 
 def _accepts(value: Any, accepted: Sequence[Any], schema: Any) -> bool:
-    """Whether BFCL takes `value`, by the type that is declared for it and the values that are right."""
-    expected = _type(schema) or str  # what has no type BFCL reads as text, or as what the answer holds
+    """Whether BFCL accepts `value`, by its declared type and the correct values."""
+    expected = _type(schema) or str  # BFCL reads a value without a type as text, or as the type of the answer
     found = float if expected is float and type(value) is int else type(value)
     first = next((type(one) for one in accepted if one != ""), None)
     nested = _type(schema.get("items")) if expected is list else None
@@ -107,7 +107,7 @@ def _accepts(value: Any, accepted: Sequence[Any], schema: Any) -> bool:
             return False
     elif found is not first:
         return False
-    if found is not expected or first not in (None, expected):  # the answer is of another type than the tool declares
+    if found is not expected or first not in (None, expected):  # the answer has another type than the tool declares
         return value in accepted
     if expected is dict:
         return any(_is_object(value, one) for one in accepted)
@@ -121,7 +121,7 @@ def _accepts(value: Any, accepted: Sequence[Any], schema: Any) -> bool:
 
 
 def _has_type(items: Sequence[Any], answer: Any, expected: type) -> bool:
-    """Whether each item has the type that is declared for it, or that of the answer's first."""
+    """Whether each item has its declared type, or that of the answer's first item."""
     if not isinstance(answer, list):
         return True
     first = next((type(one) for one in answer if one != ""), None)
@@ -129,7 +129,7 @@ def _has_type(items: Sequence[Any], answer: Any, expected: type) -> bool:
 
 
 def _is_object(value: Mapping[str, Any], answer: Any) -> bool:
-    """Whether each member is one of those that the answer has for it, and none is missing that must be there."""
+    """Whether each member is one of the answer's values for it, and no required one is missing."""
     if not isinstance(answer, Mapping):
         return False
     if not all(key in answer and _standard(item) in _standards(answer[key]) for key, item in value.items()):
@@ -144,7 +144,7 @@ def _is_objects(values: Sequence[Any], answer: Sequence[Any]) -> bool:
 
 
 def _standard(value: Any) -> Any:
-    """A text as BFCL compares it; any other value as it is."""
+    """A text in the form that BFCL compares; any other value unchanged."""
     return value.translate(_PLAIN).lower() if isinstance(value, str) else value
 
 

@@ -1,4 +1,4 @@
-"""How well a model calls tools: questions are asked in several ways, and the answers held against what is expected."""
+"""How well a model calls tools: questions are asked in several ways, and the answers compared with the expected ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gemma_tools.validation import check_integer, check_number
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of all questions. `model` is the model and what ran it, `sampling` how answers were drawn."""
+    """The results of all questions. `model` is the model and its engine, `sampling` how answers were sampled."""
 
     model: str
     sampling: Sampling
@@ -30,7 +30,7 @@ class Evaluation:
 
     @property
     def ways(self) -> tuple[str, ...]:
-        """The ways in which was asked, in order."""
+        """The ways of asking, in order."""
         return tuple(dict.fromkeys(result.way for result in self.results))
 
     @property
@@ -39,7 +39,7 @@ class Evaluation:
         return tuple(dict.fromkeys(result.case.category for result in self.results))
 
     def of(self, way: str, category: str | None = None) -> tuple[Result, ...]:
-        """The results of one way, perhaps of one category only."""
+        """The results of one way, or of one category of it."""
         return tuple(
             result for result in self.results if result.way == way and (category is None or result.case.category == category)
         )
@@ -51,12 +51,12 @@ class Evaluation:
         return card(table(HEADS, (map(escape, row) for row in rows([self]))))
 
     def score(self, way: str = "plain", category: str | None = None) -> Score:
-        """What the results of a way add up to."""
+        """The sums over the results of a way."""
         return score(self.of(way, category))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """The evaluation in a file of results, as `evaluate` writes it.
+        """The evaluation in a results file of `evaluate`.
 
         Raises:
             OSError: it cannot be read.
@@ -82,25 +82,25 @@ def evaluate(
     results: str | Path | None = None,
     progress: Callable[[Result], object] | None = None,
 ) -> Evaluation:
-    """Ask `model` all `cases`, in each of the ways in turn, and hold the answers against what is expected.
+    """Ask `model` all `cases`, in each of the ways, and compare the answers with the expected ones.
 
     Args:
         model: the model.
         cases: the questions: `gemma_tools.bench.load_suite`, `read_cases`, or your own.
-        ways: besides "plain", which is always there: "force" (a call is required where the answer is one), "strict" (all
-            tools are strict), "thinking", "recovery" (what was written in "plain", read at each level of recovery).
-        against: a chat endpoint of OpenAI's kind that is asked the same, in the same ways.
+        ways: in addition to "plain", which is always used: "force" (a call is required if one is expected), "strict" (all
+            tools are strict), "thinking", "recovery" (the outputs of "plain", read at each recovery level).
+        against: an OpenAI-compatible chat endpoint that is asked the same, in the same ways.
         temperature: 0 is greedy.
-        repeat: how often each question is asked; more than once wants a temperature.
-        seed: of the first repeat; each other has the next one.
-        max_tokens: of one answer.
+        repeat: how often each question is asked; more than once needs a temperature.
+        seed: for the first repeat; each next repeat has the next seed.
+        max_tokens: for one answer.
         concurrency: how many cases are asked at the same time.
-        results: a JSONL file that results are added to as they come. What it holds already is not asked again, unless it
-            could not be asked then.
-        progress: is called with each result, one at a time; first with those that are in `results` already.
+        results: a JSONL file to which each result is added. Results in it are not asked again, unless they
+            could not be asked.
+        progress: is called with each result, one at a time; first with those that are already in `results`.
 
     Raises:
-        InvalidRequest: something of this is impossible, or `results` is of another model, sampling or suite.
+        InvalidRequest: an argument is invalid, or `results` is from another model, sampling or suite.
         EngineUnavailable: the engine or the endpoint does not answer.
 
     Example:
@@ -131,7 +131,7 @@ def evaluate(
 
 
 def model_label(model: BaseModelBackend) -> str:
-    """The model, and what runs it."""
+    """The model, and its engine."""
     return f"{model.model_type} on {model.engine.name}" if isinstance(model, GemmaBackend) else model.model_type
 
 
@@ -169,7 +169,7 @@ def _ask_case(
     log: Log,
     cancel: Cancellation,
 ) -> None:
-    """Ask one case in all ways that are not there yet. Equal requests are asked once."""
+    """Ask one case in all missing ways. Equal requests are asked once."""
     answers: dict[tuple[Endpoint | None, str], Said] = {}
     for way in ways:
         body = way.body(case, sampling, number)

@@ -1,4 +1,4 @@
-"""Evaluations as one HTML page that needs nothing from anywhere: tables, charts, and each case that was answered wrongly."""
+"""Evaluations as one self-contained HTML page: tables, charts, and each case with a wrong answer."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ svg path { stroke-width: 2; } svg text { fill: currentColor; font: 13px system-u
 """
 
 _BARS: Final = 340
-"""The width of a bar of 100 %; the page's own units."""
+"""The width of a 100 % bar, in the page's units."""
 _ROW: Final = 24
 
 
 def as_html(evaluations: Sequence[Evaluation]) -> str:
-    """A page with the tables, charts, and every answer that is not right beside what was expected and what the model wrote."""
+    """A page with the tables, charts, and every wrong answer next to the expected answer and the raw output."""
     title = "How well " + ", ".join(dict.fromkeys(evaluation.model for evaluation in evaluations)) + " calls tools"
     ways, categories, *problems = tables(evaluations)
     parts = [
@@ -90,7 +90,7 @@ def _table(table: Sequence[Sequence[str]]) -> str:
 
 
 Bar = tuple[str, float, float, float, str]
-"""Label, share, its interval, and what is written beside it."""
+"""Label, share, its interval, and the text next to it."""
 
 
 def _way_bars(evaluations: Sequence[Evaluation]) -> list[Bar]:
@@ -119,7 +119,7 @@ def _bar(label: str, results: Sequence[Result]) -> Bar:
 
 
 def _chart(title: str, groups: Sequence[Sequence[Bar]]) -> str:
-    """Bars from the left with the interval as a line, as SVG that a screen reader is told the title of."""
+    """Bars from the left with the interval as a line, as SVG with a title for screen readers."""
     left = 16 + 7 * max((len(bar[0]) for bars in groups for bar in bars), default=0)
     lines: list[str] = []
     y = 4.0
@@ -150,7 +150,7 @@ def _problems(tables: Sequence[Sequence[Sequence[str]]]) -> Iterator[str]:
 
 
 def _wrong(evaluation: Evaluation) -> Iterator[str]:
-    """Each case that some way got wrong, with all that was answered to it."""
+    """Each case that some way got wrong, with all its answers."""
     by_case = [list(results) for _, results in groupby(evaluation.results, lambda result: result.case.id)]
     wrong = [results for results in by_case if not all(result.right for result in results)]
     yield f"<h2>{escape(evaluation.model)}: {len(wrong)} cases with a wrong answer</h2>"
@@ -193,7 +193,7 @@ def _verdict(result: Result) -> str:
 
 
 def _said(said: Said) -> str:
-    """What was read, and what the model wrote."""
+    """What was read, and the raw output."""
     read = "\n".join([*(f"{name}: {arguments}" for name, arguments in said.calls), *([said.content] if said.content else [])])
     wrote = "" if said.text is None else f"<div>The model wrote<pre>{written(said)}</pre></div>"
     problems = "".join(f"<li>{escape(problem['kind'])}: {escape(problem['message'])}</li>" for problem in said.problems)
@@ -202,7 +202,7 @@ def _said(said: Said) -> str:
 
 
 def written(said: Said) -> str:
-    """What the model wrote as HTML: special tokens in colour, and the places of problems marked with what they are."""
+    """The raw output as HTML: special tokens in colour, and the problems marked at their positions."""
     text = said.text or ""
     places = sorted(
         (problem["start"], problem["end"], f"{problem['kind']}: {problem['message']}")
@@ -225,6 +225,6 @@ def _coloured(text: str) -> str:
 
 @cache
 def _controls() -> re.Pattern[str]:
-    """The special tokens of all families, each a group of its own."""
+    """The special tokens of all families, each in its own group."""
     spellings = {token for name in ("functiongemma", "gemma3", "gemma4") for token in get_format(name).controls}
     return re.compile(f"({'|'.join(map(re.escape, sorted(spellings, key=len, reverse=True)))})")

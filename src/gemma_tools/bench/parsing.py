@@ -1,10 +1,10 @@
-"""For people who hold raw Gemma 4 outputs and the names of the tools: parse them all, and see how that went.
+"""For people who have raw Gemma 4 outputs and the names of the tools: parse all outputs, and count the results.
 
     parser = Gemma4ToolParser()
     calls = parser.parse(text, expected_tools=["get_weather"])
     print(parser.benchmark.format_report())
 
-A thin face on the library's one parser at level "eager"; it adds records, not reading.
+It uses the library's parser at level "eager", and only adds records.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SHOWN_ERRORS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class ToolCallAttempt:
-    """One call that was read, or one text in which none was (`strategy` "none")."""
+    """One call that was read, or one text without a call (`strategy` "none")."""
 
     raw_text: str
     """The first 500 characters of the text."""
@@ -45,22 +45,22 @@ class ToolCallAttempt:
 
 @dataclass
 class Gemma4BenchmarkResult:
-    """Counts over every text that a `Gemma4ToolParser` was given."""
+    """Counts over every text that a `Gemma4ToolParser` parsed."""
 
     total_calls: int = 0
     """Texts parsed."""
     successful_parses: int = 0
     """Texts in which a call was found."""
     parallel_calls: int = 0
-    """Texts in which more than one was."""
+    """Texts with more than one call."""
     strategies_used: Counter[str] = field(default_factory=Counter)
-    """Texts by the strategy that found their calls, "none" among them."""
+    """Texts by the strategy that found their calls, including "none"."""
     total_parse_time_ms: float = 0.0
     errors: list[str] = field(default_factory=list)
 
     @property
     def avg_parse_time_ms(self) -> float:
-        """Milliseconds a text took on average."""
+        """The average time per text, in milliseconds."""
         return self.total_parse_time_ms / self.total_calls if self.total_calls else 0.0
 
     @property
@@ -108,7 +108,7 @@ class Gemma4BenchmarkResult:
 
 
 class Gemma4ToolParser:
-    """Reads calls out of raw Gemma 4 outputs, native notation first, and keeps a record of every attempt."""
+    """Reads calls from raw Gemma 4 outputs, native notation first, and keeps a record of every attempt."""
 
     def __init__(self) -> None:
         self.attempts: list[ToolCallAttempt] = []
@@ -123,10 +123,10 @@ class Gemma4ToolParser:
         opens: Opens = "content",
         finish: Literal["stop", "length"] = "stop",
     ) -> list[dict[str, Any]]:
-        """The calls in `response_text`, as OpenAI tool calls; an empty list where there is none.
+        """The calls in `response_text`, as OpenAI tool calls; an empty list if there is none.
 
-        `expected_tools` are the tools that count, OpenAI's, whose schemas then give the arguments their types, or mere
-        names; None takes any name. `opens` and `finish` are those of `Format.parse`, which reads the same calls at level
+        `expected_tools` are the tools whose calls count: OpenAI tools, whose schemas then give the arguments their types, or
+        only names; None accepts any name. `opens` and `finish` are those of `Format.parse`, which reads the same calls at level
         "eager".
 
         Raises:
@@ -149,7 +149,7 @@ class Gemma4ToolParser:
     def _record(self, text: str, parser: EagerParser, milliseconds: float) -> None:
         calls, result, now = parser.reply.tool_calls, self.benchmark, time.time()
         found = next((attempt.strategy for attempt in parser.attempts if attempt.calls), None)
-        # A tool that was only inferred from its arguments is the last thing tried, as JSON near a name is.
+        # A tool that was inferred only from its arguments was found last, like JSON near a name.
         strategy: AttemptStrategy = "none" if found is None else "fallback" if found == "inference" else found
         result.total_calls += 1
         result.total_parse_time_ms += milliseconds
@@ -167,12 +167,12 @@ class Gemma4ToolParser:
 
 
 def _tools(expected: Sequence[str | Mapping[str, Any] | Tool] | None) -> Sequence[Tool] | None:
-    """What a parser is made for: None, or tools that are described by a name where nothing else is known."""
+    """The tools for a parser: None, or tools that only have a name if nothing else is known."""
     if expected is None:
         return None
     if isinstance(expected, str) or not isinstance(expected, Sequence):
         raise InvalidRequest("must be a list of names and tools", param="expected_tools", code="invalid_type")
-    names = dict.fromkeys(tool for tool in expected if isinstance(tool, str))  # a name may well be there twice
+    names = dict.fromkeys(tool for tool in expected if isinstance(tool, str))  # a name may occur twice
     tools = [tool for tool in expected if not isinstance(tool, str)]
     try:
         return validate_tools([*tools, *({"type": "function", "function": {"name": name}} for name in names)])

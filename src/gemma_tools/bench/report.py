@@ -1,4 +1,4 @@
-"""Evaluations as tables: rows of text, JSON and Markdown. Several, of other models or engines, stand side by side."""
+"""Evaluations as tables: rows of text, JSON and Markdown. Several evaluations are shown side by side."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from gemma_tools.bench.evaluate import Evaluation
 from gemma_tools.bench.scores import Score, Share
 
 HEADS: Final = ("model", "way", "right", "95 %", "name", "valid", "refused", "repaired", "lost", "tokens", "seconds")
-"""The columns of `rows`; the attributes of `Score` say what they are. Tokens are those that were written."""
+"""The columns of `rows`; see the attributes of `Score`. Tokens are generated tokens."""
 
 
 def rows(evaluations: Iterable[Evaluation]) -> list[tuple[str, ...]]:
-    """A row for each model and way: the columns are `HEADS`."""
+    """A row for each model and way, with the columns `HEADS`."""
     return [(evaluation.model, way, *_cells(evaluation.score(way))) for evaluation in evaluations for way in evaluation.ways]
 
 
@@ -30,12 +30,12 @@ def _cells(score: Score) -> tuple[str, ...]:
 
 
 def percent(share: Share) -> str:
-    """A share in percent; a dash of nothing."""
+    """A share in percent; a dash if there is nothing to count."""
     return "-" if share.value is None else f"{share.value:.0%}"
 
 
 def category_rows(evaluations: Sequence[Evaluation]) -> list[tuple[str, ...]]:
-    """What is right in each category: first the heads (category, cases, and each model's ways), then a row for each."""
+    """The correct answers in each category: first the heads (category, cases, and each model's ways), then a row for each."""
     heads, columns = _columns(evaluations)
     made: list[tuple[str, ...]] = [("category", "cases", *heads)]
     for name in dict.fromkeys(name for evaluation in evaluations for name in evaluation.categories):
@@ -45,7 +45,7 @@ def category_rows(evaluations: Sequence[Evaluation]) -> list[tuple[str, ...]]:
 
 
 def problem_rows(evaluations: Sequence[Evaluation]) -> list[tuple[str, ...]]:
-    """What was repaired or lost, and how often: first the heads (kind, what, each model's ways), then a row for each kind."""
+    """Repairs and lost calls, with counts: first the heads (kind, what, each model's ways), then a row for each kind."""
     heads, columns = _columns(evaluations)
     scores = [evaluation.score(way) for evaluation, way in columns]
     made: list[tuple[str, ...]] = [("kind", "", *heads)]
@@ -63,7 +63,7 @@ def _columns(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[tuple[E
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
-    """The figures, by way and by category, and each answer that is not right."""
+    """The figures, by way and by category, and each wrong answer."""
     return {
         "model": evaluation.model,
         "sampling": asdict(evaluation.sampling),
@@ -88,9 +88,9 @@ def _way(evaluation: Evaluation, way: str) -> Mapping[str, Any]:
 
 
 def tables(evaluations: Sequence[Evaluation]) -> list[list[tuple[str, ...]]]:
-    """All tables, heads first: the ways, the categories, and what was repaired or lost, if anything was.
+    """All tables, heads first: the ways, the categories, and repairs and lost calls, if there were any.
 
-    Of one evaluation alone the model is not named.
+    If there is only one evaluation, the model is not named.
     """
     ways = [HEADS, *rows(evaluations)]
     if len(evaluations) == 1:
@@ -99,7 +99,7 @@ def tables(evaluations: Sequence[Evaluation]) -> list[list[tuple[str, ...]]]:
 
 
 def as_markdown(evaluations: Sequence[Evaluation]) -> str:
-    """The tables in Markdown: all ways, the categories, and what was repaired or lost."""
+    """The tables in Markdown: all ways, the categories, and repairs and lost calls."""
     return "\n\n".join(map(_table, tables(evaluations))) + "\n"
 
 

@@ -1,7 +1,7 @@
-"""Results, one for each answer, and the file that keeps them.
+"""Results, one for each answer, and their file.
 
-A file of results is JSONL: first the model and the sampling; then each case before its first result; then the results as they
-came. A run that was stopped goes on with it.
+A results file is JSONL: first the model and the sampling; then each case before its first result; then the results in the order
+of their arrival. A stopped run continues with it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gemma_tools.jsontext import read_json, to_json
 from gemma_tools.schema.check import can_check, value_fault
 
 LOST: Final = frozenset(("call_limit", "cut", "repeated_call", "undeclared", "unread_call", "unreadable"))
-"""Problems that stand for a call which the model wrote, or began to, and the reply does not have."""
+"""Problems for a call that the model wrote, or began to write, and that is not in the reply."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Result:
 
     @cached_property
     def fault(self) -> str | None:
-        """Why the answer is not right, in one sentence; None: it is.
+        """Why the answer is wrong, in one sentence; None: it is correct.
 
-        A call that was begun, and that the reply does not have, is no refusal.
+        If the model began a call that is not in the reply, it did not decline to call.
         """
         if not (self.case.calls or self.said.calls or self.refused) and self.asked:
             return "a call was started, but no call is expected"
@@ -50,22 +50,24 @@ class Result:
 
     @property
     def right(self) -> bool:
-        """Whether the answer is what the case expects."""
+        """Whether the answer is the expected one."""
         return self.fault is None
 
     @property
     def refused(self) -> bool:
-        """Whether no call was made, and none begun."""
+        """Whether no call was made or started."""
         return self.asked and not self.said.calls and not any(problem["kind"] in LOST for problem in self.said.problems)
 
     @property
     def named(self) -> bool:
-        """Whether the right tools are called, as often as each should be."""
+        """Whether the right tools were called, each with the expected number of calls."""
         return self.asked and names_fit(self.case, self.said.made)
 
     @cached_property
     def valid(self) -> bool | None:
-        """Whether every call is of a declared tool and fits its schema; None: no call, or no extra `validation`."""
+        """Whether every call is of a declared tool and matches its schema; None: no call, or the extra `validation` is
+        missing.
+        """
         if not self.said.calls or not can_check():
             return None
         schemas = {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in self.case.tools}
@@ -73,12 +75,12 @@ class Result:
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """What tells results apart."""
+        """The identity of a result."""
         return self.case.id, self.way, self.repeat
 
 
 class Log:
-    """The results that are there, and the file that they are added to."""
+    """The existing results, and the file to which more are added."""
 
     def __init__(self, model: str, sampling: Sampling, progress: Callable[[Result], object] | None = None) -> None:
         self.model = model
@@ -91,7 +93,7 @@ class Log:
 
     @classmethod
     def read(cls, path: Path) -> Log | None:
-        """What a file holds; None if that is nothing. A last line that was not written to its end is passed over."""
+        """The contents of a file; None if it is empty. An incomplete last line is ignored."""
         lines = path.read_bytes().split(b"\n")[:-1]
         log: Log | None = None
         for number, line in enumerate(filter(None, lines), 1):
@@ -110,11 +112,11 @@ class Log:
         return log
 
     def keep_in(self, path: Path, cases: Sequence[Case]) -> None:
-        """Go on with what a file holds of `cases`, and add to it. What could not be asked is taken for not there.
+        """Continue with a file's results for `cases`, and add to it. Questions that could not be asked count as missing.
 
         Raises:
             OSError: it cannot be read or written.
-            InvalidRequest: it is of another model, sampling or suite, or no file of results.
+            InvalidRequest: it is from another model, sampling or suite, or is not a results file.
         """
         before = Log.read(path) if path.exists() else None
         if before is not None:
@@ -138,12 +140,12 @@ class Log:
         self.results = {key: result for key, result in before.results.items() if result.asked}
 
     def said(self, case: Case, way: str, repeat: int) -> Said | None:
-        """What is there already."""
+        """The existing results."""
         result = self.results.get((case.id, way, repeat))
         return result.said if result else None
 
     def tell(self, keys: Iterable[tuple[str, str, int]]) -> None:
-        """Report those of the results that are there."""
+        """Report the existing ones among the results."""
         for key in keys:
             if key in self.results:
                 self._progress(self.results[key])

@@ -1,4 +1,4 @@
-"""What results add up to: shares with their intervals, and counts."""
+"""Sums over results: shares with their intervals, and counts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gemma_tools.bench.results import LOST, Result
 
 _NO_REPAIR: Final = LOST | {"after_end", "invalid_arguments", "unusable"}
 _Z: Final = 1.96
-"""Of the normal distribution: 95 % lie within so many standard deviations."""
+"""For the normal distribution: 95 % of values are within this number of standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many of how many, and the interval in which the share lies with 95 %."""
+    """A count out of a total, and the 95 % interval of the share."""
 
     count: int
     of: int
@@ -27,28 +27,28 @@ class Share:
 
     @property
     def value(self) -> float | None:
-        """The share, from 0 to 1; None of nothing."""
+        """The share, from 0 to 1; None if the total is 0."""
         return self.count / self.of if self.of else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """What the results of one way, or of one category of it, add up to."""
+    """The sums over the results of one way, or of one category of it."""
 
     right: Share
-    """The calls, or the answer without one, that the case expects."""
+    """The expected calls, or the expected answer without a call."""
     named: Share
-    """The right tools, as often as each should be called, whatever the arguments; of the cases that expect a call."""
+    """The right tools, each with the expected number of calls, with any arguments; over the cases that expect a call."""
     valid: Share
-    """Every call of a declared tool, with arguments that fit its schema; of the answers with calls."""
+    """Every call of a declared tool, with arguments that match its schema; over the answers with calls."""
     refused: Share
-    """No call, and none begun; of the cases that expect none."""
+    """No call made or started; over the cases that expect none."""
     repaired: Mapping[str, int]
     """Problems that were repaired, by kind."""
     lost: Mapping[str, int]
-    """Calls that the model wrote, or began to, and the reply does not have, by the kind of the problem."""
+    """Calls that the model wrote, or began to write, and that are not in the reply, by the kind of the problem."""
     failed: int
-    """Questions that could not be asked; none of them is right."""
+    """Questions that could not be asked; none of them counts as correct."""
     prompt_tokens: int
     completion_tokens: int
     seconds: float
@@ -62,7 +62,7 @@ class Score:
 
 
 def score(results: Sequence[Result]) -> Score:
-    """What `results` add up to."""
+    """The sums over `results`."""
     problems = Counter(problem["kind"] for result in results for problem in result.said.problems)
     return Score(
         right=share((result.case.id, result.right) for result in results),
@@ -81,8 +81,8 @@ def score(results: Sequence[Result]) -> Score:
 def share(outcomes: Iterable[tuple[str, bool]]) -> Share:
     """How many of the outcomes, each with the name of its case, are true.
 
-    The interval is Wilson's. Repeats of one case are no new cases: they count for as many as the spread of the cases' means
-    shows that they are worth, between one and all of them (the effective sample size of a sample in clusters).
+    The interval is Wilson's. Repeats of one case are not new cases: they count as much as the spread of the cases' means shows,
+    between one and all of them (the effective sample size of a cluster sample).
     """
     by_case: dict[str, list[bool]] = {}
     for case, outcome in outcomes:

@@ -1,4 +1,4 @@
-"""Where cases come from: the Berkeley Function Calling Leaderboard, the suite that ships, or a file."""
+"""The sources of cases: the Berkeley Function Calling Leaderboard, the included suite, or a file."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ BFCL_FILES: Final = MappingProxyType(
         "live_irrelevance": "live_irrelevance",
     }
 )
-"""The categories of BFCL that are read, and the names in their files' names."""
+"""The supported categories of BFCL, and their names in file names."""
 
 _TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": None}
-"""What BFCL calls types, and what JSON Schema calls them; None: any."""
+"""BFCL's names of types, and JSON Schema's; None: any type."""
 
 
 def load_suite(name: str) -> tuple[Case, ...]:
@@ -39,7 +39,7 @@ def load_suite(name: str) -> tuple[Case, ...]:
     Raises:
         MissingDependency: BFCL's data is not installed.
         OSError: the file cannot be read.
-        InvalidRequest: it holds something that is not a case.
+        InvalidRequest: it contains something that is not a case.
     """
     if name == "bfcl":
         return bfcl_cases()
@@ -47,10 +47,10 @@ def load_suite(name: str) -> tuple[Case, ...]:
 
 
 def bfcl_cases(*categories: str) -> tuple[Case, ...]:
-    """The questions of these categories of BFCL, of all in `BFCL_FILES` by default.
+    """The questions of these categories of BFCL; the default is all in `BFCL_FILES`.
 
-    Only the data files of the package `bfcl-eval` (Apache 2.0) are read; it is not imported, so that nothing of what it
-    depends on is needed.
+    Only the data files of the package `bfcl-eval` (Apache 2.0) are read. It is not imported, so its dependencies are not
+    needed.
 
     Raises:
         MissingDependency: the package is not installed.
@@ -85,7 +85,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def json_schema(value: Any) -> Any:
-    """A function's description, or a part of it, with the types in JSON Schema's words."""
+    """A function's description, or a part of it, with JSON Schema's names for types."""
     if isinstance(value, list):
         return [json_schema(item) for item in value]
     if not isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""A way to see: a request, its prompt and what a model wrote, taken apart; as data, as a page, and in a terminal."""
+"""Inspection: the details of a request, its prompt and a model's output; as data, as a page, and in a terminal."""
 
 from gemma_tools.backends.exchange import Exchange
 from gemma_tools.inspection.make import examine, inspect, watch

@@ -1,4 +1,4 @@
-"""What would change a problem: another level of recovery, another schema, another setting."""
+"""What would change a problem: another recovery level, another schema, another setting."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MENDED: Final = "It was read anyway, and nothing else in the reply changed."
 
 
 def advice(problem: Problem, levels: Sequence[LevelView], exchange: Exchange) -> str:
-    """One or two sentences for a reader who wanted something else."""
+    """One or two sentences for a reader who expected something else."""
     used = next((level for level in levels if level.used), None)
     if used is not None and problem.kind in ("unread_call", "undeclared", "unreadable"):
         better = next((level for level in levels if len(level.calls) > len(used.calls)), None)

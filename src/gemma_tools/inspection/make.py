@@ -1,4 +1,4 @@
-"""One function that takes an exchange apart, `examine`, and the two ways to have one: `inspect` and `watch`."""
+"""`examine` inspects an exchange; `inspect` and `watch` are the two ways to get one."""
 
 from __future__ import annotations
 
@@ -37,21 +37,22 @@ def inspect(
     tokenizer: GemmaTokenizer | str | Path | None = None,
     finish: Literal["stop", "length"] = "stop",
 ) -> Inspection:
-    """Take a request apart, and what a model wrote: the prompt, tools, tokens, and each part of the output. Nothing is run.
+    """Inspect a request and a model's output: the prompt, tools, tokens, and each part of the output. Nothing is run.
 
     Args:
         request: the body of an OpenAI chat request.
-        output: what a model wrote, with its special tokens.
-        model: a backend, or a model's name, which gives the format and, where the model's file is here, the tokenizer; else
-            the request's own.
-        format: a format, or its name, in place of the model's.
+        output: a model's output, including special tokens.
+        model: a backend, or a model's name, for the format and, if the model's file is on this machine, the tokenizer; the
+            default
+            is the request's own.
+        format: a format, or its name, instead of the model's.
         tokenizer: the model's tokenizer, or its file; without one the counts are estimates.
         finish: "length" if the token limit cut the output.
 
     Raises:
-        InvalidRequest: the request is not OpenAI's, or neither a model nor a format is named.
-        UnknownName: no model or format of that name.
-        ModelNotFound: there is no such tokenizer file.
+        InvalidRequest: the request is not a valid OpenAI request, or neither a model nor a format is named.
+        UnknownName: there is no model or format with that name.
+        ModelNotFound: the tokenizer file does not exist.
 
     Example:
         >>> request = {"model": "gemma4:e2b", "messages": [{"role": "user", "content": "Hello"}]}
@@ -89,7 +90,7 @@ def inspect(
 
 @contextmanager
 def watch(model: BaseModelBackend) -> Iterator[list[Inspection]]:
-    """Collect an inspection of everything that `model` answers within a `with` block.
+    """Collect an inspection of every answer of `model` within a `with` block.
 
     Example:
         >>> with watch(model) as seen:
@@ -106,7 +107,7 @@ def watch(model: BaseModelBackend) -> Iterator[list[Inspection]]:
 
 
 def examine(exchange: Exchange) -> Inspection:
-    """All that there is to see of an exchange."""
+    """The inspection of an exchange."""
     use = exchange.tokens
     cached = use.cached if use else None
     places = declared_places(exchange)
@@ -141,7 +142,7 @@ def examine(exchange: Exchange) -> Inspection:
 
 
 def _left_out(format: Format, tool: Tool) -> tuple[str, ...]:
-    """The warnings of a prompt that declares this tool alone."""
+    """The warnings of a prompt that declares only this tool."""
     asked = [Message("user", "?")]
     return tuple(w for w in format.render(asked, [tool]).warnings if w not in format.render(asked).warnings)
 
@@ -157,7 +158,7 @@ def _completion(exchange: Exchange, output: Output) -> Mapping[str, Any]:
 
 
 def _told(format: Format) -> str:
-    """A format's name and the options that are not its defaults, the level of recovery always."""
+    """A format's name and the options that differ from their defaults, and always the recovery level."""
     options: dict[str, Any] = {}
     known: tuple[Field[Any], ...] = fields(format) if is_dataclass(format) else ()
     for option in known:

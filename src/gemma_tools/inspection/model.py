@@ -1,4 +1,4 @@
-"""What there is to see of a request and its answer, as data. `make` makes it; `page` and `terminal` show it."""
+"""The data of an inspection. `make` creates it; `page` and `terminal` show it."""
 
 from __future__ import annotations
 
@@ -17,35 +17,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PromptPart:
-    """A turn of the prompt, or a part of one: a tool's declaration, a result."""
+    """A turn of the prompt, or a part of one: a tool declaration, a result."""
 
     label: str
     segments: tuple[Segment, ...]
     count: int
     """Its tokens."""
     cached: int | None = None
-    """How many of them the engine had in its cache; None: not known."""
+    """How many of them were in the engine's cache; None: not known."""
     tokens: tuple[Token, ...] = ()
-    """The tokens themselves, where there is a tokenizer."""
+    """The tokens themselves, if there is a tokenizer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolView:
-    """A declared tool: what the request said of it, and what the model sees."""
+    """A declared tool: its schema in the request, and its declaration for the model."""
 
     name: str
     schema: str
-    """The function as the request declares it: indented JSON."""
+    """The function as in the request: indented JSON."""
     declaration: tuple[Segment, ...]
     warnings: tuple[str, ...]
-    """What of the schema the declaration leaves out."""
+    """The parts of the schema that the declaration leaves out."""
     count: int
     """The tokens of the declaration."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputPiece:
-    """Characters of the output; `problems` are the numbers of those that lie over them, `begins` of those that begin here."""
+    """Characters of the output; `problems` are the numbers of the problems that cover them, `begins` of those that begin
+    here.
+    """
 
     text: str
     control: bool = False
@@ -55,12 +57,12 @@ class OutputPiece:
 
 @dataclass(frozen=True, slots=True)
 class OutputPart:
-    """A part of the output and what became of it."""
+    """A part of the output, and how it was read."""
 
     kind: Kind
     pieces: tuple[OutputPiece, ...]
     calls: tuple[str, ...] = ()
-    """The names of the calls that it holds."""
+    """The names of the calls in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class LevelView:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What the model wrote, and how it was read."""
+    """The model's output, and how it was read."""
 
     parts: tuple[OutputPart, ...]
     """All of the text, in order."""
@@ -98,11 +100,11 @@ class Output:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A request and its answer, taken apart. Notebooks show it, and so does `rich.print`; `html()` is a page of its own."""
+    """An inspected request and its answer. Notebooks and `rich.print` display it; `html()` returns a whole page."""
 
     model: str
     format: str
-    """The format's name and the options that are not its defaults."""
+    """The format's name and the options that differ from their defaults."""
     prompt: Prompt
     parts: tuple[PromptPart, ...]
     """All of the prompt, in order."""
@@ -110,20 +112,20 @@ class Inspection:
     count: int
     """The tokens of the prompt."""
     exact: bool
-    """Whether the counts of the parts are the model's own, and no estimates."""
+    """Whether the counts of the parts are the model's own, and not estimates."""
     cached: int | None
-    """How many tokens of the prompt the engine had in its cache; None: not known."""
+    """How many tokens of the prompt were in the engine's cache; None: not known."""
     warnings: tuple[str, ...]
-    """What of the request was left out, and is not about one tool."""
+    """Other parts of the request that were left out, not about one tool."""
     output: Output | None
     completion: Mapping[str, Any] | None
     """The answer as an OpenAI object."""
     error: str = ""
     time: float = 0.0
-    """When the answer was there, in seconds since the epoch."""
+    """When the answer was complete, in seconds since the epoch."""
 
     def html(self) -> str:
-        """A page of HTML that needs nothing else: no script, and nothing from the network."""
+        """A self-contained HTML page: no script, and nothing from the network."""
         from gemma_tools.inspection.page import page
 
         return page(self)

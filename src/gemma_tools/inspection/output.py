@@ -1,4 +1,4 @@
-"""A model's output cut into what became of it, with its problems at their places."""
+"""Divides a model's output into parts by how they were read, with its problems at their positions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from gemma_tools.tokens import EstimatedTokenCounter
 _OTHER_NOTATIONS: Final = frozenset(("json_block", "regex", "fallback", "inference"))
 """The problems of calls that level eager found in the content."""
 _NOTATION: Final = frozenset(("call", "passed", "refused"))
-"""The kinds of parts in which a special token's spelling is a special token; elsewhere it is text."""
+"""The kinds of parts in which the text of a special token is a special token; elsewhere it is text."""
 
 
 def view_output(exchange: Exchange, text: str) -> Output:
-    """What `exchange` has of an output; `text` is all of it."""
+    """The inspection of an output in `exchange`; `text` is all of it."""
     reply = exchange.reply or _read(exchange, exchange.format, text)
     levels = tuple(_levels(exchange, text))
     problems = tuple(
@@ -51,7 +51,7 @@ def _read(exchange: Exchange, format: Format, text: str) -> Reply:
 
 
 def _at_level(format: Format, level: Recovery) -> Format | None:
-    """The format at another level of recovery; None for one that has none."""
+    """The format at another recovery level; None for one without levels."""
     if not is_dataclass(format) or "recovery" not in {option.name for option in fields(format)}:
         return None
     return cast(Format, replace(cast(Any, format), recovery=level))
@@ -88,7 +88,7 @@ def _parts(exchange: Exchange, text: str, reply: Reply) -> Iterator[OutputPart]:
             numbers = tuple(number for number, _ in lying)
             pieces.append(OutputPiece(text[low:high], control, numbers, tuple(number for number, _ in new)))
             low = high
-        if span is placed[-1]:  # what is found missing at the very end
+        if span is placed[-1]:  # what is missing at the very end
             pieces += (OutputPiece("", begins=(number,)) for some in begin.values() for number, _ in some)
         yield OutputPart(span.kind, tuple(pieces), tuple(names[index] for index in span.calls))
 
@@ -99,7 +99,7 @@ def _controls(format: Format, text: str) -> Iterator[tuple[int, int]]:
 
 
 def _spans(exchange: Exchange, text: str, reply: Reply) -> list[Span]:
-    """The parts that are in the reply. Where an engine's own chat endpoint read the text, nobody knows."""
+    """The parts that are in the reply. If an engine's own chat endpoint read the text, they are unknown."""
     format = exchange.format
     own = _read(exchange, format, text)
     if (own.content, own.tool_calls) != (reply.content, reply.tool_calls):
@@ -113,7 +113,7 @@ def _spans(exchange: Exchange, text: str, reply: Reply) -> list[Span]:
 
 
 def _with_end_tags(found: Sequence[Span], controls: Mapping[int, int], problems: Sequence[Problem]) -> list[Span]:
-    """The spans, each call with the special token that it ends in or before, unless that is a problem of its own."""
+    """The spans, each call with the special token that ends it or starts it, unless that has its own problem."""
     told = {problem.start for problem in problems}
     inside = {at: end for start, end in controls.items() for at in range(start + (start in told), end)}
     limits = (*(span.start for span in found[1:]), max(inside.values(), default=0))
@@ -124,7 +124,7 @@ def _with_end_tags(found: Sequence[Span], controls: Mapping[int, int], problems:
 
 
 def _overlaid(found: Sequence[Span], other: Sequence[Problem]) -> list[Span]:
-    """The spans with the calls of other notations, which were content, in their places."""
+    """The spans with the calls of other notations, which were content, at their positions."""
     places: dict[tuple[int, int], list[int]] = {}
     for problem in other:
         places.setdefault((problem.start or 0, problem.end or 0), []).append(problem.index or 0)
@@ -143,7 +143,7 @@ def _overlaid(found: Sequence[Span], other: Sequence[Problem]) -> list[Span]:
 
 
 def _filled(found: Sequence[Span], problems: Sequence[Problem], end: int) -> list[Span]:
-    """All of the text: between the spans is what was refused, where a problem has its text, and else what was passed over."""
+    """All of the text: between the spans is refused text, if a problem has its text, and otherwise skipped notation."""
     refused = sorted((p.start, p.end) for p in problems if p.text and p.start is not None and p.end is not None)
     out: list[Span] = []
     position = number = 0
@@ -155,7 +155,7 @@ def _filled(found: Sequence[Span], problems: Sequence[Problem], end: int) -> lis
                     out.append(Span(position, low, "passed"))
                 out.append(Span(low, high, "refused"))
                 position = high
-            if refused[number][1] > span.start:  # it goes on after this span
+            if refused[number][1] > span.start:  # it continues after this span
                 break
             number += 1
         if position < span.start:

@@ -1,4 +1,4 @@
-"""An inspection as HTML: one page that needs no script and no network. All text goes through `display.escape`."""
+"""An inspection as HTML: one page without scripts and network access. All text goes through `display.escape`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gemma_tools.inspection.model import Inspection, Output, OutputPart, OutputP
 from gemma_tools.jsontext import to_json_lines
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""The Content-Security-Policy of the page: even markup that came in could load and run nothing."""
+"""The Content-Security-Policy of the page: even injected markup could not load or run anything."""
 
 
 def page(shown: Inspection) -> str:

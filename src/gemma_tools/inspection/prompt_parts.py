@@ -1,4 +1,4 @@
-"""A prompt cut into its parts, each with its tokens: turns, and within them the declarations of tools and results."""
+"""Divides a prompt into its parts, each with its tokens: turns, and within them tool declarations and results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LABELS: Final = {"tool": "result", "assistant": "assistant", "": "prompt"}
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """Where a tool's declaration lies in the prompt, in characters."""
+    """The position of a tool's declaration in the prompt, in characters."""
 
     name: str
     start: int
@@ -27,7 +27,7 @@ class Declared:
 
 
 def declared_places(exchange: Exchange) -> list[Declared]:
-    """The declarations that are in the prompt as `Format.declaration` writes them, in order."""
+    """The declarations in the prompt, in order, as `Format.declaration` writes them."""
     text = "".join(segment.text for segment in exchange.prompt.segments)
     found: list[Declared] = []
     for tool in exchange.declared:
@@ -39,7 +39,7 @@ def declared_places(exchange: Exchange) -> list[Declared]:
 
 
 def between(segments: Sequence[Segment], start: int, end: int) -> Iterator[Segment]:
-    """What lies from `start` to `end`, in characters; segments are cut there."""
+    """The text from `start` to `end`, in characters; segments are cut there."""
     position = 0
     for segment in segments:
         low, high = max(start - position, 0), min(end - position, len(segment.text))
@@ -51,7 +51,7 @@ def between(segments: Sequence[Segment], start: int, end: int) -> Iterator[Segme
 
 
 def prompt_parts(exchange: Exchange, places: Sequence[Declared], cached: int | None) -> tuple[PromptPart, ...]:
-    """The whole prompt in parts. The counts are the tokenizer's where there is one, and estimates otherwise."""
+    """The whole prompt in parts. The counts come from the tokenizer if there is one, and are estimates otherwise."""
     labelled = _labelled(exchange, places)
     texts = ["".join(segment.text for segment in segments) for _, segments in labelled]
     if exchange.tokenizer is None:
@@ -69,7 +69,7 @@ def prompt_parts(exchange: Exchange, places: Sequence[Declared], cached: int | N
 
 
 def _labelled(exchange: Exchange, places: Sequence[Declared]) -> list[tuple[str, tuple[Segment, ...]]]:
-    """The parts with their labels. What is between two turns belongs to the one before; what comes first to the first."""
+    """The parts with their labels. Text between two turns belongs to the one before; text at the start to the first."""
     turns = exchange.prompt.turns
     parts: list[tuple[str, list[Segment]]] = []
     label, first = "", True
@@ -95,7 +95,7 @@ def _labelled(exchange: Exchange, places: Sequence[Declared]) -> list[tuple[str,
 
 
 def _cut(segments: Sequence[Segment], places: Sequence[Declared]) -> Iterator[tuple[Declared | None, Segment]]:
-    """The segments cut where declarations begin and end, each with the declaration that it is in."""
+    """The segments, cut where declarations begin and end, each with its declaration."""
     position, waiting = 0, list(reversed(places))
     for segment in segments:
         text = segment.text

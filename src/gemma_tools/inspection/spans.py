@@ -1,7 +1,7 @@
-"""Where in a model's output the parts of its reply lie: what became content, a thought, a call, and what was passed over.
+"""The positions of the reply's parts in a model's output: content, thoughts, calls, and skipped notation.
 
-The parsers tell what they read, and not where. So the output is fed again in small pieces: what is told after a piece lies
-in the text up to there. Only the public face of a parser is used, so that it holds for formats that others add.
+The parsers report what they read, but not where. So the output is fed again in small chunks: what is reported after a chunk is
+in the text up to there. It uses only the public interface of a parser, so it works for formats that others add.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from gemma_tools.reply import ContentDelta, Event, ReasoningDelta, ToolCallEnded
 
 Kind: TypeAlias = Literal["content", "thought", "call", "refused", "passed", "unplaced"]
 """`refused` is only in the text of a problem; `passed` is notation that was read and is in no part of the reply; `unplaced` was
-not read here, but by the engine."""
+read by the engine.
+"""
 
 _PIECES: Final = re.compile(r"\w+|\s|[^\w\s]")
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A part of the output. `calls` are the indices of the calls that it holds."""
+    """A part of the output. `calls` are the indices of the calls in it."""
 
     start: int
     end: int
@@ -33,7 +34,7 @@ class Span:
 
 
 def spans(parser: ReplyParser, text: str, finish: Literal["stop", "length"] = "stop") -> list[Span]:
-    """The parts of `text` that are in the reply of a fresh `parser`, in order; what lies between them is in no part."""
+    """The parts of `text` that are in the reply of a new `parser`, in order; the text between them is in no part."""
     found: list[Span] = []
     fed = 0
     for match in _PIECES.finditer(text):
@@ -45,7 +46,7 @@ def spans(parser: ReplyParser, text: str, finish: Literal["stop", "length"] = "s
 
 
 def _place(events: Sequence[Event], text: str, fed: int, found: list[Span]) -> None:
-    """Add the spans of the events that came when `text` had been fed up to `fed`."""
+    """Add the spans of the events that were returned when `text` had been fed up to `fed`."""
     first = next((n for n, event in enumerate(events) if isinstance(event, ToolCallStarted | ToolCallEnded)), None)
     for kind, run in groupby(events[:first], _kind_of):
         if kind:
@@ -75,9 +76,9 @@ def _kind_of(event: Event) -> Literal["content", "thought"] | None:
 
 
 def _where(kind: Kind, said: str, text: str, start: int, end: int, *, forward: bool) -> Span:
-    """Where `said` stands. It is what was fed last, except where a call was told with it, which comes after it.
+    """The position of `said`. It is at the end of the text so far, unless a call was reported with it, which comes after it.
 
-    A parser changes text only where it breaks or mends something, and joins thoughts by line breaks: then all of it counts.
+    A parser changes text only to break or restore special tokens, and joins thoughts with line breaks: then all of it counts.
     """
     find = text.find if forward else text.rfind
     for written in (said, said.removeprefix("\n")):
@@ -88,7 +89,7 @@ def _where(kind: Kind, said: str, text: str, start: int, end: int, *, forward: b
 
 
 def _joined(found: list[Span]) -> Iterator[Span]:
-    """The spans, neighbours of one kind as one; calls stay apart."""
+    """The spans, with neighbours of one kind joined; calls stay separate."""
     last: Span | None = None
     for span in found:
         if last and last.kind == span.kind != "call" and last.end == span.start:

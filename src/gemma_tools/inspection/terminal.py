@@ -1,4 +1,4 @@
-"""An inspection for a terminal, by rich. All text goes through `display.visible`."""
+"""An inspection for a terminal, with rich. All text goes through `display.visible`."""
 
 from __future__ import annotations
 

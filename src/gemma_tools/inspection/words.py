@@ -17,7 +17,7 @@ KINDS: Final[Mapping[Kind, str]] = {
     "passed": "notation",
     "unplaced": "read by the engine",
 }
-"""What became of a part of the output."""
+"""How a part of the output was read."""
 
 
 def tokens(count: int, *, exact: bool) -> str:
@@ -26,23 +26,23 @@ def tokens(count: int, *, exact: bool) -> str:
 
 
 def of_part(part: PromptPart, *, exact: bool) -> str:
-    """What a part of the prompt costs."""
+    """The token count of a part of the prompt."""
     told = tokens(part.count, exact=exact)
     return f"{told}, {part.cached:,} cached" if part.cached else told
 
 
 def of_output(part: OutputPart) -> str:
-    """What became of a part of the output."""
+    """How a part of the output was read."""
     return " ".join((KINDS[part.kind], ", ".join(part.calls))).strip()
 
 
 def of_level(level: LevelView) -> str:
-    """What a level of recovery reads."""
+    """What a recovery level reads."""
     return ", ".join(level.calls) or "no call"
 
 
 def facts(shown: Inspection) -> dict[str, str]:
-    """What is told of the whole, by its name."""
+    """The label of a figure about the whole, by its name."""
     told = {"model": shown.model, "format": shown.format, "prompt": tokens(shown.count, exact=shown.exact)}
     if not shown.exact:
         told["prompt"] += " (an estimate: no tokenizer)"

@@ -1,1 +1,1 @@
-"""Adapters for frameworks that an OpenAI client is not enough for; docs/frameworks has a page for each framework."""
+"""Adapters for frameworks that need more than an OpenAI client; docs/frameworks has a page for each framework."""

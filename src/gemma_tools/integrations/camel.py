@@ -1,4 +1,4 @@
-"""A model of gemma_tools for CAMEL's agents. Our `BaseModelBackend` is not CAMEL's own; this class stands between the two."""
+"""A gemma_tools model for CAMEL's agents. Our `BaseModelBackend` is not CAMEL's class; this class connects the two."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ except ModuleNotFoundError as error:
 
 
 class CamelModel(CamelBackend):  # type: ignore[misc]  # CAMEL is not installed where types are checked
-    """What `ChatAgent(model=...)` takes. The settings of `model` hold; with `stream` among them the agent streams."""
+    """A model for `ChatAgent(model=...)`. The settings of `model` apply; with `stream` among them the agent streams."""
 
     def __init__(self, model: BaseModelBackend) -> None:
-        # Thoughts are told apart already: CAMEL need not look for them in the text.
+        # Thoughts are already separate: CAMEL need not search the text for them.
         super().__init__(model.model_type, dict(model.model_config_dict), extract_thinking_from_response=False)
         self._model = model
         self._fields: dict[str, Any] = {"stream_options": {"include_usage": True}} if model.stream else {}

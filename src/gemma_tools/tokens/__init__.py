@@ -1,4 +1,4 @@
-"""Tokens: a model's own tokenizer, counters, what a conversation costs before it is sent, and rows for training."""
+"""Tokens: a model's own tokenizer, counters, the size of a conversation before it is sent, and rows for training."""
 
 from gemma_tools.tokens.counters import (
     BaseTokenCounter,

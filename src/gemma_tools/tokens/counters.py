@@ -1,6 +1,6 @@
-"""Counting tokens: what a conversation costs before it is sent.
+"""Counts tokens: the size of a conversation before it is sent.
 
-In the order of trust: the engine's own count, the tokenizer of the model's file, an estimate that says that it is one.
+From the most to the least reliable: the engine's own count, the tokenizer from the model's file, an estimate.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gemma_tools.tokens.tokenizer import GemmaTokenizer
 
 
 class BaseTokenCounter(ABC):
-    """Counts the tokens of texts and conversations in one format. Subclass it to bring a tokenizer of your own."""
+    """Counts the tokens of texts and conversations in one format. Subclass it to add your own tokenizer."""
 
     exact: bool
     """Whether `count` is the model's own count."""
@@ -34,27 +34,29 @@ class BaseTokenCounter(ABC):
         """The number of tokens in `text`, each special token of the format counted as one."""
 
     def count_tokens_from_messages(self, messages: Sequence[RawMessage], tools: Sequence[RawTool] | None = None) -> int:
-        """The number of tokens in the prompt for `messages` and `tools`, images and audio included: see `count_prompt`.
+        """The number of tokens in the prompt for `messages` and `tools`, including images and audio: see `count_prompt`.
 
         Raises:
-            InvalidRequest: the messages or tools are not OpenAI's.
+            InvalidRequest: the messages or tools are not valid OpenAI objects.
         """
         return self.count_prompt(self.format.render(messages, tools))
 
     def count_prompt(self, prompt: Prompt) -> int:
-        """The number of tokens in a rendered prompt, each image and sound counted as the family's `Format.media_tokens`."""
+        """The number of tokens in a rendered prompt, with each image and audio clip counted as `Format.media_tokens` of the
+        family.
+        """
         return self.count(prompt.text) + self._count_media(prompt)
 
     def _count_media(self, prompt: Prompt) -> int:
-        """What images and audio take besides their placeholders, which are in the text."""
+        """The tokens of images and audio besides their placeholders, which are in the text."""
         tokens = self.format.media_tokens
         return sum(tokens.get(MEDIA_PARTS[part["type"]], 1) - 1 for part in prompt.media)
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of `text`, where the counter knows them: what CAMEL and LangChain count by.
+        """The token ids of `text`, if the counter knows them: CAMEL and LangChain count with these.
 
         Raises:
-            InvalidRequest: this counter knows no ids.
+            InvalidRequest: this counter does not know ids.
         """
         raise _no_ids()
 
@@ -68,7 +70,7 @@ def _no_ids() -> InvalidRequest:
 
 
 class EngineTokenCounter(BaseTokenCounter):
-    """Asks an engine that can count."""
+    """Asks an engine that can count tokens."""
 
     exact = True
 
@@ -91,7 +93,7 @@ class EngineTokenCounter(BaseTokenCounter):
         """The engine's own ids of `text`.
 
         Raises:
-            InvalidRequest: the engine tells no ids.
+            InvalidRequest: the engine does not return ids.
             EngineError: the engine failed.
         """
         ids = self._engine.encode(text)
@@ -118,7 +120,7 @@ class TokenizerCounter(BaseTokenCounter):
         self._controls = tokenizer.controls.intersection(format.controls)
 
     def count(self, text: str) -> int:
-        """How many tokens `text` is; a special token that the vocabulary lacks is counted as text."""
+        """The number of tokens in `text`; a special token that the vocabulary lacks is counted as text."""
         return self._tokenizer.count(text, control=self._controls)
 
     def encode(self, text: str) -> list[int]:
@@ -131,11 +133,11 @@ class TokenizerCounter(BaseTokenCounter):
 
 
 class EstimatedTokenCounter(BaseTokenCounter):
-    """Guesses from the text alone, for engines that cannot count and models whose file is not here.
+    """Estimates from the text alone, for engines that cannot count and models whose file is not on this machine.
 
-    The figures are fitted to Gemma 3's vocabulary. Of texts that they were not fitted to, in 108 languages, code and data, 94 %
-    are counted to within 17 %; single sentences can be farther off. Prompts get a margin, so that one that is said to fit does
-    fit. docs/tokens.md has the figures.
+    The table is fitted to Gemma 3's vocabulary. Of texts that were not used for the fit, in 108 languages, code and data, 94 %
+    are counted to within 17 %; single sentences can have larger errors. Prompts get a margin, so a prompt that fits by the
+    estimate really fits. docs/tokens.md has the figures.
     """
 
     exact = False
@@ -150,11 +152,11 @@ class EstimatedTokenCounter(BaseTokenCounter):
         return controls + max(len(rest) > controls, ceil(estimate(rest)))
 
     def count_prompt(self, prompt: Prompt) -> int:
-        """An estimate a little above `count`, so that prompts that are said to fit do fit."""
+        """An estimate slightly above `count`, so prompts that fit by the estimate really fit."""
         return ceil(self.count(prompt.text) * _MARGIN) + self._count_media(prompt)
 
     def encode(self, text: str) -> list[int]:
-        """As many numbers as `count` says. They are not ids: nothing can be decoded from them."""
+        """As many numbers as `count` returns. They are not ids and cannot be decoded."""
         return list(range(self.count(text)))
 
 
@@ -162,7 +164,7 @@ _MARGIN: Final = 1.08
 
 
 def token_counter(format: Format, engine: Engine, tokenizer: GemmaTokenizer | None = None) -> BaseTokenCounter:
-    """The engine's counter where it has one, else that of `tokenizer` or of the model's file, else an estimate."""
+    """The engine's counter if it has one, else that of `tokenizer` or of the model's file, else an estimate."""
     if engine.count_tokens("") is not None:
         return EngineTokenCounter(format, engine)
     found = tokenizer or GemmaTokenizer.of(engine)

@@ -1,4 +1,4 @@
-"""Token ids to text, as they come: special tokens apart, characters once they are whole."""
+"""Token ids to text, as they arrive: special tokens are separate, and characters come when they are complete."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _Utf8 = codecs.getincrementaldecoder("utf-8")
 
 
 class TokenDecoder:
-    """Reads the ids of one text. `markers` are the ids of the special tokens.
+    """Decodes the ids of one text. `markers` are the ids of the special tokens.
 
-    Any way of cutting the ids gives the same text. Bytes that are not UTF-8 become U+FFFD.
+    Any way of splitting the ids gives the same text. Bytes that are not UTF-8 become U+FFFD.
     """
 
     def __init__(self, vocabulary: Vocabulary, markers: Collection[int]) -> None:
         self._vocabulary = vocabulary
         self._markers = markers
         self._utf8 = _Utf8("replace")
-        self._begins = True  # the next piece is the first after a special token, or of the text
+        self._begins = True  # the next token is the first after a special token, or of the text
 
     def feed(self, ids: Iterable[int], /) -> list[Segment]:
-        """The special tokens in `ids`, and the text between them as far as its characters are whole.
+        """The special tokens in `ids`, and the text between them up to the last complete character.
 
         Raises:
             InvalidRequest: an id is not in the vocabulary; `param` is "ids".
@@ -41,7 +41,7 @@ class TokenDecoder:
         return segments
 
     def close(self) -> list[Segment]:
-        """What is left: bytes that never became a whole character, as U+FFFD."""
+        """The rest: bytes of an incomplete character, as U+FFFD."""
         text = self._utf8.decode(b"", final=True)
         self._utf8.reset()
         self._begins = True

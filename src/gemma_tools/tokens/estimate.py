@@ -1,7 +1,8 @@
-"""How many tokens a text is, guessed from its pairs of neighbours: how often a token begins between the two.
+"""Estimates the tokens of a text from its pairs of neighbours: how often a token begins between the two.
 
-The pairs are of classes of UTF-8 bytes: each small letter is one, capitals are one, and so are digits, kinds of punctuation,
-the first bytes of characters of several bytes, and what follows them, two by two. `training/fit_estimate.py` makes the figures.
+The pairs are of classes of UTF-8 bytes: each small letter is a class, all capitals are one, and so are digits, kinds of
+punctuation, the first bytes of multi-byte characters, and the bytes after them, two by two. `training/fit_estimate.py` makes
+the table.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from operator import mul
 from typing import Final
 
 CONTROL: Final = "\0"
-"""Stands for a special token, which is not counted."""
+"""A placeholder for a special token, which is not counted."""
 _KINDS: Final = ("_", "-", ".", ",", "/", "\"'`", "()[]{}<>", ":;", "=+*|#&%$@!?\\^~")
 OTHER: Final = 32 + len(_KINDS)
-"""All bytes of characters that are not ASCII, where they stand beside one that is."""
+"""All bytes of non-ASCII characters next to an ASCII one."""
 
 
 def _classes() -> bytes:
@@ -40,11 +41,11 @@ _CLASSES: Final = _classes()
 DIGITS: Final = "".join(sign for sign in map(chr, range(ord("!"), ord("~") + 1)) if sign not in '"\\')
 STEP: Final = 0.035
 LEAST: Final = -0.9
-"""A digit of the tables is so many steps above this."""
+"""A digit of the tables is this many steps above this."""
 
 
 def pairs_of(text: str) -> Counter[int]:
-    """How often each pair of classes is in `text`, as numbers of two bytes in this machine's order."""
+    """How often each pair of classes occurs in `text`, as two-byte numbers in this machine's byte order."""
     classes = f"{CONTROL}{text}{CONTROL}".encode("utf-8", "replace").translate(_CLASSES)
     view, even = memoryview(classes), len(classes) // 2 * 2
     pairs = Counter(view[:even].cast("H"))
@@ -53,7 +54,7 @@ def pairs_of(text: str) -> Counter[int]:
 
 
 def place(pair: int) -> tuple[str, int, int] | None:
-    """Where the figure of a pair stands: the table, the row and the column; None for a pair that costs nothing."""
+    """The position of a pair's number: the table, the row and the column; None for a pair that costs nothing."""
     first, second = pair.to_bytes(2, sys.byteorder)
     if first >= 0xC0 and 0x80 <= second < 0xC0:
         return "characters", first, second - 0x80
@@ -65,17 +66,17 @@ def place(pair: int) -> tuple[str, int, int] | None:
 
 
 def estimate(text: str) -> float:
-    """An estimate of the tokens of `text`, without those for which `CONTROL` stands."""
+    """An estimate of the tokens of `text`, without the special tokens that `CONTROL` replaces."""
     pairs = pairs_of(text)
     return math.fsum(map(mul, pairs.values(), map(_FIGURES.__getitem__, pairs)))
 
 
 _RARE: Final = "D" * 32
-"""The row of a first byte that the fitted texts did not have, as those of combining marks: what is usual in the others."""
+"""The row of a first byte that the fitted texts did not have, such as those of combining marks: the usual values of others."""
 
 
 class _Figures(dict[int, float]):
-    """The figure of each pair, looked up once."""
+    """The number of each pair, looked up once."""
 
     def __missing__(self, pair: int) -> float:
         found = place(pair)
@@ -177,6 +178,6 @@ _TABLES: Final[dict[str, dict[int, str]]] = {
         0: ":F",
     },
 }
-"""The figures, by table and row. Made by `training/fit_estimate.py`."""
+"""The numbers, by table and row. Made by `training/fit_estimate.py`."""
 
 _FIGURES: Final = _Figures()

@@ -1,4 +1,4 @@
-"""Keep a conversation within the model's context by leaving out its oldest parts, whole ones only."""
+"""Keeps a conversation within the model's context by leaving out its oldest exchanges."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gemma_tools.validation import validate_messages
 M = TypeVar("M", bound=RawMessage)
 
 _BLOCKS: Final = 4
-"""What is left out grows by a quarter of the room at a time, so that most turns leave out what the turn before left out."""
+"""The part that is left out grows in steps of a quarter of the room, so most turns leave out what the turn before left out."""
 _SYSTEM: Final = ("system", "developer")
 
 
@@ -27,7 +27,7 @@ class Fitted(Generic[M]):
     dropped: tuple[M, ...]
     """What was left out, in order."""
     tokens: int
-    """The prompt's tokens, as the counter counts them."""
+    """The prompt's tokens, from the counter."""
 
 
 def fit(
@@ -40,10 +40,10 @@ def fit(
 ) -> Fitted[M]:
     """The newest part of a conversation whose prompt leaves `reserve` of `limit` tokens for the answer.
 
-    Whole exchanges are left out, the oldest first: a message of the user and all that follows it up to the user's next one.
-    If the newest exchange alone is too long, its oldest calls are left out together with their results. System text and the
-    newest message of the user always stay, and so does what came last. Messages are left out in blocks, so that the beginning
-    of the prompt stays the same for many turns and the engine's cache can be used again.
+    Whole exchanges are left out, the oldest first: a user's message and everything up to the user's next one. If the newest
+    exchange alone is too long, its oldest calls are left out together with their results. System text and the user's newest
+    message always stay, and so does the last message. Messages are left out in blocks, so the beginning of the prompt stays the
+    same for many turns and the engine can use its cache again.
 
     ```python
     fitted = fit(messages, tools, counter=model.token_counter, limit=8192, reserve=1024)
@@ -51,8 +51,8 @@ def fit(
     ```
 
     Raises:
-        InvalidRequest: `reserve` leaves no room, or the messages or tools are not OpenAI's.
-        ContextExceeded: what must stay is too long; `prompt_tokens` and `context` say by how much.
+        InvalidRequest: `reserve` leaves no room, or the messages or tools are not valid OpenAI objects.
+        ContextExceeded: the part that must stay is too long; `prompt_tokens` and `context` have the numbers.
     """
     room = limit - reserve
     if room < 1:
@@ -71,7 +71,7 @@ def fit(
 def newest_part(
     messages: Sequence[M], count: Callable[[Sequence[M]], int], *, counter: BaseTokenCounter, room: int
 ) -> Fitted[M]:
-    """What `fit` keeps, where `count` tells the tokens of the prompt for some messages; if even the least is too long, that."""
+    """The result of `fit`, where `count` counts the prompt for some messages; if even the minimum is too long, the minimum."""
     tokens = count(messages)
     if tokens <= room:
         return Fitted(tuple(messages), (), tokens)
@@ -89,7 +89,7 @@ def newest_part(
 
 
 def _units(messages: Sequence[Message]) -> Iterator[list[int]]:
-    """What may be left out together, the oldest first, as places in `messages`."""
+    """What may be left out together, the oldest first, as positions in `messages`."""
     start = next((i for i, message in enumerate(messages) if message.role not in _SYSTEM), len(messages))
     newest = max((i for i, message in enumerate(messages) if message.role == "user"), default=start)
     unit: list[int] = []
@@ -105,11 +105,11 @@ def _units(messages: Sequence[Message]) -> Iterator[list[int]]:
             yield unit
             unit = []
         unit.append(i)
-    # What came last after the user's newest message stays: the model goes on from there.
+    # Messages after the user's newest message stay: the model continues from there.
 
 
 def _steps(weights: Sequence[int], block: int) -> Iterator[int]:
-    """How many units to leave out: first those that weigh a block, then those that weigh two, and at last all."""
+    """How many units to leave out: first those that fill one block, then two, and finally all."""
     sums = list(accumulate(weights))
     wanted = block
     for count, weight in enumerate(sums, 1):

@@ -1,14 +1,14 @@
-"""Merge text into a vocabulary's pieces with tiktoken.
+"""Merges text into a vocabulary's tokens with tiktoken.
 
-Its rule is Gemma's: of all neighbours that make a piece together, the two that make the best one go first.
+Its rule is Gemma's: of all neighbours that form a token together, the pair with the best token is merged first.
 
 tiktoken merges bytes, by ranks; Gemma merges characters, by scores, and falls back to bytes. So the ranks are: the bytes, the
-beginnings of characters of several bytes, the characters, and the longer pieces by their scores. Three things remain:
+beginnings of multi-byte characters, the characters, and the longer tokens by their scores. Three details remain:
 
-- tiktoken gives a run of text that is a piece as a whole its rank without merging; a few pieces are never made by merging.
-  Each rank is therefore merged once, on its own, before it is first given out (`_settle`).
-- Text is cut before spaces, to be fast, but not after a character that stands before a space inside a piece.
-- tiktoken before 0.13 takes quadratic time for unbroken text: long runs are merged in windows (`_long_run`).
+- tiktoken gives text that is a whole token its rank without merging; a few tokens are never the result of merging. So each rank
+  is merged once, by itself, before it is first used (`_settle`).
+- Text is cut before spaces, for speed, but not after a character that comes before a space inside a token.
+- tiktoken before 0.13 needs quadratic time for text without spaces: long runs are merged in windows (`_long_run`).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import tiktoken
 from gemma_tools.tokens.vocabulary import Kind, Vocabulary, byte_of, spaces_after
 
 _LONG: Final = 2000
-"""Runs of more characters are merged in windows."""
+"""Longer runs, in characters, are merged in windows."""
 _WINDOW: Final = 400
 """In bytes."""
 _TAKEN_BACK: Final = 8
 """Tokens at the end of a window that are merged again with what follows them."""
 _NO_TEXT: Final = b"\xff"
-"""A byte that is in no text and no piece: after it, tiktoken cannot take a whole piece without merging."""
+"""A byte that is in no text and no token: after it, tiktoken cannot find a whole token without merging."""
 
 
 class Merger:
@@ -43,15 +43,15 @@ class Merger:
         self.encoding: Final = tiktoken.Encoding("gemma", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
         self._settled: set[int] = set()
         self._table = [-1] * len(self._ids)
-        """The id of each settled rank that stands for one id."""
+        """The id of each settled rank with exactly one id."""
 
     @cached_property
     def _single(self) -> Callable[[bytes], list[int]]:
-        # Merging without the pattern has no public name; this one is in every tiktoken from 0.8 on.
+        # Merging without the pattern has no public name; this one exists in every tiktoken from 0.8 on.
         return cast(Callable[[bytes], list[int]], self.encoding._core_bpe.encode_single_piece)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of `text`, which holds no surrogates, and in which a space is a space."""
+        """The ids of `text`, which contains no surrogates, and in which a space is a space."""
         if len(text) > _LONG and any(run.end() - run.start() > _LONG for run in self._run.finditer(text)):
             ranks = [rank for run in self._run.findall(text) for rank in self._merge_run(run)]
         else:
@@ -71,8 +71,8 @@ class Merger:
     def _long_run(self, data: bytes) -> list[int]:
         """The ranks of a long run, merged window by window.
 
-        A cut between two windows is right if the two tokens at it stay apart when they are merged alone; else the cut is
-        moved back by a token.
+        A cut between two windows is correct if the two tokens at it stay separate when they are merged alone; otherwise the cut
+        is moved back by one token.
         """
         single, bytes_of = self._single, self.encoding.decode_single_token_bytes
         out: list[int] = []
@@ -93,7 +93,7 @@ class Merger:
         return out
 
     def _settle(self, rank: int) -> None:
-        """See what merging makes of the piece of `rank`, before it is first given out."""
+        """Find the result of merging the token of `rank`, before it is first used."""
         parts = self._single(self.encoding.decode_single_token_bytes(rank) + _NO_TEXT)[:-1]
         if parts != [rank]:
             self._ids[rank] = tuple(number for part in parts for number in self._ids[part])

@@ -1,4 +1,4 @@
-"""Replies read from token ids, where an engine gives them: a special token is one by its id."""
+"""Parses replies from token ids, if an engine returns them: a special token is recognised by its id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gemma_tools.reply import Event, Reply
 
 
 class TokenParser:
-    """Reads a generation by its ids. Text that merely spells a special token is text, and no hidden token is missed.
+    """Parses a generation by its ids. Text that only looks like a special token is text, and no hidden token is missed.
 
     ```python
     parser = TokenParser(get_format("gemma4"), tokenizer, tools)
@@ -21,7 +21,7 @@ class TokenParser:
     parser.reply
     ```
 
-    The arguments are those of `Format.parser`; `prefill` is `Prompt.prefill`, which counts as written by the model.
+    The arguments are those of `Format.parser`; `prefill` is `Prompt.prefill`, which counts as the model's output.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class TokenParser:
         self._parser.feed(prefill)
 
     def feed_ids(self, ids: Iterable[int]) -> list[Event]:
-        """Take the next ids and return what is certain by now.
+        """Take the next ids and return the events that are certain so far.
 
         Raises:
             InvalidRequest: an id is not in the vocabulary.
@@ -49,14 +49,14 @@ class TokenParser:
         return self._parser.feed(self._guard.feed(self._decoder.feed(ids)))
 
     def close(self, finish: Literal["stop", "length"] = "stop") -> list[Event]:
-        """The ids have ended, and how; return what was held back."""
+        """The ids have ended; return the events that were held back."""
         rest = self._guard.feed(self._decoder.close()) + self._guard.close()
         events = self._parser.feed(rest) if rest else []
         return events + self._parser.close(finish)
 
     @property
     def finished(self) -> bool:
-        """Whether no more will be read: stop the engine."""
+        """Whether nothing more will be read: stop the engine."""
         return self._parser.finished
 
     @property

@@ -1,4 +1,4 @@
-"""One pattern that finds the longest of many spellings at a place."""
+"""One pattern that finds the longest of many words at a position."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from typing import Final
 
 _DEEPEST: Final = 48
-"""Longer spellings stand in the pattern as they are: nested groups cost the compiler a stack frame each."""
+"""Longer words are written unchanged in the pattern: nested groups cost the compiler a stack frame each."""
 
 
 def longest_of(spellings: Iterable[str]) -> re.Pattern[str] | None:
-    """A pattern for `spellings`, in one group, longest first; None where there are none.
+    """A pattern for `spellings`, in one group, longest first; None if there are none.
 
-    An alternation of thousands of words is tried word by word at every character. Here words share their beginnings, as in a
-    trie, so that one branch is tried a character, and runs of one character are counted.
+    An alternation of thousands of words tries word after word at every character. Here words share their beginnings, as in a
+    trie, so only one branch is tried per character, and runs of one character are counted.
     """
     runs: dict[str, set[int]] = {}
     words: set[str] = set()
@@ -41,7 +41,7 @@ def longest_of(spellings: Iterable[str]) -> re.Pattern[str] | None:
 
 
 def _trie(words: Iterable[str]) -> str:
-    """The pattern of a trie; nodes are written from the leaves, so that nothing recurses."""
+    """The pattern of a trie; nodes are written from the leaves, so there is no recursion."""
     children: list[dict[str, int]] = [{}]
     ends: set[int] = set()
     for word in sorted(words):

@@ -1,4 +1,4 @@
-"""Gemma's tokenizer, made from the model's own vocabulary and exact: the ids are those that llama.cpp gives.
+"""Gemma's tokenizer, built from the model's own vocabulary, and exact: the ids are the same as llama.cpp's.
 
 ```python
 tokenizer = GemmaTokenizer.from_file("gemma-3-4b-it-q4_0.gguf")
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 _HALF: Final = re.compile("[\ud800-\udfff]")
 _HTML_TAG: Final = re.compile(r"</?(?!(?:escape|bos|eos|mask|pad|unk)>)[a-z][a-z0-9]*>")
-"""Tags, and not the special tokens of Gemma that look like one."""
+"""Tags, but not the special tokens of Gemma that look like tags."""
 
 
 class GemmaTokenizer:
-    """Text to token ids and back.
+    """Converts text to token ids and back.
 
-    Text is text: no spelling in it becomes a special token unless `control` names it. Nothing is built before the first use,
-    and `from_file` gives one tokenizer a file. Safe to use from several threads.
+    Text is text: nothing in it becomes a special token unless `control` names it. Nothing is built before the first use, and
+    `from_file` returns one tokenizer per file. Thread-safe.
 
-    A literal U+2581, which vocabularies use for the space, is read as a space, except that white-space runs are looked for
-    before, as llama.cpp does. So `decode(encode(text))` is `text.replace("\\u2581", " ")`.
+    A literal U+2581, which vocabularies use for the space, is read as a space, except that white-space runs are searched first,
+    as in llama.cpp. So `decode(encode(text))` is `text.replace("\\u2581", " ")`.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -54,26 +54,26 @@ class GemmaTokenizer:
             elif kind == Kind.USER_DEFINED:
                 self._words.setdefault(piece, number)
         self.controls: Final[frozenset[str]] = frozenset(self._markers)
-        """The spellings of the special tokens, those that are typed USER_DEFINED but are no text (`<start_of_image>`) too."""
+        """The texts of the special tokens, including those of type USER_DEFINED that are not text (`<start_of_image>`)."""
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
         """The tokenizer of a GGUF file, a Hugging Face `tokenizer.json` (or its folder), or a `tokenizer.model`.
 
         Raises:
-            ModelNotFound: there is no such file, or it is broken.
-            InvalidRequest: its tokenizer is not of Gemma's kind, or its merges are not complete.
+            ModelNotFound: the file does not exist, or is broken.
+            InvalidRequest: its tokenizer is of another kind, or its merges are not complete.
         """
         file = Path(path).expanduser()
         try:
             stat = file.stat()
         except OSError:
-            return cls(read_vocabulary(file))  # which says what is wrong
+            return cls(read_vocabulary(file))  # this error says what is wrong
         return cast(Self, _from_file(file.resolve(), stat.st_mtime_ns, stat.st_size, cast(Any, cls)))
 
     @classmethod
     def of(cls, engine: Engine) -> Self | None:
-        """The tokenizer of the model that `engine` runs; None where its vocabulary is not here, or not of Gemma's kind."""
+        """The tokenizer of the model that `engine` runs; None if its vocabulary is not on this machine, or of another kind."""
         if engine.vocabulary is None:
             return None
         try:
@@ -84,10 +84,10 @@ class GemmaTokenizer:
 
     @classmethod
     def of_model(cls, name: str) -> Self | None:
-        """The tokenizer in the file that a model's name stands for; None where that is no file, or one that is not here.
+        """The tokenizer in the file with a model's name; None if that is not a file, or not on this machine.
 
         Raises:
-            ModelNotFound: there is no such file, or it is broken.
+            ModelNotFound: the file does not exist, or is broken.
             InvalidRequest: see `from_file`.
         """
         file = model_file(name)
@@ -96,10 +96,10 @@ class GemmaTokenizer:
         return cls.from_file(tiny_path() if file == "tiny" else file)
 
     def encode(self, text: str, *, control: Collection[str] = ()) -> list[int]:
-        """The ids of `text`, in which only the spellings in `control` are special tokens.
+        """The ids of `text`, in which only the tokens in `control` are special tokens.
 
         Raises:
-            UnknownName: the vocabulary has no special token that `control` names.
+            UnknownName: the vocabulary lacks a special token in `control`.
         """
         if _HALF.search(text):
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # halves of one character are joined
@@ -115,7 +115,7 @@ class GemmaTokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`, special tokens by their spelling. Bytes that are not UTF-8 become U+FFFD.
+        """The text of `ids`, including special tokens. Bytes that are not UTF-8 become U+FFFD.
 
         Raises:
             InvalidRequest: an id is not in the vocabulary; `param` is "ids".
@@ -124,11 +124,11 @@ class GemmaTokenizer:
         return "".join(segment.text for segment in (*decoder.feed(ids), *decoder.close()))
 
     def decoder(self) -> TokenDecoder:
-        """A decoder for ids that come chunk by chunk: it tells special tokens from text."""
+        """A decoder for ids that arrive in chunks: it separates special tokens from text."""
         return TokenDecoder(self._vocabulary, self._special)
 
     def count(self, text: str, *, control: Collection[str] = ()) -> int:
-        """How many tokens `encode` makes."""
+        """The number of tokens that `encode` returns."""
         return len(self.encode(text, control=control))
 
     def id(self, token: str) -> int:
@@ -140,7 +140,7 @@ class GemmaTokenizer:
         return self._marker(token)
 
     def token(self, id: int) -> str:
-        """How the token `id` is spelled: a special token as in `controls`, a byte as `<0x0A>`, a space as a space.
+        """The text of the token `id`: a special token as in `controls`, a byte as `<0x0A>`, a space as a space.
 
         Raises:
             InvalidRequest: the id is not in the vocabulary.
@@ -189,7 +189,7 @@ class GemmaTokenizer:
 
 
 def _is_text(piece: str) -> bool:
-    """Whether a user-defined piece is text that stays whole, such as a run of line breaks, and no special token."""
+    """Whether a user-defined token is text that stays whole, such as a run of line breaks, and not a special token."""
     return piece.isspace() or _HTML_TAG.fullmatch(piece) is not None
 
 

@@ -1,4 +1,4 @@
-"""Conversations as rows for training, where only what the model itself writes counts in the loss.
+"""Conversations as rows for training, where only the model's own tokens count in the loss.
 
 ```python
 input_ids, labels = to_training(messages, tools, tokenizer, format=get_format("gemma4"))
@@ -18,22 +18,22 @@ from gemma_tools.request import RawMessage, RawTool
 from gemma_tools.validation import validate
 
 IGNORED: Final = -100
-"""The label of a token that the loss leaves out: the default of PyTorch's `cross_entropy`, and so Hugging Face's."""
+"""The label of a token that the loss ignores: the default of PyTorch's `cross_entropy`, and so of Hugging Face's."""
 
 
 class TrainingRow(NamedTuple):
-    """The columns that TRL, Unsloth and the Trainer of transformers take as they are. Models shift the labels themselves."""
+    """The columns that TRL, Unsloth and the Trainer of transformers use directly. Models shift the labels themselves."""
 
     input_ids: list[int]
     labels: list[int]
-    """The id itself where the model writes it, and else `IGNORED`."""
+    """The id itself if the model writes the token, otherwise `IGNORED`."""
 
 
 class TrainingText(NamedTuple):
     """The same as text."""
 
     text: str
-    """What `Prompt.text` is: a special token that is not a special token is broken by U+2060."""
+    """The same as `Prompt.text`: text that looks like a special token is broken by U+2060."""
     spans: list[tuple[int, int]]
     """Where the parts that the model writes begin and end, in characters."""
 
@@ -47,7 +47,7 @@ def to_training(
     enable_thinking: bool = False,
     preserve_thinking: bool = False,
 ) -> TrainingRow:
-    """The token ids of a finished conversation, and labels that mask all that the model does not write.
+    """The token ids of a finished conversation, and labels that mask everything that the model does not write.
 
     Raises:
         InvalidRequest: what `training_prompt` raises.
@@ -67,13 +67,14 @@ def training_prompt(
     enable_thinking: bool = False,
     preserve_thinking: bool = False,
 ) -> Prompt:
-    """The prompt that shows a finished conversation, for `training_row` and `training_text`.
+    """The prompt of a finished conversation, for `training_row` and `training_text`.
 
-    What a format leaves out of a history is left out here: thoughts of earlier exchanges, which `exchanges` keeps.
+    Parts that a format leaves out of a history are left out here: thoughts of earlier exchanges, which `exchanges` keeps.
 
     Raises:
-        InvalidRequest: the messages or tools are not OpenAI's; they hold images or audio; the model says nothing in them;
-            or the format does not tell what the model says.
+        InvalidRequest: the messages or tools are not valid OpenAI objects; they contain images or audio; the model writes
+            nothing;
+            or the format does not know which text the model writes.
     """
     prompt = format.render(
         messages,
@@ -99,10 +100,10 @@ def exchanges(
     enable_thinking: bool = False,
     preserve_thinking: bool = False,
 ) -> Iterator[tuple[Prompt, int]]:
-    """For each exchange, a user's message and all that follows up to the next, the prompt up to its end, and its first segment.
+    """For each exchange (a user's message and everything up to the next one): the prompt up to its end, and its first segment.
 
-    So each thought is shown once, in the place where the model has it. Of what is before the first segment, the context,
-    nothing is to count: give its number to `training_row` or `training_text`.
+    So each thought is shown once, where the model writes it. The context before the first segment is not trained: pass the
+    segment's number to `training_row` or `training_text`.
 
     Raises:
         InvalidRequest: as `training_prompt`.
@@ -125,7 +126,7 @@ def exchanges(
 
 
 def training_row(prompt: Prompt, tokenizer: Tokenizer, begin: int = 0) -> TrainingRow:
-    """The ids of a prompt, which are those of `Prompt.token_ids`, and their labels, from the segment `begin` on.
+    """The ids of a prompt, as in `Prompt.token_ids`, and their labels, from the segment `begin` on.
 
     Raises:
         UnknownName: the vocabulary lacks a special token of the prompt.
@@ -140,7 +141,7 @@ def training_row(prompt: Prompt, tokenizer: Tokenizer, begin: int = 0) -> Traini
 
 
 def training_text(prompt: Prompt, begin: int = 0) -> TrainingText:
-    """The text of a prompt, and where the model's own parts are, from the segment `begin` on."""
+    """The text of a prompt, and the positions of the model's own parts, from the segment `begin` on."""
     texts: list[str] = []
     spans: list[tuple[int, int]] = []
     start = 0

@@ -1,4 +1,4 @@
-"""What a text or a prompt costs, part by part and token by token, to be looked at."""
+"""Shows the tokens of a text or a prompt, part by part and token by token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gemma_tools.validation import validate_messages
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token. `text` is how the vocabulary spells it: a byte is `<0x0A>`, a space is a space."""
+    """One token. `text` is its text in the vocabulary: a byte is `<0x0A>`, a space is a space."""
 
     id: int
     text: str
@@ -25,17 +25,17 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class TokenView:
-    """The tokens of a text or a prompt. Notebooks show them on backgrounds that take turns, special tokens in colour."""
+    """The tokens of a text or a prompt. Notebooks show them on alternating backgrounds, with special tokens in colour."""
 
     tokens: tuple[Token, ...]
 
     @classmethod
     def of(cls, text: str | Prompt, tokenizer: GemmaTokenizer) -> TokenView:
-        """The tokens of `text`, in which nothing is special, or of a prompt, whose special tokens are."""
+        """The tokens of `text`, without special tokens, or of a prompt, with its special tokens."""
         return cls(tuple(Token(id, tokenizer.token(id), special) for id, special in _ids(text, tokenizer)))
 
     def __len__(self) -> int:
-        """How many tokens they are."""
+        """The number of tokens."""
         return len(self.tokens)
 
     def _repr_html_(self) -> str:
@@ -59,10 +59,10 @@ def _ids(text: str | Prompt, tokenizer: GemmaTokenizer) -> Iterator[tuple[int, b
 
 @dataclass(frozen=True, slots=True)
 class PartCount:
-    """What a part of a request adds to the prompt."""
+    """The tokens that a part of a request adds to the prompt."""
 
     part: str
-    """"tools", or a message's place and role: "messages[2] tool"."""
+    """"tools", or a message's position and role: "messages[2] tool"."""
     tokens: int
 
 
@@ -73,14 +73,14 @@ def count_parts(
     counter: BaseTokenCounter,
     **options: Any,
 ) -> tuple[PartCount, ...]:
-    """What each message and the tools add to the prompt. The counts add up to those of the whole prompt.
+    """The tokens that each message and the tools add to the prompt. The sum is the count of the whole prompt.
 
-    Each is what the prompt grows by when the part is added to those before it, so a message of the user that makes the thoughts
-    before it leave the prompt can count less than nothing. The last part is the beginning of the model's turn. `options` are
-    those of `Format.render`.
+    Each count is the growth of the prompt when the part is added to those before it. So a user message that removes earlier
+    thoughts from the prompt can have a negative count. The last part is the beginning of the model's turn. `options` are those
+    of `Format.render`.
 
     Raises:
-        InvalidRequest: the messages or tools are not OpenAI's.
+        InvalidRequest: the messages or tools are not valid OpenAI objects.
     """
     checked = validate_messages(messages)
 
@@ -98,7 +98,7 @@ def count_parts(
 
 
 def _growth(before: Prompt, after: Prompt, counter: BaseTokenCounter) -> int:
-    """How many tokens more `after` has. Only what differs is counted, from the special token before it on."""
+    """How many more tokens `after` has. Only the difference is counted, from the special token before it on."""
     low, high = 0, min(len(before.marked), len(after.marked))
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,6 +1,6 @@
-"""A model's vocabulary, read from the three kinds of file that hold one, into one form.
+"""Reads a model's vocabulary from three kinds of files into one form.
 
-| file | pieces | order of merging |
+| file | tokens | order of merging |
 |---|---|---|
 | `*.gguf` | `tokenizer.ggml.tokens`, their types | `tokenizer.ggml.scores`, or `tokenizer.ggml.merges` |
 | `tokenizer.json` (Hugging Face) | `model.vocab` and `added_tokens` | `model.merges`, which must be complete |
@@ -26,13 +26,13 @@ from gemma_tools.gguf import read_header
 from gemma_tools.protobuf import fields
 
 SPACE: Final = "\u2581"
-"""How vocabularies spell a space."""
+"""The space in vocabularies."""
 _BYTE: Final = re.compile(r"<0x([0-9A-F]{2})>")
 _UNORDERED: Final = 0.0
 
 
 class Kind(IntEnum):
-    """What a piece is. The numbers are those of SentencePiece's files, which GGUF has taken over."""
+    """The type of a token. The numbers are those of SentencePiece's files, which GGUF uses as well."""
 
     NORMAL = 1
     UNKNOWN = 2
@@ -44,20 +44,20 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """The pieces of a vocabulary by id, a space written as a space. The better a piece's score, the earlier it is merged."""
+    """The tokens of a vocabulary by id, with spaces as spaces. The better a token's score, the earlier it is merged."""
 
     pieces: Sequence[str]
     kinds: Sequence[int]
     scores: Sequence[float]
     space_prefix: bool = False
-    """Whether text gets a space in front, at its beginning and after each special token."""
+    """Whether a space is added before text, at its beginning and after each special token."""
 
 
 def read_vocabulary(path: Path) -> Vocabulary:
-    """The vocabulary in a GGUF file, a `tokenizer.json` or the folder that holds it, or a SentencePiece `tokenizer.model`.
+    """The vocabulary in a GGUF file, a `tokenizer.json` or its folder, or a SentencePiece `tokenizer.model`.
 
     Raises:
-        ModelNotFound: there is no such file, or it cannot be read.
+        ModelNotFound: the file does not exist, or cannot be read.
         InvalidRequest: its tokenizer is of another kind; `param` is "path".
     """
     if path.is_dir():
@@ -124,7 +124,7 @@ def _from_json(path: Path) -> Vocabulary:
 
 
 def _prepends(normalizer: Any) -> bool:
-    """Whether a normalizer of Hugging Face puts a space in front of a text."""
+    """Whether a Hugging Face normalizer adds a space before a text."""
     if not isinstance(normalizer, dict):
         return False
     return normalizer.get("type") == "Prepend" or any(map(_prepends, normalizer.get("normalizers", ())))
@@ -138,9 +138,9 @@ def _halves(merge: Any) -> tuple[str, str]:
 def _scores_of_merges(
     pieces: Sequence[str], kinds: Sequence[int], merges: Sequence[tuple[str, str]], path: Path
 ) -> Sequence[float]:
-    """A score for each piece: the earlier the merge that makes it, the higher.
+    """A score for each token: the earlier its merge, the higher.
 
-    That is the same order only if any two neighbours that make a piece may be merged: if the merges are complete.
+    The order is the same only if any two neighbours that form a token may be merged, that is if the merges are complete.
     """
     ids = {piece: number for number, piece in enumerate(pieces) if kinds[number] == Kind.NORMAL}
     scores = [_UNORDERED] * len(pieces)
@@ -186,7 +186,7 @@ def _from_sentencepiece(data: bytes, path: Path) -> Vocabulary:
 
 
 def spaces_after(pieces: Sequence[str], kinds: Sequence[int]) -> frozenset[str]:
-    """The characters that stand before a space inside some piece: only there may text not be cut before a space."""
+    """The characters before a space inside some token: only after these text may not be cut before a space."""
     return frozenset(
         before
         for piece, kind in zip(pieces, kinds, strict=True)
@@ -197,9 +197,9 @@ def spaces_after(pieces: Sequence[str], kinds: Sequence[int]) -> frozenset[str]:
 
 
 def byte_of(piece: str) -> int:
-    """The byte that a piece of kind BYTE, such as `<0x0A>`, stands for.
+    """The byte of a token of kind BYTE, such as `<0x0A>`.
 
     Raises:
-        ValueError: it is not spelled so.
+        ValueError: its text has another form.
     """
     return int(piece[3:5], 16)

@@ -1,4 +1,4 @@
-"""What the model wrote is sent back as it was written, not tokenized again, so that the engine's cache is used to its end."""
+"""Sends the model's output back with its original ids, without tokenizing it again, so the engine can use its whole cache."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _KEPT: Final = 16
 
 
 class WrittenIds:
-    """The last prompts and what the model wrote after them, as token ids. Safe to use from several threads.
+    """The last prompts and their outputs, as token ids. Thread-safe.
 
-    A model may write a word in other pieces than its tokenizer would. A prompt that begins with what is kept here gets the ids
-    that were sent and written then; only what is new is tokenized.
+    A model may split a word differently from its tokenizer. A prompt that begins with a text stored here gets the ids that were
+    sent and generated then; only the rest is tokenized.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class WrittenIds:
         self._lock = Lock()
 
     def recall(self, prompt: Prompt, tokenizer: Tokenizer) -> Prompt:
-        """`prompt` with its ids, which begin with those of the longest text that is kept. Raises what `token_ids` raises."""
+        """`prompt` with its ids, which begin with those of the longest stored text. Raises what `token_ids` raises."""
         with self._lock:
             begun = max(filter(prompt.marked.startswith, self._kept), key=len, default="")
             known: tuple[str, Sequence[int]] = ("", ())
@@ -37,7 +37,7 @@ class WrittenIds:
         return replace(prompt, known=(prompt.marked, replace(prompt, known=known).token_ids(tokenizer)))
 
     def add(self, prompt: Prompt, ids: Iterable[int], tokenizer: Tokenizer) -> None:
-        """Keep what the model wrote after a prompt that came from `recall`, without the token that ended it."""
+        """Store the model's output after a prompt from `recall`, without the token that ended it."""
         controls = prompt.control_ids(tokenizer)
         ends = {controls[stop] for stop in prompt.stop if stop in controls}
         written = array("i", takewhile(lambda number: number not in ends, ids))

@@ -1,4 +1,4 @@
-"""Tools that run: Python functions as tools, boxes of them, and the loop in which a model calls them."""
+"""Running tools: Python functions as tools, toolboxes, and the loop in which a model calls them."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The one tool that needs an extra as soon as it is named.
+    # The only tool that needs an extra on first access.
     if name != "get_system_info":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from gemma_tools.tools.system import get_system_info

@@ -1,4 +1,4 @@
-"""Read what a docstring says of a function and of its parameters, in the styles of Google, NumPy and Sphinx."""
+"""Reads a docstring's description of a function and its parameters, in Google, NumPy and Sphinx style."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _NUMPY_ENTRY: Final = re.compile(r"(\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)\s*(?::.*)?
 
 @dataclass(frozen=True, slots=True)
 class Docstring:
-    """What a docstring says: `description` is all before its first section, `parameters` maps names to their text."""
+    """The contents of a docstring: `description` is everything before its first section, `parameters` maps names to text."""
 
     description: str
     parameters: Mapping[str, str]
 
 
 def read_docstring(text: str | None) -> Docstring:
-    """Read `text`; never raises, and what it cannot place is left out. Lines of one parameter's text are joined."""
+    """Read `text`; never raises, and leaves out what it does not recognise. Lines of one parameter's text are joined."""
     lines = inspect.cleandoc(text or "").splitlines()
     starts = [i for i in range(len(lines)) if _title(lines, i) or _FIELD.match(lines[i])]
     parameters: dict[str, str] = {}
@@ -40,7 +40,7 @@ def read_docstring(text: str | None) -> Docstring:
 
 
 def _title(lines: list[str], i: int) -> str:
-    # A title is `Args:` with something indented below it, or `Parameters` with dashes below it.
+    # A title is `Args:` followed by indented text, or `Parameters` followed by dashes.
     below = lines[i + 1] if i + 1 < len(lines) else ""
     if below.startswith("---") or (lines[i].endswith(":") and (not below or below[0].isspace())):
         title = lines[i].rstrip(": ").lower()

@@ -1,4 +1,4 @@
-"""What ends a tool that is running: the cancellation of the request that it runs for."""
+"""Ends a running tool: the cancellation of its request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CURRENT: Final[ContextVar[Cancellation | None]] = ContextVar("gemma_tools_cance
 
 @contextmanager
 def ended_by(cancel: Cancellation) -> Iterator[None]:
-    """Tools that are run in this context end when `cancel` is cancelled, as far as they can be ended."""
+    """Tools that run in this context end when `cancel` is cancelled, if they can be ended."""
     token = _CURRENT.set(cancel)
     try:
         yield
@@ -23,5 +23,5 @@ def ended_by(cancel: Cancellation) -> Iterator[None]:
 
 
 def cancellation() -> Cancellation:
-    """What ends the tool that asks; one that never comes, where nobody can."""
+    """The cancellation for the current tool; one that never happens, if there is none."""
     return _CURRENT.get() or Cancellation()

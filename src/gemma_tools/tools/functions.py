@@ -1,4 +1,4 @@
-"""A Python function becomes a tool: declared from its type hints and docstring, called with checked arguments."""
+"""Makes a tool from a Python function: declared from its type hints and docstring, called with validated arguments."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from gemma_tools.tools.docstrings import read_docstring
 class FunctionTool:
     """A tool that can run.
 
-    It is called like the function it was made from; what a model calls goes through `check`, then `run` or `arun`.
+    It is called like the original function; a model's calls go through `check`, then `run` or `arun`.
     """
 
     declaration: Mapping[str, Any]
-    """The tool in OpenAI's shape: `{"type": "function", "function": {"name", "description", "parameters"}}`."""
+    """The tool in OpenAI's format: `{"type": "function", "function": {"name", "description", "parameters"}}`."""
     function: Callable[..., Any]
-    """What runs: sync or async, called with keyword arguments only."""
+    """The function: sync or async, called with keyword arguments only."""
     arguments: TypeAdapter[Any] = field(repr=False, compare=False)
-    """What turns a JSON object into the function's keyword arguments."""
+    """Converts a JSON object to the function's keyword arguments."""
 
     @property
     def name(self) -> str:
@@ -44,12 +44,12 @@ class FunctionTool:
         return self.function(*args, **kwargs)
 
     def check(self, arguments: Mapping[str, Any] | str) -> dict[str, Any]:
-        """The function's keyword arguments for what a model wrote: validated, and converted to the hinted types.
+        """The function's keyword arguments from a model's arguments: validated, and converted to the hinted types.
 
-        `arguments` is a mapping or JSON text; an empty text is no arguments.
+        `arguments` is a mapping or JSON text; an empty string means no arguments.
 
         Raises:
-            InvalidRequest: they do not fit; the message names every fault, without the values.
+            InvalidRequest: they are invalid; the message lists every error, without the values.
         """
         try:
             if isinstance(arguments, str):
@@ -61,7 +61,7 @@ class FunctionTool:
         return keywords
 
     def run(self, keywords: Mapping[str, Any]) -> Any:
-        """Call the function with checked arguments; an async function is run to its end. What it raises goes through."""
+        """Call the function with validated arguments; an async function is run to its end. Its exceptions are not caught."""
         result = self.function(**keywords)
         return _wait(result) if inspect.isawaitable(result) else result
 
@@ -80,14 +80,14 @@ def tool(*, name: str | None = None, description: str | None = None) -> Callable
 def tool(
     function: Callable[..., Any] | None = None, /, *, name: str | None = None, description: str | None = None
 ) -> FunctionTool | Callable[[Callable[..., Any]], FunctionTool]:
-    """Make a tool of a function, method or other callable; also a decorator, with or without arguments.
+    """Make a tool from a function, method or other callable; also a decorator, with or without arguments.
 
-    The schema comes from the type hints through pydantic. A parameter is described by `pydantic.Field(description=...)` or
-    a plain string in `Annotated`, or else by the docstring (Google, NumPy or Sphinx style), whose text before its first
-    section is the tool's description. `name` and `description` replace what the function says of itself.
+    Pydantic makes the schema from the type hints. A parameter's description is `pydantic.Field(description=...)` or a plain
+    string in `Annotated`, or else its text in the docstring (Google, NumPy or Sphinx style), whose text before its first
+    section is the tool's description. `name` and `description` override the function's own.
 
     Raises:
-        InvalidRequest: no tool can be made of the function; the message says what to change.
+        InvalidRequest: the function cannot be a tool; the message says what to change.
     """
     if function is None:
         return partial(tool, name=name, description=description)
@@ -116,20 +116,19 @@ def tool(
 
 
 def declared(declaration: Mapping[str, Any], function: Callable[..., Any]) -> FunctionTool:
-    """A tool that is declared as `declaration`, an OpenAI tool, says and runs `function`.
+    """A tool with `declaration`, an OpenAI tool, that runs `function`.
 
-    Arguments are checked against the type hints of `function`, not against the declared schema.
+    Arguments are validated against the type hints of `function`, not against the declared schema.
     """
     name = declaration["function"]["name"]
     return FunctionTool(declaration, function, _arguments_of(function, name, {})[0])
 
 
 def result_text(result: object) -> str:
-    """A tool's result as the text that a model is given.
+    """A tool's result as text for the model.
 
-    A string stays as it is. Everything else becomes JSON: pydantic models, dataclasses, dates, enums, sets and bytes the
-    way pydantic writes them, None as `null`, NaN and the infinities as strings, and what pydantic does not know as its
-    `str`.
+    A string is unchanged. Everything else becomes JSON: pydantic models, dataclasses, dates, enums, sets and bytes as pydantic
+    writes them, None as `null`, NaN and the infinities as strings, and types that pydantic does not support as their `str`.
 
     Raises:
         ValueError: the result contains itself, or text that is not Unicode.
@@ -145,7 +144,7 @@ def result_text(result: object) -> str:
 def _arguments_of(
     function: Callable[..., Any], name: str, described: Mapping[str, str]
 ) -> tuple[TypeAdapter[Any], dict[str, Any]]:
-    # A TypedDict, because a model would not take parameters that are called `schema`, `copy` or `_x`.
+    # A TypedDict, because a model would not accept parameters that are called `schema`, `copy` or `_x`.
     def refuse(reason: str) -> InvalidRequest:
         return InvalidRequest(f"{name!r} cannot be a tool: {reason}", param="tools")
 
@@ -193,7 +192,7 @@ def _default(value: object) -> dict[str, Any]:
 
 
 def _untitled(schema: Any) -> Any:
-    # pydantic titles everything after its Python name, which tells a model nothing and costs tokens.
+    # pydantic adds a title made from the Python name everywhere, which tells a model nothing and costs tokens.
     if isinstance(schema, list):
         return [_untitled(item) for item in schema]
     if not isinstance(schema, dict):
@@ -228,6 +227,6 @@ def _wait(awaitable: Any) -> Any:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(wait())
-    # This thread's loop is busy (a notebook, or a sync call from async code), so the coroutine gets a thread of its own.
+    # This thread's loop is busy (a notebook, or a sync call from async code), so the coroutine gets its own thread.
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(copy_context().run, asyncio.run, wait()).result()

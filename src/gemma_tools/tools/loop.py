@@ -1,8 +1,8 @@
-"""The tool loop: ask the model, run what it calls, give it the results, until it answers.
+"""The tool loop: ask the model, run its calls, return the results to it, until it answers.
 
-The loop is written once, as a generator that does no I/O: `rounds` yields what is to be done (`Ask` the model, `Run` these
-calls) and what happened (`Replied`, `CallStarted`, `CallFinished`, at last the `Transcript`), and is sent what came of it.
-`run_tools` and `arun_tools` drive it, with threads and with tasks.
+The loop is written once, as a generator without I/O. `rounds` yields what to do (`Ask` the model, `Run` these calls) and what
+happened (`Replied`, `CallStarted`, `CallFinished`, finally the `Transcript`), and gets the results. `run_tools` and
+`arun_tools` run it, with threads and with tasks.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ Messages: TypeAlias = str | Sequence[Mapping[str, Any]]
 """A conversation as OpenAI's messages, or one user message as a string."""
 
 DEFAULT_TEMPERATURE = 0.1
-"""Low, because a call is either right or wrong: used where neither the caller nor the model's configuration names one."""
+"""Low, because a call is either right or wrong: used if neither the caller nor the model's configuration sets one."""
 
 _MAX_THREADS = 16
 
 
 class ChatModel(Protocol):
-    """What the loop asks of a model; every `BaseModelBackend` is one."""
+    """What the loop needs from a model; every `BaseModelBackend` is one."""
 
     def run(
         self,
@@ -89,7 +89,7 @@ class CallStarted:
 
 @dataclass(frozen=True, slots=True)
 class CallFinished:
-    """A call has its result; told in the order of the calls."""
+    """A call has its result; reported in the order of the calls."""
 
     call: ToolCall
     result: ToolResult
@@ -100,7 +100,7 @@ LoopEvent: TypeAlias = Delta | Replied | CallStarted | CallFinished
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """To be done: put `messages` to the model, and send back the `ChatCompletion`. `round` counts from 1."""
+    """To do: ask the model with `messages`, and send back the `ChatCompletion`. `round` counts from 1."""
 
     round: int
     messages: tuple[Mapping[str, Any], ...]
@@ -108,7 +108,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """To be done: run these calls, at the same time, and send back the list of their `ToolResult`s."""
+    """To do: run these calls, at the same time, and send back the list of their `ToolResult`s."""
 
     calls: tuple[ToolCall, ...]
 
@@ -117,11 +117,11 @@ Step: TypeAlias = Ask | Run | Replied | CallStarted | CallFinished | Transcript
 
 
 def rounds(messages: Messages, box: ToolBox, *, max_rounds: int = 10, max_repeats: int = 2) -> Generator[Step, Any, None]:
-    """The loop without I/O; the last thing that it yields is the transcript.
+    """The loop without I/O; the last item that it yields is the transcript.
 
-    Guards: at most `max_rounds` replies; the calls of the last one, and of a reply that was cut, are not run. A call with the
-    same name and arguments runs at most `max_repeats` times; then its result says so, and a second reply in a row that
-    holds nothing else ends the loop. A call of a tool that is declared without a function ends it too: the caller answers it.
+    Limits: at most `max_rounds` replies; the calls of the last one, and of a cut reply, are not run. A call with the same name
+    and arguments runs at most `max_repeats` times; then its result says so, and a second reply in a row with only such calls
+    ends the loop. A call of a tool that is declared without a function also ends it: the caller answers it.
     """
     for name, limit in (("max_rounds", max_rounds), ("max_repeats", max_repeats)):
         if limit < 1:
@@ -197,23 +197,23 @@ def run_tools(
     stream: bool = False,
     **options: Any,
 ) -> Transcript:
-    """Let the model call `tools` until it answers, and return the whole exchange.
+    """Let the model call `tools` until it answers, and return the transcript.
 
     Args:
         model: a backend, or a name for `create_model`, which is then closed at the end.
         messages: the conversation, or one user message as a string.
-        tools: a `ToolBox` or what one is made of. Calls of one reply run at the same time, in threads; a lone call runs in
+        tools: a `ToolBox` or its contents. Calls of one reply run at the same time, in threads; a single call runs in
             the calling thread.
-        max_rounds: how many replies at most; the calls of the last one are not run.
-        max_repeats: how often a call with the same name and arguments runs.
+        max_rounds: the maximum number of replies; the calls of the last one are not run.
+        max_repeats: how often a call with the same name and arguments may run.
         on_event: called in this thread with each event: `Replied`, `CallStarted`, `CallFinished`, and `Delta` with `stream`.
         stream: ask for each reply as a stream.
-        options: what `model.run` takes besides, such as `temperature` (0.1 unless set here or in the model's configuration),
-            `response_format` or `tool_choice`. A choice that forces a call holds for the first reply only.
+        options: other arguments of `model.run`, such as `temperature` (0.1 unless set here or in the model's configuration),
+            `response_format` or `tool_choice`. A choice that forces a call applies to the first reply only.
 
     Raises:
-        InvalidRequest: the messages, tools or options are wrong.
-        EngineError: the engine failed. What a tool raises is not raised: it goes to the model as the call's result.
+        InvalidRequest: the messages, tools or options are invalid.
+        EngineError: the engine failed. Exceptions of a tool are not raised: they go to the model as the call's result.
     """
     box = tools if isinstance(tools, ToolBox) else ToolBox(tools)
     steps = rounds(messages, box, max_rounds=max_rounds, max_repeats=max_repeats)
@@ -246,10 +246,10 @@ async def arun_tools(
     stream: bool = False,
     **options: Any,
 ) -> Transcript:
-    """`run_tools` for async code: the same arguments, guards, events and transcript.
+    """`run_tools` for async code: the same arguments, limits, events and transcript.
 
-    Calls of one reply run as tasks; sync functions run in threads, so that nothing blocks the event loop. What `on_event`
-    returns is awaited if it can be. Cancelling stops the model and the async functions; a sync function runs on to its end.
+    Calls of one reply run as tasks; sync functions run in threads, so nothing blocks the event loop. The result of `on_event`
+    is awaited if it is awaitable. Cancelling stops the model and the async functions; a sync function runs to its end.
     """
     box = tools if isinstance(tools, ToolBox) else ToolBox(tools)
     steps = rounds(messages, box, max_rounds=max_rounds, max_repeats=max_repeats)
@@ -342,7 +342,7 @@ async def _aask(
 
 
 def run_calls(box: ToolBox, calls: Sequence[ToolCall]) -> list[ToolResult]:
-    """Do what a `Run` asks for: the calls at the same time, in threads; a lone one in the calling thread."""
+    """Do what a `Run` asks for: the calls at the same time, in threads; a single one in the calling thread."""
     if len(calls) == 1:
         return [box.call(calls[0].name, calls[0].arguments_json, id=calls[0].id)]
     pool = ThreadPoolExecutor(min(len(calls), _MAX_THREADS), thread_name_prefix="gemma-tools")

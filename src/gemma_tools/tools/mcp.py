@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mcp import ClientSession
 
 McpServer: TypeAlias = str | Sequence[str]
-"""The address of a server that speaks streamable HTTP, or the command and arguments of one that speaks over its pipes."""
+"""The address of a streamable HTTP server, or the command and arguments of a server on stdin and stdout."""
 
 
 @contextmanager
@@ -25,12 +25,12 @@ def mcp_toolbox(
     headers: Mapping[str, str] | None = None,
     timeout: float = 60.0,
 ) -> Iterator[ToolBox]:
-    """The tools of an MCP server, while the context is open. A thread of its own talks to the server.
+    """The tools of an MCP server, while the context is open. A separate thread talks to the server.
 
     Args:
         server: an address (`"http://127.0.0.1:8000/mcp"`), or a command (`["python", "server.py"]`) that is started and
-            ended with the context.
-        env: variables for the command, besides the few that the SDK passes on.
+            stopped with the context.
+        env: variables for the command, in addition to the few that the SDK passes on.
         headers: HTTP headers for the address, such as `Authorization`.
         timeout: seconds for the connection, and for each call.
 
@@ -70,7 +70,7 @@ async def amcp_toolbox(
             try:
                 yield box
             except Exception as error:
-                # The SDK's task groups would hand it on inside an ExceptionGroup.
+                # The SDK's task groups would raise it inside an ExceptionGroup.
                 failure = error
     except Exception as error:
         if connected:

@@ -1,8 +1,8 @@
 """`execute_python`: a tool that runs the Python scripts of one directory.
 
-This is no sandbox. A script runs as the user that runs this program, and can do what that user can: read files, open
-connections, start processes. What is bounded is what a model can ask for: which script, which interpreter, how long, how much
-memory and output. Give it a directory that holds only what a stranger may run.
+This is not a sandbox. A script runs as the user of this program, and can do everything that the user can: read files, open
+connections, start processes. Only the model's choices are limited: which script, which interpreter, how long, how much memory
+and output. Use a directory with only scripts that a stranger may run.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ _MAX_ARGUMENTS: Final = 32_000
 
 @dataclass(frozen=True, slots=True)
 class ScriptResult:
-    """What a script did, or why it was not run."""
+    """The result of a script, or why it was not run."""
 
     stdout: str = ""
     stderr: str = ""
     return_code: int = -1
-    """The exit status; minus the number of the signal that ended it; -1, with an `error`, if it was not run."""
+    """The exit status; the negative number of the signal that ended it; -1, with an `error`, if it was not run."""
     error: str | None = None
-    """Why it was not run, or why it was ended."""
+    """Why it was not run, or why it was stopped."""
     duration: float = 0.0
     """Seconds from start to end."""
     truncated: bool = False
-    """Whether there was more output than is shown."""
+    """Whether there was more output than is returned."""
 
 
 class _Refused(Exception):
@@ -74,7 +74,7 @@ class _Limits:
     max_files: int | None
 
     def of_each_process(self) -> dict[str, int]:
-        """The limits that the system holds, by their names in `resource`."""
+        """The limits that the system enforces, by their names in `resource`."""
         processes = None if self.max_processes is None else _processes() + self.max_processes
         limits = {
             "RLIMIT_AS": self.max_memory,
@@ -101,9 +101,9 @@ def script_runner(
 ) -> FunctionTool:
     """The tool `execute_python(script_name, arguments="", venv_path="")` for the scripts of one directory.
 
-    A model's `script_name` must name a `.py` file that lies directly in `scripts_dir`; `arguments` is split as a shell would
-    split it and is never given to one; `venv_path` must be one of `venvs`, as its directory or its `bin/activate`, and is used
-    by its interpreter. The parameters are also taken as `py_script_name`, `py_script_args` and `py_script_venv`.
+    A model's `script_name` must name a `.py` file directly in `scripts_dir`; `arguments` is split as a shell would split it,
+    but never passed to a shell; `venv_path` must be one of `venvs`, as its directory or its `bin/activate`, and its interpreter
+    is used. The parameters also work under the names `py_script_name`, `py_script_args` and `py_script_venv`.
 
     Args:
         scripts_dir: the only directory that scripts are run from; also their working directory.
@@ -111,14 +111,14 @@ def script_runner(
         timeout: seconds until the script and every process that it started are killed: on Linux also those that have left
             its group and its session and dropped their environment, elsewhere those of its group.
         max_output: how many bytes of stdout, and as many of stderr, are kept; the rest is read and dropped.
-        max_memory: bytes of address space for each process, where the system has such a limit; None for none.
+        max_memory: bytes of address space for each process, if the system has such a limit; None for no limit.
         max_processes: processes and threads of the script, on Linux for a user other than root; None for no limit.
         max_file_size: bytes of each file that it writes; None for no limit.
         max_files: files and connections that each of its processes may have open; None for no limit.
-        env: variables for the script. Besides them it gets PATH and LANG and nothing of this program's environment.
+        env: variables for the script. Otherwise it gets only PATH and LANG, and nothing of this program's environment.
 
     Raises:
-        InvalidRequest: the directory or an environment is not there, or a limit is not positive.
+        InvalidRequest: the directory or an environment does not exist, or a limit is not positive.
     """
     limits = _Limits(timeout, max_output, max_memory, max_processes, max_file_size, max_files)
     for field in fields(limits):
@@ -178,7 +178,7 @@ def _script(folder: Path, name: str) -> Path:
 
 
 def _can_run(folder: Path, path: Path) -> bool:
-    """Whether a model that is told of this file could run it."""
+    """Whether a model could run this file."""
     try:
         return bool(_NAME.fullmatch(path.name)) and path.resolve(strict=True).parent == folder and path.is_file()
     except (OSError, RuntimeError):
@@ -269,7 +269,7 @@ def _system_variables() -> dict[str, str]:
 
 
 class _Output:
-    """The beginning of what a pipe says. The rest is read, so that the writer is not blocked, and dropped."""
+    """The beginning of a pipe's output. The rest is read, so that the writer is not blocked, and dropped."""
 
     def __init__(self, pipe: IO[bytes], most: int) -> None:
         self._pipe = pipe
@@ -287,13 +287,13 @@ class _Output:
                 self.truncated = self.truncated or len(piece) > room
 
     def text(self) -> str:
-        """What was kept, once all is read. A process that escaped and holds the pipe open is not waited for."""
+        """The output, when all of it is read. It does not wait for an escaped process that keeps the pipe open."""
         self._thread.join(_CLOSING_SECONDS)
         return bytes(self._kept).decode("utf-8", "replace")
 
 
 def _end(process: subprocess.Popen[bytes], ours: socket.socket) -> None:
-    """Have the script ended with all that it started: its supervisor does that when this end of its socket is shut."""
+    """End the script with everything that it started: its supervisor does that when this end of its socket is closed."""
     if not _POSIX:
         process.kill()
     with suppress(OSError):
@@ -301,7 +301,7 @@ def _end(process: subprocess.Popen[bytes], ours: socket.socket) -> None:
 
 
 def _see_ended(process: subprocess.Popen[bytes], ours: socket.socket, mark: str) -> None:
-    """Wait until nothing of the script is left. Where its supervisor was killed, end what still carries `mark` (Linux)."""
+    """Wait until nothing of the script is left. If its supervisor was killed, end what still has `mark` (Linux)."""
     try:
         process.wait(_ENDING_SECONDS)
     except subprocess.TimeoutExpired:

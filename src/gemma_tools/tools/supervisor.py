@@ -1,12 +1,13 @@
-"""Run as a script of its own: run a program within limits, and end it with all that it started.
+"""A script of its own: runs a program within limits, and ends it with everything that it started.
 
     python -I -S supervisor.py LIMITS PROGRAM [ARGUMENT...]
 
-LIMITS is a JSON object from names of `resource` (such as RLIMIT_AS) to numbers. Standard input is a socket: its end, also by
-the death of the caller, ends the program. One byte is sent on it when nothing is left. This process ends as the program did.
+LIMITS is a JSON object from names in `resource` (such as RLIMIT_AS) to numbers. Standard input is a socket: if it closes, also
+because the caller dies, the program is ended. One byte is sent on it when nothing is left. This process exits like the program.
 
-On Linux this process is the subreaper of all that the program starts: what leaves its group, its session and its environment
-becomes a child of this process when its parent ends, and is ended here. Elsewhere only the program's group is ended.
+On Linux this process is the subreaper of everything that the program starts: a process that leaves its group, its session and
+its environment becomes a child of this process when its parent ends, and is ended here. On other systems only the program's
+group is ended.
 """
 
 import ctypes
@@ -22,12 +23,12 @@ from contextlib import suppress
 LINUX = sys.platform.startswith("linux")
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER = 1, 24, 36
 LOOKING_CAPABILITIES = (19, 21, 38)
-"""CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON: with one of them, root may look into processes that keep others out."""
+"""CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON: with one of them, root may inspect protected processes."""
 OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def control(option: int, value: int) -> None:
-    """Set something of this process (prctl(2)), where the system knows it."""
+    """Set an attribute of this process (prctl(2)), if the system supports it."""
     if LINUX:
         ctypes.CDLL(None).prctl(*map(ctypes.c_ulong, (option, value, 0, 0, 0)))
 
@@ -39,7 +40,7 @@ def become(limits: dict[str, int], command: list[str]) -> None:
     for capability in LOOKING_CAPABILITIES:
         control(PR_CAPBSET_DROP, capability)
     for name, most in limits.items():
-        # A system that does not know a limit, or has a lower one already, keeps its own.
+        # A system that does not support a limit, or already has a lower one, keeps its own.
         with suppress(OSError, ValueError, AttributeError):
             resource.setrlimit(getattr(resource, name), (most, most))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -51,7 +52,7 @@ def become(limits: dict[str, int], command: list[str]) -> None:
 
 
 def ended(program: int) -> int | None:
-    """The status of the program, if it has ended. Whatever else has ended is forgotten."""
+    """The status of the program, if it has ended. Other processes that have ended are ignored."""
     with suppress(ChildProcessError):
         while (found := os.waitpid(-1, os.WNOHANG))[0]:
             if found[0] == program:
@@ -70,7 +71,7 @@ def children() -> list[int]:
 
 
 def end(program: int) -> int | None:
-    """Kill the program and what it started until nothing is left; the program's status, where it was not known."""
+    """Kill the program and what it started until nothing is left; return the program's status, if it was not known."""
     status = None
     while True:
         with suppress(ProcessLookupError, PermissionError):
@@ -79,7 +80,7 @@ def end(program: int) -> int | None:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(child, signal.SIGKILL)
         try:
-            found, how = os.waitpid(-1, 0)  # those of which it was the parent are children now
+            found, how = os.waitpid(-1, 0)  # the children of killed processes are children of this process now
         except ChildProcessError:
             return status
         status = how if found == program else status
@@ -101,7 +102,7 @@ def main() -> None:
             signal.signal(number, signal.SIG_DFL)
         become(json.loads(sys.argv[1]), sys.argv[2:])
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):  # the pipes are the program's alone
+    for stream in (1, 2):  # only the program uses the pipes
         os.dup2(nowhere, stream)
     status = None
     while status is None and 0 not in select.select([0, waking], [], [])[0]:

@@ -1,4 +1,4 @@
-"""`get_system_info`: a tool that tells how busy this machine is. Needs psutil (the extra `tools`)."""
+"""`get_system_info`: a tool that reports how busy this machine is. Needs psutil (the extra `tools`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tools together: what a model is told of them, and one safe way to run what it calls."""
+"""Toolboxes: the declarations of several tools, and one safe way to run their calls."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ FaultKind: TypeAlias = Literal["unknown_tool", "invalid_arguments", "failed", "r
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a call gave. `content` is the text for the model; for a fault it is `{"error": ...}`, never a traceback."""
+    """The result of a call. `content` is the text for the model; for a fault it is `{"error": ...}`, never a traceback."""
 
     content: str
     fault: FaultKind | None = None
-    """What kept the call from giving a result; None if nothing did."""
+    """Why the call has no result; None if it has one."""
     value: Any = field(default=None, compare=False)
-    """What the function returned."""
+    """The function's return value."""
     exception: BaseException | None = field(default=None, compare=False, repr=False)
-    """What the function raised, for the program's own eyes."""
+    """The exception that the function raised, for the program only."""
 
 
 def fault(kind: FaultKind, message: str, exception: BaseException | None = None) -> ToolResult:
@@ -40,15 +40,16 @@ def fault(kind: FaultKind, message: str, exception: BaseException | None = None)
 
 
 Toolable: TypeAlias = "Callable[..., Any] | Mapping[str, Any] | tuple[Mapping[str, Any], Callable[..., Any]] | ToolBox"
-"""What a `ToolBox` is made of: a callable (also a `FunctionTool`); an OpenAI tool dict with the callable that implements
-it; an OpenAI tool dict alone, which is declared but not run; another box."""
+"""What a `ToolBox` can contain: a callable (also a `FunctionTool`); an OpenAI tool dict with the callable that implements it;
+an OpenAI tool dict alone, which is declared but not run; another toolbox.
+"""
 
 
 class ToolBox:
-    """An immutable, ordered set of tools by name. `call` and `acall` never raise for what a model or a tool does wrong.
+    """An immutable, ordered set of tools by name. `call` and `acall` never raise for errors of a model or a tool.
 
     Raises:
-        InvalidRequest: two tools have one name, or something is not a tool.
+        InvalidRequest: two tools have the same name, or an item is not a tool.
     """
 
     def __init__(self, tools: Iterable[Toolable] | Toolable = ()) -> None:
@@ -69,11 +70,11 @@ class ToolBox:
 
     @property
     def functions(self) -> tuple[FunctionTool, ...]:
-        """The tools that run; without those that are only declared."""
+        """The tools with a function; without those that are only declared."""
         return tuple(t for t in self._tools.values() if isinstance(t, FunctionTool))
 
     def schemas(self) -> list[dict[str, Any]]:
-        """The tools as OpenAI's `tools` parameter has them."""
+        """The tools in the form of OpenAI's `tools` parameter."""
         return [dict(t.declaration if isinstance(t, FunctionTool) else t) for t in self._tools.values()]
 
     def runs(self, name: str) -> bool:
@@ -81,10 +82,10 @@ class ToolBox:
         return not isinstance(self._tools.get(name), Mapping)
 
     def select(self, names: Iterable[str]) -> ToolBox:
-        """A box of these tools only.
+        """A toolbox with only these tools.
 
         Raises:
-            InvalidRequest: one of them is not here.
+            InvalidRequest: one of them is not in this toolbox.
         """
         chosen = list(names)
         for name in chosen:
@@ -95,9 +96,9 @@ class ToolBox:
         return box
 
     def call(self, name: str, arguments: Mapping[str, Any] | str, *, id: str | None = None) -> ToolResult:
-        """Run a call. `arguments` is a mapping or JSON text; an empty text is no arguments. `id` is for observers.
+        """Run a call. `arguments` is a mapping or JSON text; an empty string means no arguments. `id` is for observers.
 
-        An unknown name, arguments that do not fit, and whatever the tool raises become results that tell the model so.
+        An unknown name, invalid arguments, and exceptions of the tool become results that tell the model so.
         """
         with working(ToolWork(name=name, arguments=arguments, id=id)):
             result = self._call(name, arguments)
@@ -105,7 +106,7 @@ class ToolBox:
         return result
 
     async def acall(self, name: str, arguments: Mapping[str, Any] | str, *, id: str | None = None) -> ToolResult:
-        """`call` for async code: async functions are awaited, others run in a thread, off the event loop."""
+        """`call` for async code: async functions are awaited, others run in a thread."""
         with working(ToolWork(name=name, arguments=arguments, id=id)):
             result = await self._acall(name, arguments)
             tell(ToolReturned(result.content, result.fault))
@@ -158,11 +159,12 @@ class ToolBox:
 def load_tools(path: str | PathLike[str]) -> ToolBox:
     """The tools of a file.
 
-    A `.py` file is run as a module; its tools are those marked with `@tool` or, if none is, every public function that is
-    defined in it. A `.json` file holds OpenAI tools, in a list or under the key `tools`: they are declared, not run.
+    A `.py` file is run as a module; its tools are the functions marked with `@tool` or, if there are none, every public
+    function that is defined in it. A `.json` file contains OpenAI tools, in a list or under the key `tools`: they are declared,
+    not run.
 
     Raises:
-        InvalidRequest: the file is not there, cannot be read, or holds no tool.
+        InvalidRequest: the file does not exist, cannot be read, or contains no tool.
     """
     file = Path(path)
     try:
@@ -189,7 +191,7 @@ def _module(file: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise InvalidRequest(f"{file} is not a Python file", param="path")
     module = module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pydantic look their module up there
+    sys.modules[spec.name] = module  # dataclasses and pydantic look up their module there
     spec.loader.exec_module(module)
     return module
 

@@ -1,4 +1,4 @@
-"""What a tool loop leaves behind: the conversation, and how it ended."""
+"""The result of a tool loop: the conversation, and how it ended."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ Stopped: TypeAlias = Literal["answered", "length", "pending", "max_rounds", "rep
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """The whole exchange. `print` shows it, and so does a notebook."""
+    """The whole conversation. `print` and notebooks show it."""
 
     messages: tuple[Mapping[str, Any], ...]
-    """The conversation as OpenAI messages, those that were given first: what the next turn starts from."""
+    """The conversation as OpenAI messages, including the given ones: the start of the next turn."""
     given: int
     """How many of the messages were given."""
     completions: tuple[ChatCompletion, ...]
-    """The model's replies as they came."""
+    """The model's replies, in order."""
     outcomes: tuple[tuple[ToolCall, ToolResult], ...]
-    """Every call that has a result, with it."""
+    """Every call that has a result, with the result."""
     stopped: Stopped
     """Why the loop ended: the model `answered`; its reply was cut (`length`); it called a tool that is declared without a
-    function (`pending`); it still called at the last round (`max_rounds`); it did nothing but repeat itself (`repeated`)."""
+    function (`pending`); it still called tools in the last round (`max_rounds`); it only repeated itself (`repeated`).
+    """
     pending: tuple[ToolCall, ...] = ()
     """The calls of the last reply that were not run."""
 
