@@ -1,4 +1,4 @@
-"""What the notations that descend from BNF have in common: how nodes are put together as text."""
+"""What the BNF-like notations share: how nodes are combined to text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gemma_tools.grammar.regex import regex
 
 _IN_CLASS: Final = '\\[]^-"'
 _SPECIAL: Final = re.compile(r"[^ !#-\[\]-~]")
-"""What cannot stand for itself in a fixed text."""
+"""Characters that need an escape in a fixed text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class Dialect:
     token: Callable[[str], str]
     """Writes a special token."""
     escape: Callable[[str], str]
-    """Writes a character that cannot stand for itself."""
+    """Writes a character that needs an escape."""
     repeat: Callable[[str, int, int | None], str]
-    """Writes `low` to `high` times an expression that is one factor."""
+    """Writes `low` to `high` repetitions of an expression that is one factor."""
 
     def character(self, character: str) -> str:
         """One character in a class."""
@@ -32,7 +32,7 @@ class Dialect:
 
 
 def rule_name(name: str) -> str:
-    """The name of a rule as it is printed."""
+    """The printed name of a rule."""
     return name.lower().replace("_", "-")
 
 
@@ -59,7 +59,7 @@ def _term(node: Node, dialect: Dialect) -> str:
 
 
 def factor(node: Node, dialect: Dialect) -> str:
-    """The node so that it can stand beside others, or be repeated where it is no repetition itself."""
+    """The node in a form that can be next to others, or be repeated, if it is not a repetition itself."""
     match node:
         case Lit(text):
             return literal(text, dialect)

@@ -1,7 +1,7 @@
 """Grammars of valid calls in each format's own notation, as GBNF for llama.cpp and as Lark for llguidance.
 
-An engine that generates under such a grammar can only write calls of declared tools whose arguments have the shape of the
-tools' schemas. `Grammar.warnings` names what of the schemas the grammar does not hold; docs/grammar.md lists what it does.
+An engine that generates with such a grammar can only write calls of declared tools whose arguments match the tools' schemas.
+`Grammar.warnings` lists the parts of the schemas that the grammar does not enforce; docs/grammar.md lists those that it does.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from gemma_tools.validation import validate_choice, validate_tools
 
 @dataclass(frozen=True)
 class Grammar:
-    """What a reply may be. `gbnf` and `lark` say the same in the notations of llama.cpp and of llguidance.
+    """The allowed replies. `gbnf` and `lark` mean the same in the notations of llama.cpp and llguidance.
 
     Special tokens are token literals in both (`<escape>`): the engine's model must have them in its vocabulary.
     """
 
     rules: Mapping[str, Node] = field(repr=False)
-    """The rules by name, `root` first, as the printers take them."""
+    """The rules by name, `root` first, for the printers."""
     controls: tuple[str, ...] = field(repr=False)
     warnings: tuple[str, ...] = ()
-    """What of the tools' schemas is not held, one sentence each."""
+    """The parts of the tools' schemas that are not enforced, one sentence each."""
     stop: tuple[str, ...] = field(default=(), repr=False)
-    """The tokens that may end a reply, for engines that know only those that the model's files name: not in `gbnf`."""
+    """The tokens that may end a reply, for engines that only know those in the model's files: not in `gbnf`."""
 
     @property
     def needs_lark(self) -> bool:
-        """Whether a tool has a grammar of its own in Lark, which `lark` alone holds."""
+        """Whether a tool has its own grammar in Lark, which only `lark` enforces."""
         return any(isinstance(node, Lark) for body in self.rules.values() for node in walk(body))
 
     @cached_property
@@ -50,7 +50,7 @@ class Grammar:
 
     @cached_property
     def lark(self) -> str:
-        """The grammar for llguidance; its first line tells llama.cpp what it is. Its start rule is `start`."""
+        """The grammar for llguidance; its first line identifies it for llama.cpp. Its start rule is `start`."""
         return print_lark(self.rules, self.stop)
 
     @cached_property
@@ -60,20 +60,20 @@ class Grammar:
 
 
 ANSWER_BOUNDS: Final = Bounds(string=4096, items=256)
-"""An answer is longer than a call's arguments, and still has an end."""
+"""The limit for an answer, which is longer than a call's arguments."""
 
 
 def answer_grammar(schema: Mapping[str, Any], controls: tuple[str, ...], *, bounds: Bounds = ANSWER_BOUNDS) -> Grammar:
-    """The grammar of answers that are JSON, without white space that says nothing, and fit `schema`.
+    """The grammar of JSON answers that match `schema`, without unnecessary white space.
 
-    `controls` are the spellings of the format's special tokens, which no string holds.
+    `controls` are the texts of the format's special tokens, which no string contains.
     """
     draft = Draft(controls, (), "none")
     return draft.grammar(draft.value(schema, bounds))
 
 
 class Draft:
-    """A grammar while it is made."""
+    """A grammar that is being built."""
 
     def __init__(self, controls: tuple[str, ...], tools: Sequence[RawTool], tool_choice: RawChoice) -> None:
         declared = validate_tools(tools)
@@ -97,7 +97,7 @@ class Draft:
         return SchemaReader(schema, Json(self.rules, self._controls), bounds, self._warnings).value("the answer")
 
     def text(self, not_first: Ranges = ()) -> Node:
-        """Any text, or none, without special tokens; its first character none of `not_first`."""
+        """Any text, or none, without special tokens; its first character is none of `not_first`."""
         if not not_first:
             return optional(self.rules.add("TEXT", Free(ALL, (), 1, None, self._controls)))
         rest = self.rules.add("TEXT", Free(ALL, (), 0, None, self._controls))

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 Ranges: TypeAlias = tuple[tuple[int, int], ...]
 
 ALL: Final[Ranges] = ((1, 0xD7FF), (0xE000, 0x10FFFF))
-"""Every character that a text can hold: no NUL, no surrogates."""
+"""Every character that a text can contain: no NUL, no surrogates."""
 
 
 def chars(*parts: str) -> Ranges:

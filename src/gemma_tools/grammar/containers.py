@@ -1,4 +1,4 @@
-"""Arrays and objects out of their parts: where the commas go, and what may be left out."""
+"""Builds arrays and objects from their parts: where the commas are, and what may be left out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gemma_tools.grammar.notation import Notation
 
 @dataclass(frozen=True, slots=True)
 class Brackets:
-    """What stands around the pairs of an object, and how their keys are written."""
+    """The text around the pairs of an object, and the form of their keys."""
 
     opening: Node
     closing: Node
@@ -19,7 +19,7 @@ class Brackets:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A declared property: its key as it is written, with what stands behind it, and its value."""
+    """A declared property: its written key, with the text after it, and its value."""
 
     key: str
     value: Node
@@ -27,7 +27,7 @@ class Pair:
 
 
 def write_array(heads: list[Node], tail: Node | None, low: int, high: int, separator: str) -> Node:
-    """An array of `low` to `high` items: `heads` in order, then `tail` again and again."""
+    """An array of `low` to `high` items: `heads` in order, then repetitions of `tail`."""
     comma = Lit(separator)
     end: Node = EMPTY
     if tail is not None and high > len(heads):
@@ -45,7 +45,7 @@ def write_array(heads: list[Node], tail: Node | None, low: int, high: int, separ
 
 
 def write_map(more: tuple[Node, Node], low: int, high: int, brackets: Brackets) -> Node:
-    """`low` to `high` pairs that no schema names; `more` is one as the first, and one with the comma before it."""
+    """`low` to `high` pairs that the schema does not name; `more` is such a pair first in the object, and one after a comma."""
     first, following = more
     inside = seq(first, repeat(following, max(low - 1, 0), high - 1)) if high else EMPTY
     return seq(brackets.opening, inside if low else optional(inside), brackets.closing)
@@ -60,7 +60,7 @@ def write_pairs(
     *,
     may_be_empty: bool = True,
 ) -> Node:
-    """Declared pairs in order, optional ones or not, and in every gap up to `most` of `more`, as in `write_map`.
+    """Declared pairs in order, some of them optional, and in every gap up to `most` of `more`, as in `write_map`.
 
     The first pair that is written has no comma before it: up to the first required pair, each may be that one.
     """

@@ -1,4 +1,4 @@
-"""Free text in plainer nodes: text in which no special token is spelt, without the negations that no engine does well."""
+"""Free text in simpler nodes: text without special tokens, without negations, which no engine handles well."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _Tree: TypeAlias = "dict[str, _Tree]"
 
 
 def without_free(bodies: Mapping[str, Node], spellings: Callable[[Free], tuple[str, ...]]) -> dict[str, Node]:
-    """The rules without `Free`, and those that it stands on; `spellings` says which a text leaves out.
+    """The rules without `Free`, and the rules for it; `spellings` are the tokens that a text leaves out.
 
-    Spellings begin with a `<` and have no other.
+    They begin with a `<` and have no other.
     """
     rules = Rules()
 
@@ -30,10 +30,10 @@ def without_free(bodies: Mapping[str, Node], spellings: Callable[[Free], tuple[s
 
 
 def _free(free: Free, rules: Rules, spellings: tuple[str, ...]) -> Node:
-    """Characters, a `<` with what follows it being one: it goes on in a way that no spelling does, or stops.
+    """Characters, where a `<` and the text after it count as one: it continues in a way that no token does, or stops.
 
-    Where the schema sets a limit every character has to count: there a `<` is followed by one that begins no spelling, and a
-    text that has one is at most half as long.
+    If the schema sets a limit, every character must count. Then a character that begins no token follows a `<`, and a text with
+    a `<` is at most half as long.
     """
     plain = minus(free.plain, _ANGLE)
     escapes: tuple[Node, ...] = (rules.add("ESCAPE", alt(*free.escapes)),) if free.escapes else ()
@@ -50,7 +50,7 @@ def _free(free: Free, rules: Rules, spellings: tuple[str, ...]) -> Node:
     stray, part = rules.add("STRAY", _stray(tree, plain)), rules.add("PART", _begun(tree, plain))
     onward = alt(stray, *(seq(part, escape) for escape in escapes))
     begun = rules.add("BEGUN", seq(Lit("<"), part))
-    # Every character counts, or else a model that writes tokens of another format would find no end.
+    # Every character counts, otherwise a model that writes tokens of another format would find no end.
     item = rules.add("UNIT", alt(unit, seq(repeat(begun, 0, _ROW), Lit("<"), onward)))
     if not free.low:
         return seq(repeat(item, 0, free.high), repeat(begun, 0, _ROW))
@@ -61,7 +61,7 @@ def _free(free: Free, rules: Rules, spellings: tuple[str, ...]) -> Node:
 
 @lru_cache(maxsize=64)
 def _tree(spellings: tuple[str, ...]) -> _Tree:
-    """The spellings without their `<`, as a tree of characters; a leaf ends a spelling."""
+    """The tokens without their `<`, as a tree of characters; a leaf ends a token."""
     tree: _Tree = {}
     for spelling in spellings:
         branch = tree
@@ -71,13 +71,13 @@ def _tree(spellings: tuple[str, ...]) -> _Tree:
 
 
 def _stray(tree: _Tree, plain: Ranges) -> Node:
-    """Behind a `<`: any part of a spelling, then a character that does not go on with it."""
+    """After a `<`: any part of a token, then a character that does not continue it."""
     ways: list[Node] = [Chars(minus(plain, each("".join(tree))))]
     ways += [seq(Lit(c), _stray(branch, plain)) for c, branch in tree.items() if branch and holds(plain, c)]
     return alt(*ways)
 
 
 def _begun(tree: _Tree, plain: Ranges) -> Node:
-    """Behind a `<` at the end of a text, or before another `<`: any part of a spelling, or nothing."""
+    """After a `<` at the end of a text, or before another `<`: any part of a token, or nothing."""
     ways = [seq(Lit(c), _begun(branch, plain)) for c, branch in tree.items() if branch and holds(plain, c)]
     return optional(alt(*ways)) if ways else EMPTY

@@ -1,7 +1,7 @@
-"""Print rules as GBNF, llama.cpp's grammar notation, with special tokens as token literals (`<escape>` without quotes).
+"""Prints rules as GBNF, llama.cpp's grammar notation, with special tokens as token literals (`<escape>` without quotes).
 
-GBNF matches the text of a token, not the token, so free text leaves out the spelling of every special token. Long repetitions
-are printed as blocks of 64, because llama.cpp makes one rule of each count.
+GBNF matches the text of a token, not the token, so free text leaves out the text of every special token. Long repetitions are
+printed as blocks of 64, because llama.cpp makes one rule for each count.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NAMED: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"
 
 
 def print_gbnf(bodies: Mapping[str, Node], controls: tuple[str, ...]) -> str:
-    """The rules as GBNF. The rule `root` comes first; `controls` are the spellings that free text leaves out."""
+    """The rules as GBNF. The rule `root` comes first; free text leaves out `controls`."""
     plain = without_free(bodies, lambda free: controls)
     return "".join(f"{rule_name(name)} ::= {expression(body, _GBNF)}\n" for name, body in plain.items())
 
@@ -27,7 +27,7 @@ def print_gbnf(bodies: Mapping[str, Node], controls: tuple[str, ...]) -> str:
 def _repeat(atom: str, low: int, high: int | None) -> str:
     if high is None or high <= 2 * _BLOCK:
         return atom + times(low, high)
-    # Whole blocks are needed first, then whole blocks may follow, then a rest of up to 64 and what no block holds.
+    # Whole blocks are required first, then whole blocks are optional, then a rest of up to 64 that fits no block.
     pieces = [f"({atom}{{{_BLOCK}}}){{{low // _BLOCK}}}"] if low >= _BLOCK else []
     if low % _BLOCK:
         pieces.append(f"{atom}{{{low % _BLOCK}}}")

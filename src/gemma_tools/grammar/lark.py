@@ -1,7 +1,7 @@
-"""Print rules in llguidance's dialect of Lark, with special tokens by name.
+"""Prints rules in llguidance's dialect of Lark, with special tokens by name.
 
-llguidance tells a special token from text that looks like it, so free text leaves out only the spellings that would end
-a string or a turn for whoever reads the text. Terminals are lexemes: greedy, and at least one character long.
+llguidance distinguishes a special token from text that looks like it, so free text leaves out only the tokens that would end a
+string or a turn for a reader of the text. Terminals are lexemes: greedy, and at least one character long.
 """
 
 from __future__ import annotations

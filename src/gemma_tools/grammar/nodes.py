@@ -1,7 +1,7 @@
-"""The intermediate representation: what a grammar is made of before it is printed.
+"""The intermediate representation: the parts of a grammar before it is printed.
 
-A grammar is a set of named rules. Rules with UPPER-CASE names are terminals: they hold no special token and refer to
-terminals only, so that a lexer may read each as one lexeme.
+A grammar is a set of named rules. Rules with UPPER-CASE names are terminals: they contain no special token and refer only to
+terminals, so a lexer may read each as one lexeme.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Lit:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One special token, by its spelling."""
+    """One special token, by its text."""
 
     spelling: str
 
@@ -36,7 +36,7 @@ class Chars:
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """What the rule of that name stands for."""
+    """A reference to the rule with that name."""
 
     name: str
 
@@ -57,7 +57,7 @@ class Alt:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """`item` at least `low` and at most `high` times; `high=None` is without end."""
+    """`item` at least `low` and at most `high` times; `high=None` means no limit."""
 
     item: Node
     low: int
@@ -66,11 +66,11 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """Free text in which no special token is spelt: `low` to `high` characters out of `plain`, or written as one of `escapes`.
+    """Free text without special tokens: `low` to `high` characters from `plain`, or written as one of `escapes`.
 
-    `forbidden` are the spellings that would break it even if they came letter by letter. `exact` says that `high` is the
-    schema's own limit; otherwise it is only there to end a model that runs on. `free.without_free` makes plainer nodes of it,
-    which take a little less where `<` is counted.
+    `forbidden` are the tokens that would break it even if they were written letter by letter. `exact` means that `high` is the
+    schema's own limit; otherwise it only stops a model that does not end. `free.without_free` makes simpler nodes from it,
+    which accept a little less where `<` is counted.
     """
 
     plain: Ranges
@@ -83,14 +83,14 @@ class Free:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """What a printer has written already, in the words of its notation."""
+    """Text that a printer has already written, in its notation."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Lark:
-    """A whole grammar in Lark, which llguidance alone can nest; `other` stands in its place in other notations."""
+    """A whole grammar in Lark, which only llguidance can nest; `other` replaces it in other notations."""
 
     text: str
     other: Node
@@ -102,7 +102,7 @@ EMPTY = Seq(())
 
 
 def seq(*items: Node) -> Node:
-    """The items in order, nested sequences opened up and neighbouring texts joined."""
+    """The items in order, with nested sequences flattened and neighbouring texts joined."""
     flat: list[Node] = []
     for item in items:
         for piece in item.items if isinstance(item, Seq) else (item,):
@@ -135,7 +135,7 @@ def repeat(item: Node, low: int, high: int | None) -> Node:
 
 
 def parts(node: Node) -> tuple[Node, ...]:
-    """The nodes that `node` is directly made of."""
+    """The direct children of `node`."""
     match node:
         case Seq(items) | Alt(items):
             return items
@@ -159,7 +159,7 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def rewrite(node: Node, change: Callable[[Node], Node | None]) -> Node:
-    """`node` with what `change` makes of the nodes in it; where that is None a node stays, and those in it are asked about."""
+    """`node` with the results of `change` for the nodes in it; if that is None a node stays, and its children are changed."""
     changed = change(node)
     if changed is not None:
         return changed
@@ -186,22 +186,22 @@ def without_lark(bodies: Mapping[str, Node]) -> dict[str, Node]:
 def stopping(bodies: Mapping[str, Node], stop: tuple[str, ...]) -> Mapping[str, Node]:
     """The rules, with a `root` that may end with one of the tokens in `stop`.
 
-    An engine lets through what the grammar says, and at its end the stop tokens that the model's files name. Where these lack
-    one, a model that writes free text would find no end.
+    An engine accepts what the grammar allows, and at its end the stop tokens in the model's files. If a stop token is missing
+    there, a model that writes free text would find no end.
     """
     return {**bodies, "root": seq(bodies["root"], optional(alt(*map(Token, stop))))} if stop else bodies
 
 
 @dataclass(slots=True)
 class Rules:
-    """The rules of a grammar while it is made; equal nodes share one rule."""
+    """The rules of a grammar that is being built; equal nodes share one rule."""
 
     bodies: dict[str, Node] = field(default_factory=dict)
     _names: dict[tuple[bool, Node], str] = field(default_factory=dict)
     _count: int = 0
 
     def add(self, kind: str, node: Node) -> Ref:
-        """A reference to a rule that says `node`. `kind` begins its name; in upper case it makes the rule a terminal."""
+        """A reference to a rule for `node`. `kind` begins its name; in upper case it makes the rule a terminal."""
         if isinstance(node, Ref):
             return node
         key = (kind.isupper(), node)

@@ -26,7 +26,7 @@ from gemma_tools.grammar.nodes import (
 )
 
 LONGEST_KEY: Final = 40
-"""Characters of a key that no schema names."""
+"""Characters of a key that the schema does not name."""
 
 _Tree: TypeAlias = "dict[str, _Tree]"
 _END: Final = "\0"
@@ -41,7 +41,7 @@ def _code(letter: str, digits: int) -> Node:
     return seq(Lit("\\" + letter), repeat(Chars(_HEX), digits, digits))
 
 
-# Half of a surrogate pair is no character, so that codes from D800 to DFFF are left out.
+# Half of a surrogate pair is not a character, so codes from D800 to DFFF are left out.
 _UNICODE: Final = seq(
     Lit("\\u"),
     alt(
@@ -56,11 +56,11 @@ _KEY_CHARACTERS: Final = minus(ALL, union(_CONTROL_CHARACTERS, SPACES, each(":={
 
 @dataclass(frozen=True)
 class Notation(ABC):
-    """One way to write JSON values. Terminals that it makes go into `rules`."""
+    """One way to write JSON values. Its terminals are added to `rules`."""
 
     rules: Rules
     forbidden: tuple[str, ...]
-    """The special tokens that must not stand in a string even letter by letter."""
+    """The special tokens that a string must not contain, even letter by letter."""
 
     separator: ClassVar[str]
     key_characters: ClassVar[Ranges] = _KEY_CHARACTERS
@@ -69,11 +69,11 @@ class Notation(ABC):
 
     @abstractmethod
     def key(self, name: str) -> str | None:
-        """A key and what stands between it and its value; None if the notation cannot write it."""
+        """A key and the text between it and its value; None if the notation cannot write it."""
 
     @abstractmethod
     def other_key(self, taken: Collection[str]) -> Node:
-        """Any key but those in `taken`, and what stands between it and its value: a node for a terminal."""
+        """Any key except `taken`, and the text between it and its value: a node for a terminal."""
 
     @abstractmethod
     def text(self, low: int, high: int, *, exact: bool) -> Node:
@@ -81,18 +81,18 @@ class Notation(ABC):
 
     @abstractmethod
     def string(self, body: Node) -> Node:
-        """A string whose inside is `body`, which `spell` has written."""
+        """A string with the content `body`, which `spell` has written."""
 
     @abstractmethod
     def spell(self, ranges: Ranges) -> Node | None:
-        """One character of a set as it is written inside a string; None if none can be."""
+        """One character of a set as it is written inside a string; None if it cannot be written."""
 
     @abstractmethod
     def literal(self, text: str) -> Node | None:
         """One string value; None if the notation cannot write it."""
 
     def lark(self, grammar: str) -> Node | None:
-        """A string whose inside follows a Lark grammar of the caller's; None if strings are not written as they are."""
+        """A string whose content follows the request's own Lark grammar; None if the notation uses escapes in strings."""
         return None
 
     def order(self, names: Collection[str]) -> list[str]:
@@ -100,7 +100,7 @@ class Notation(ABC):
         return list(names)
 
     def _unnamed(self, taken: Collection[str]) -> Node:
-        """A key of visible characters, single spaces between them, that is none of `taken`: a node for terminals."""
+        """A key of visible characters with single spaces between them, not in `taken`: a node for terminals."""
         rest = self.rules.add("KEY", repeat(seq(self.key_space, Chars(self.key_characters)), 0, LONGEST_KEY - 1))
         tree: _Tree = {}
         for name in taken:
@@ -112,7 +112,7 @@ class Notation(ABC):
         return self._unlike(tree, rest, begun=False)
 
     def _unlike(self, tree: _Tree, rest: Node, *, begun: bool) -> Node:
-        """What can follow so that no way through the tree to an `_END` is taken; `begun` when a space may follow."""
+        """What can follow so that no path through the tree reaches an `_END`; `begun` if a space may follow."""
         ways: list[Node] = [EMPTY] if begun and _END not in tree else []
         ways.append(seq(Chars(minus(self.key_characters, each("".join(tree)))), rest))
         spaced = begun and self.key_space != EMPTY

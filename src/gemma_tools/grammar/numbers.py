@@ -1,7 +1,7 @@
-"""Numbers as JSON and Python write them, free or between limits.
+"""Numbers in JSON and Python notation, with or without limits.
 
-Digits are bounded so that a model cannot go on for ever: 24 before the point, 24 behind it, exponents below 300. That
-holds every double written as `str` writes it, except those of 1e300 and above.
+Digits are limited so that a model cannot write on without end: 24 before the decimal point, 24 after it, exponents below 300.
+That includes every double as `str` writes it, except those of 1e300 and above.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from gemma_tools.grammar.nodes import EMPTY, Chars, Lit, Node, alt, optional, re
 
 DIGITS: Final = 24
 LONGEST_LIMIT: Final = 10**48
-"""Limits beyond this, either way, are not read."""
+"""Larger limits, positive or negative, are ignored."""
 
 _DIGIT: Final = Chars(chars("09"))
 _NONZERO: Final = Chars(chars("19"))
@@ -29,7 +29,7 @@ NUMBER: Final = seq(optional(_MINUS), alt(seq(_NATURAL, optional(_FRACTION)), se
 
 
 def integers(low: int | None, high: int | None) -> Node | None:
-    """Whole numbers from `low` to `high`, both included; None where there is none."""
+    """Integers from `low` to `high`, both included; None if there is none."""
     signed: list[Node] = []
     if low is None or low < 0:
         negative = _naturals(1 if high is None else max(1, -high), None if low is None else -low)
@@ -40,7 +40,7 @@ def integers(low: int | None, high: int | None) -> Node | None:
 
 
 def decimals(low: int | None, high: int | None, *, above: bool = False, below: bool = False) -> Node | None:
-    """Numbers without exponent from `low` to `high`; `above` and `below` leave the limits out. None if there is none."""
+    """Numbers without exponent from `low` to `high`; `above` and `below` exclude the limits. None if there is none."""
     signed: list[Node] = []
     if low is None or low < 0:
         least = 0 if high is None else max(0, -high)
@@ -106,7 +106,7 @@ def _between(low: str, high: str) -> Node:
 
 
 def _edge(limit: str, *, up: bool) -> Node:
-    """Digit strings as long as `limit` and not below it (`up`) or not above it."""
+    """Digit strings with the length of `limit`, not below it (`up`) or not above it."""
     node: Node = EMPTY
     for i in range(len(limit) - 1, -1, -1):
         digit, rest = limit[i], len(limit) - i - 1

@@ -1,7 +1,7 @@
-"""Regular expressions and string formats of JSON Schema, as far as a grammar can say them.
+"""Regular expressions and string formats of JSON Schema, as far as a grammar can express them.
 
-Read are literals, `.`, classes, `\\d \\w \\s` and their opposites, groups, alternation, greedy and lazy repetition, and `^` and
-`$` at the ends of an alternative; a pattern without them may stand anywhere in the string, as JSON Schema has it.
+Supported are literals, `.`, classes, `\\d \\w \\s` and their opposites, groups, alternation, greedy and lazy repetition, and
+`^` and `$` at the ends of an alternative; a pattern without them may match anywhere in the string, as in JSON Schema.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DEEPEST: Final = 16
 _DIGITS: Final = chars("09")
 _WORD: Final = chars("09", "AZ", "az", "_")
 _SPACE: Final = each(" \t\n\r\f\v")
-# The opposites hold only what ECMAScript and Python agree on: no digit, word character or space of any script is in them.
+# The opposites contain only what ECMAScript and Python agree on: no digit, word character or space of any script.
 _CLASSES: Final = {
     "d": _DIGITS, "w": _WORD, "s": _SPACE,
     "D": minus(((1, 0x65F),), _DIGITS), "W": minus(((1, 0x7F),), _WORD), "S": minus(ALL, SPACES),
@@ -46,18 +46,18 @@ FORMATS: Final = {
     "uuid": "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
     "uri": rf"^[A-Za-z][A-Za-z0-9+.-]{{1,15}}:(//{_LABEL}(\.{_LABEL}){{0,8}}(:[0-9]{{1,5}})?)?{_PATH}$",
 }
-"""The formats that are held, as patterns (RFC 3339 dates and times, which need a zone; years from 1000)."""
+"""The enforced formats, as patterns (RFC 3339 dates and times, which need a zone; years from 1000)."""
 
 
 class Unsaid(Exception):
-    """A pattern that a grammar cannot say; the message is the reason."""
+    """A pattern that a grammar cannot express; the message is the reason."""
 
 
 def read_pattern(pattern: str, spell: Callable[[Ranges], Node | None], longest: int) -> Node:
-    """The strings that hold a match of `pattern`, written by `spell`; `longest` bounds what repeats without end.
+    """The strings that contain a match of `pattern`, written by `spell`; `longest` limits unlimited repetitions.
 
     Raises:
-        Unsaid: the pattern uses what is not read.
+        Unsaid: the pattern uses something that is not supported.
     """
     reader = _Reader(pattern, spell, longest)
     node = reader.alternatives(0)
@@ -67,7 +67,7 @@ def read_pattern(pattern: str, spell: Callable[[Ranges], Node | None], longest: 
 
 
 def _ambiguous(item: Node, high: int) -> bool:
-    """Whether repeating `item` could cut one text in very many ways, all of which an engine would keep in mind."""
+    """Whether repeating `item` could split one text in very many ways, which an engine would all keep in memory."""
     items = item.items if isinstance(item, Seq) else (item,)
     fixed = [part for part in items if isinstance(part, Chars | Lit)]
     loops = [part for part in walk(item) if isinstance(part, Repeat) and part.high != part.low]
@@ -99,7 +99,7 @@ class _Reader:
         self._longest = longest
 
     def alternatives(self, depth: int) -> Node:
-        """What stands up to the closing bracket or the end."""
+        """The text up to the closing bracket or the end."""
         if depth > _DEEPEST:
             raise Unsaid("groups nested too deep")
         branches = [self._branch(depth)]

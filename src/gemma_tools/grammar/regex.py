@@ -1,4 +1,4 @@
-"""Nodes as regular expressions: those that hold no special token, no free text and no rule."""
+"""Nodes as regular expressions: those without special tokens, free text and rules."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def regex(node: Node, write: Callable[[str], str], rules: Mapping[str, str] = _NONE, *, apart: str = "") -> str:
-    """The node as a regular expression; `write` gives one character as it is written there, in a class or not.
+    """The node as a regular expression; `write` writes one character, in a class or not.
 
-    `rules` are the expressions of the rules that it stands on, each fit to stand beside others. `apart` ends each branch of a
-    choice, for a reader that would take the ends of two branches for one.
+    `rules` are the expressions of the rules that it uses, each in a form that can be next to others. `apart` ends each branch
+    of a choice, for a reader that would confuse the ends of two branches.
 
     Raises:
-        TypeError: something in the node is no part of a regular expression.
+        TypeError: a part of the node cannot be a regular expression.
     """
     inside = partial(regex, write=write, rules=rules, apart=apart)
     match node:
@@ -44,7 +44,7 @@ def regex(node: Node, write: Callable[[str], str], rules: Mapping[str, str] = _N
 
 
 def times(low: int, high: int | None) -> str:
-    """How often, in the shortest form."""
+    """The repetition count, in the shortest form."""
     match low, high:
         case 0, 1:
             return "?"

@@ -1,8 +1,8 @@
 """From a JSON Schema to the grammar of its values in one notation.
 
-What the grammar does not hold is reported, never dropped in silence. It may then take too much. Too little it takes only
-where docs/grammar.md says so: within `Bounds`, and of objects with declared properties, which take others only if
-`additionalProperties` says so.
+Whatever the grammar does not enforce is reported, never silently dropped. In such cases the grammar may accept too much. It
+accepts too little only where docs/grammar.md says so: within `Bounds`, and for objects with declared properties, which accept
+other properties only if `additionalProperties` says so.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from gemma_tools.schema.types import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What ends values to which the schema sets no end, so that a small model cannot run on. A schema's own limits go first."""
+    """Limits for values without a limit in the schema, so that a small model must end. A schema's own limits override them."""
 
     string: int
-    """Characters of a string."""
+    """Characters in a string."""
     items: int = 64
-    """Items of an array, and pairs of an object without declared properties."""
+    """Items in an array, and pairs in an object without declared properties."""
     depth: int = 4
-    """Arrays and objects in one another, in a value of which the schema says nothing."""
+    """The nesting of arrays and objects in a value without a schema."""
 
 
 DEEPEST: Final = 48
-"""Schemas nested deeper are not read: any value is taken there, and it is reported."""
+"""Schemas nested deeper are not read: any value is accepted there, and this is reported."""
 LARGEST: Final = 20_000
-"""Schemas, counted with repetition, that one grammar reads before it takes any value and reports it."""
+"""How many schemas, counted with repetition, one grammar reads before it accepts any value and reports it."""
 _LIGHT: Final = 8
-"""So many values of an `enum`, or characters of a pattern, count as one schema."""
+"""This many values of an `enum`, or characters of a pattern, count as one schema."""
 
 _UNHELD: Final = frozenset(
     ("multipleOf", "uniqueItems", "contains", "minContains", "maxContains", "unevaluatedItems", "patternProperties",
@@ -61,19 +61,19 @@ _KNOWN: Final = TYPE_OF_KEYWORD.keys() | _STRUCTURE | ANNOTATIONS
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in a schema we are: a name for reports, the depth, and the references that nothing has been written since."""
+    """The position in a schema: a name for reports, the depth, and the references since anything was last written."""
 
     name: str
     depth: int = 0
     open: tuple[str, ...] = ()
 
     def inside(self, step: str) -> _Place:
-        """A place that a bracket has been written before."""
+        """A position after an opening bracket."""
         return _Place(self.name + step, self.depth + 1)
 
 
 class SchemaReader:
-    """Reads the parameters of one tool; `root` is their schema, which references point into."""
+    """Reads the parameters of one tool; `root` is their schema, the target of references."""
 
     def __init__(self, root: Schema, notation: Notation, bounds: Bounds, warnings: dict[str, None]) -> None:
         self._root = root
@@ -88,7 +88,7 @@ class SchemaReader:
         self._left = LARGEST
 
     def arguments(self, name: str, brackets: Brackets) -> Node:
-        """The arguments of a call: an object of the schema's properties; none, where it has no properties and says no more."""
+        """The arguments of a call: an object with the schema's properties; empty if it has no properties and nothing more."""
         place = _Place(name)
         node = self._arguments(self._root, place, brackets)
         if node is None:
@@ -111,7 +111,7 @@ class SchemaReader:
         self._end()
         return node
 
-    # Every function below gives None where no value satisfies the schema.
+    # Every function below returns None if no value satisfies the schema.
 
     def _arguments(self, schema: object, place: _Place, brackets: Brackets) -> Node | None:
         self._left -= 1
@@ -152,7 +152,7 @@ class SchemaReader:
 
     def _reference(self, reference: str, place: _Place) -> Node | None:
         if reference in place.open:
-            # A union that names itself adds nothing; one that does so through another would, and no engine takes that.
+            # A union that contains itself adds nothing; one that does so through another would, and no engine accepts that.
             if reference != place.open[-1]:
                 self._warn(place, f"$ref {reference!r} refers to itself without a value in between; it is left out")
             return None
@@ -184,7 +184,7 @@ class SchemaReader:
         return target
 
     def _branches(self, schema: Schema, place: _Place) -> list[object] | None:
-        """The branches of a union, each with what stands beside it; None where there is no union."""
+        """The branches of a union, each merged with the keywords next to it; None if there is no union."""
         self._left -= len(schema.get("allOf", ()))  # the unions that each branch goes through again
         ways = branches(schema)
         if ways is not None and not schema.get("anyOf") and not self._apart(ways, place):
@@ -192,7 +192,7 @@ class SchemaReader:
         return ways
 
     def _apart(self, ways: list[object], place: _Place) -> bool:
-        """Whether no value can satisfy two of the branches, as far as their types tell."""
+        """Whether no value can satisfy two of the branches, as far as their types show."""
         seen: set[str] = set()
         for way in ways:
             allowed: set[str] = set()
@@ -227,7 +227,7 @@ class SchemaReader:
         return self._any_of([readers[kind]({**schema, "type": kind}, place) for kind in kinds])
 
     def _report(self, schema: Schema, place: _Place) -> None:
-        """Report the keywords that nothing is done with."""
+        """Report the keywords that are ignored."""
         for key, value in schema.items():
             if (key in _UNHELD and value is not False) or (key not in _KNOWN and not key.startswith("x-")):
                 self._warn(place, f"{key} is not enforced")
@@ -272,7 +272,7 @@ class SchemaReader:
         return None if node is None else self._rules.add("NUMBER", node)
 
     def _limit(self, schema: Schema, place: _Place, inclusive: str, exclusive: str) -> tuple[int | float | None, bool]:
-        """A limit, and whether it is left out itself. The old boolean form of the exclusive keyword is read too."""
+        """A limit, and whether it is exclusive. The old boolean form of the exclusive keyword is also supported."""
         limit, strict = schema.get(inclusive), schema.get(exclusive)
         outer = [n for n in (limit, strict) if isinstance(n, int | float) and not isinstance(n, bool)]
         if not outer:
@@ -310,7 +310,7 @@ class SchemaReader:
         return self._notation.text(low, high, exact=_count_of(schema, "maxLength") is not None)
 
     def _counts(self, schema: Schema, place: _Place, least: str, most: str, bound: int) -> tuple[int, int]:
-        """How many at least and at most; where the schema sets no end, `bound` more than it needs."""
+        """The minimum and the maximum number; without a limit in the schema, `bound` more than the minimum."""
         low, high = _count_of(schema, least) or 0, _count_of(schema, most)
         if low > LONGEST_REPEAT:
             self._warn(place, f"{least} is enforced up to {LONGEST_REPEAT}")
@@ -322,7 +322,7 @@ class SchemaReader:
         firsts = schema.get("prefixItems")
         rest = schema.get("items", True)
         if isinstance(rest, list):
-            # What draft 2020-12 calls prefixItems was an array of `items` before.
+            # Draft 2020-12's prefixItems was an array of `items` in earlier drafts.
             firsts, rest = rest, schema.get("additionalItems", True)
         firsts = firsts[:high] if isinstance(firsts, list) else []
         heads = [self._item(item, place.inside(f"[{i}]")) for i, item in enumerate(firsts)]
@@ -345,7 +345,7 @@ class SchemaReader:
         return None if node is None else self._rules.add("object", node)
 
     def _object(self, schema: Schema, place: _Place, brackets: Brackets, *, closed: bool) -> Node | None:
-        """An object. One that declares no properties is a map of any keys, unless it is `closed` or says no itself."""
+        """An object. An object without declared properties is a map of any keys, unless it is `closed` or says no itself."""
         properties = schema.get("properties")
         declared: dict[str, Any] = dict(properties) if isinstance(properties, Mapping) else {}
         other = schema.get("additionalProperties", not declared and not closed)
@@ -375,7 +375,7 @@ class SchemaReader:
         return write_map(more, low, high, brackets) if low <= high else None
 
     def _count(self, schema: Schema, place: _Place, pairs: list[Pair], unlimited: bool) -> None:
-        """Report limits on the number of properties that declared ones do not hold of themselves."""
+        """Report limits on the number of properties that the declared ones do not already satisfy."""
         low, high = _count_of(schema, "minProperties") or 0, _count_of(schema, "maxProperties")
         if low > max(1, sum(pair.required for pair in pairs)) or (low and unlimited):
             self._warn(place, "minProperties is not enforced together with properties")
@@ -383,13 +383,13 @@ class SchemaReader:
             self._warn(place, "maxProperties is not enforced together with properties")
 
     def _more(self, value: Node, taken: Mapping[str, Any], keys: Notation) -> tuple[Node, Node]:
-        """A pair whose key is none of `taken`: as the first of an object, and with the comma before it."""
+        """A pair whose key is not in `taken`: first in the object, and after a comma."""
         key = keys.other_key(taken)
         after = seq(Lit(keys.separator), key)
         return seq(self._rules.add("KEY", key), value), seq(self._rules.add("KEY", after), value)
 
     def _any(self, depth: int) -> Node:
-        """Any value, with at most `depth` arrays and objects in one another."""
+        """Any value, with at most `depth` nested arrays and objects."""
         if depth not in self._anything:
             place = _Place("")
             scalars = (self._string, self._number, self._boolean, self._null)
@@ -433,6 +433,6 @@ def _ends(node: Node, ending: set[str]) -> bool:
 
 
 def _count_of(schema: Schema, key: str) -> int | None:
-    """A number of characters, items or properties; None where there is none."""
+    """A number of characters, items or properties; None if there is none."""
     count = schema.get(key)
     return max(0, int(count)) if isinstance(count, int | float) and not isinstance(count, bool) else None

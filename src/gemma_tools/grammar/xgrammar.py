@@ -1,11 +1,11 @@
-"""Print rules as the EBNF of xgrammar, which holds grammars in vLLM and SGLang.
+"""Prints rules as the EBNF of xgrammar, which vLLM and SGLang use for grammars.
 
-Special tokens are written as texts, by their spelling: xgrammar matches the text of a token, as llama.cpp's GBNF does.
+Special tokens are written as text: xgrammar matches the text of a token, like llama.cpp's GBNF.
 
-What a vocabulary of 262,144 pieces costs decides the rest. A repetition of anything but single characters makes xgrammar try
-tokens one by one while the model waits (a second for each token), and a counted one is written out when it compiles (a tenth of
-a second for each count). So free text is a `TagDispatch` without tags, anything in which none of its `excludes` is spelt; what
-repeats is a `Regex` without counts; and the options of a rule, `[max_chars=40]` and `[max_tokens=512]`, say where it ends.
+The cost with a vocabulary of 262,144 tokens decides the rest. For a repetition of anything but single characters xgrammar tries
+tokens one by one while the model waits (a second for each token), and a counted one is expanded when it compiles (a tenth of a
+second for each count). So free text is a `TagDispatch` without tags, any text without its `excludes`; repetitions are a `Regex`
+without counts; and the options of a rule, `[max_chars=40]` and `[max_tokens=512]`, set its limit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from gemma_tools.grammar.nodes import (
 from gemma_tools.grammar.regex import regex, times
 
 _LONG: Final = 8
-"""More repetitions than these are not counted out."""
+"""Larger numbers of repetitions are not expanded."""
 _ANGLE: Final = each("<")
 _NAMED: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_ ,:;=!@%<>'")
@@ -94,12 +94,12 @@ class _Printer:
         return Ref(self._added.setdefault((_print(body), options), f"{kind}-{len(self._added)}"))
 
     def _free(self, free: Free) -> Node:
-        """Free text: what it needs at the least, then what may follow."""
+        """Free text: its minimum, then the optional rest."""
         plain = Chars(minus(free.plain, _ANGLE))
         begun = minus(plain.ranges, each("".join(spelling[1] for spelling in free.forbidden)))
         unit = alt(plain, seq(repeat(Lit("<"), 1, None), alt(Chars(begun), *free.escapes)), *free.escapes)
         if free.exact:
-            # Each character counts. The `<` at the end let the limit end it anywhere.
+            # Each character counts. With the `<` at the end the limit can apply anywhere.
             needed = repeat(alt(plain, *free.escapes), free.low, free.low)
             return self._add(
                 "text", _regex(seq(needed, repeat(unit, 0, None), repeat(Lit("<"), 0, None))), f"[max_chars={free.high}]"
@@ -120,13 +120,13 @@ class _Printer:
         return alt(seq(_regex(needed), more), _regex(short))
 
     def _key(self, name: str) -> Node:
-        """A key as one regular expression, up to the length of the longest: it may take one that should be shorter."""
+        """A key as one regular expression, up to the length of the longest: it may accept one that should be shorter."""
         self._read_key(name)
         body = f"Regex({literal(self._keys[name], _XGRAMMAR)})"
         return self._add("word", Raw(body), f"[max_chars={self._longest[name][1]}]")
 
     def _read_key(self, name: str) -> None:
-        """Note the expression and the lengths of the rule `name`, each rule that it stands on being read once."""
+        """Record the expression and the lengths of the rule `name`; each rule that it uses is read once."""
         if name in self._keys:
             return
         body = self._bodies[name]
@@ -138,7 +138,7 @@ class _Printer:
         self._longest[name] = _lengths(body, self._longest)
 
     def _pattern(self, body: Node) -> Node | None:
-        """A pattern as one regular expression; None if its lengths cannot be held by that."""
+        """A pattern as one regular expression; None if that cannot enforce its lengths."""
         long = [part for part in walk(body) if _is_long(part)]
         if not long:
             return _regex(body)
@@ -155,7 +155,7 @@ def _is_long(node: Node) -> bool:
 
 
 def _endless(node: Node) -> Node:
-    """The node with no end to its long repetitions."""
+    """The node without limits on its long repetitions."""
     return rewrite(node, lambda part: replace(part, high=None) if isinstance(part, Repeat) and _is_long(part) else None)
 
 
@@ -174,7 +174,7 @@ def _in_regex(character: str) -> str:
 
 
 def _lengths(node: Node, rules: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
-    """The least and the most characters of a text of `node`, which stands on `rules`."""
+    """The minimum and maximum number of characters in a text of `node`, which uses `rules`."""
     match node:
         case Lit(text):
             return len(text), len(text)

@@ -1,1 +1,1 @@
-"""The only code that reads JSON Schema: references, types, the declared form, and giving values their type."""
+"""The only code that reads JSON Schema: references, types, the declared form, and typing of values."""

@@ -1,8 +1,8 @@
-"""Whether a JSON value fits a schema, and why not, in one sentence.
+"""Whether a JSON value matches a schema, and if not, why, in one sentence.
 
-The work is done by `jsonschema_rs` (the extra `validation`), a compiled validator. Here is what it is held to: schemas are
-read as the rest of this package reads them (types in capitals, `nullable`), nothing is ever fetched, a pattern has a bounded
-number of steps, and what is nested so deep that the native stack could overflow is not given to it.
+`jsonschema_rs` (the extra `validation`), a compiled validator, does the work. This module adds limits: schemas are read like in
+the rest of this package (types in capitals, `nullable`), nothing is downloaded, a pattern may take a limited number of steps,
+and a value so deep that the native stack could overflow is not validated.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ if TYPE_CHECKING:
     from jsonschema_rs import ValidationError, Validator
 
 _MOST_STEPS: Final = 100_000
-"""That a pattern may go back on one text; some milliseconds. Callers choose both, and some pairs would take for ever."""
+"""The maximum backtracking of a pattern on one text; some milliseconds. Clients choose both, and some pairs would never end."""
 _DEEPEST: Final = 128
-"""Arrays and objects in one another in a value."""
+"""The maximum nesting of arrays and objects in a value."""
 _MOST_HOPS: Final = 3000
 _MOST_FRAMES: Final = 16_000
-"""Depth of a value, times what of its schema may be looked at on one level without going deeper. A native stack of 8 MB
-holds about twice as many."""
+"""The depth of a value, times the parts of its schema that may be checked on one level. A native stack of 8 MB allows about
+twice as many.
+"""
 _LONGEST: Final = 400
-"""Characters of a message; values and patterns are quoted in it."""
+"""Characters of a message, which quotes values and patterns."""
 _DRAFTS: Final = ("draft-04", "draft-06", "draft-07", "2019-09", "2020-12")
 _MAPS: Final = frozenset(("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"))
-"""Keywords whose value has schemas by name."""
+"""Keywords whose value contains schemas by name."""
 _NO_SCHEMAS: Final = DATA | {"required", "dependentRequired", "type"}
 _HOPS: Final = frozenset(("$ref", "$dynamicRef", "$recursiveRef", "not", "if", "then", "else"))
 _BRANCHES: Final = frozenset(("allOf", "anyOf", "oneOf", "dependentSchemas", "dependencies"))
@@ -45,7 +46,7 @@ def can_check() -> bool:
 
 
 def schema_fault(schema: Schema) -> str | None:
-    """Why values cannot be checked against `schema`: what is wrong, and where; None if they can.
+    """Why values cannot be validated against `schema`: the error, and its position; None if they can.
 
     Raises:
         MissingDependency: the extra `validation` is not installed.
@@ -54,7 +55,7 @@ def schema_fault(schema: Schema) -> str | None:
 
 
 def value_fault(text: str, schema: Schema) -> str | None:
-    """Why the JSON `text` does not fit `schema`; None if it does.
+    """Why the JSON `text` does not match `schema`; None if it does.
 
     Raises:
         MissingDependency: the extra `validation` is not installed.
@@ -66,7 +67,7 @@ def value_fault(text: str, schema: Schema) -> str | None:
     validator, hops, fault = _prepared(schema)
     if validator is None:
         return f"its schema is not valid: {fault}"
-    # Brackets are quickly counted, and there are at least as many as levels.
+    # Brackets are fast to count, and there are at least as many as levels.
     brackets = text.count("{") + text.count("[")
     most = min(_DEEPEST, _MOST_FRAMES // (1 + hops))
     if brackets > most and _depth(value) > most:
@@ -92,7 +93,7 @@ def _prepared(schema: Schema) -> tuple[Validator | None, int, str | None]:
 
 @lru_cache(maxsize=256)
 def _built(text: str) -> tuple[Validator | None, int, str | None]:
-    """A validator, how many steps one level of a value takes it at most, and why there is none, if so."""
+    """A validator, the maximum number of steps for one level of a value, and why there is none, if so."""
     try:
         from jsonschema_rs import FancyRegexOptions, ValidationError, validator_for
     except ImportError:
@@ -115,7 +116,7 @@ def _refuse(reference: str) -> NoReturn:
 
 
 def _normalised(schema: Any) -> tuple[Any, int]:
-    """A schema as `jsonschema_rs` takes it, on a copy, and how many of its parts can be looked at on one level of a value."""
+    """A schema for `jsonschema_rs`, as a copy, and how many of its parts can be checked on one level of a value."""
     result, hops = [schema], 0
     stack: list[tuple[Any, Any, bool]] = [(result, 0, False)]
     while stack:
@@ -138,7 +139,7 @@ def _normalised(schema: Any) -> tuple[Any, int]:
 
 
 def _lost_reference(schema: Any) -> str | None:
-    """What is wrong with the first reference that leads nowhere."""
+    """The error for the first reference that cannot be resolved."""
     document, stack = Document(schema), [schema]
     while stack:
         node = stack.pop()
@@ -154,7 +155,7 @@ def _lost_reference(schema: Any) -> str | None:
 
 
 def _said(error: ValidationError) -> str:
-    """One sentence: where, and what is wrong there."""
+    """One sentence: the position, and the error."""
     where = _path(error.instance_path)
     if error.kind.name == "backtrackLimitExceeded" or "backtracking" in error.message:
         return f"{where}: it cannot be checked: the pattern at {_path(error.schema_path)} of the schema takes too many steps"

@@ -1,8 +1,8 @@
-"""Give what a model wrote the type that the tool's schema asks for, and never guess.
+"""Gives the values that a model wrote the types of the tool's schema, and never guesses.
 
-Parsers know a value by how it was written: a bare run of characters (`02134`, `true`, `Paris`) or the text of a delimited
-string. The functions here turn either into JSON text, driven by the set of types that the schema allows. Digits are kept:
-numbers stay the characters they were, except where JSON has no such spelling.
+Parsers know a value by its notation: a run of characters without delimiters (`02134`, `true`, `Paris`) or the text of a
+delimited string. The functions here convert either to JSON text, guided by the set of types that the schema allows. Digits are
+kept: numbers keep their exact characters, unless they are not valid JSON.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _JSON_STARTS: Final = {"array": "[", "object": "{"}
 
 
 def number(text: str) -> str | None:
-    """The JSON spelling of a number written as `text`; None if it is none, or more than a float can hold.
+    """The valid JSON form of a number written as `text`; None if it is not a number, or too large for a float.
 
-    `108.`, `.5`, `+3` and leading zeros, which models write and JSON does not know, are mended.
+    `108.`, `.5`, `+3` and leading zeros, which models write and JSON does not allow, are repaired.
     """
     if len(text) > _LONGEST_NUMBER:
         return None
@@ -40,10 +40,10 @@ def number(text: str) -> str | None:
 
 
 def bare(text: str, types: Types) -> str | None:
-    """JSON text for a value written without delimiters; None where it is not valid JSON value and not to be a string.
+    """JSON text for a value written without delimiters; None if it is not a valid JSON value and must not be a string.
 
-    Where the schema allows a string and no type that the text spells, it is one: `02134` stays `"02134"`. Without a
-    schema a JSON (or Python) literal keeps its type.
+    If the schema allows a string and no type that fits the text, it is a string: `02134` becomes `"02134"`. Without a schema a
+    JSON (or Python) literal keeps its type.
     """
     constant = _CONSTANTS.get(text)
     if types is None:
@@ -64,12 +64,12 @@ def bare(text: str, types: Types) -> str | None:
 
 
 def _fits(numeral: str, types: frozenset[str]) -> bool:
-    """Whether the number is of the kind that is asked for: without fraction, where only integers are."""
+    """Whether the number has the required kind: without a fraction, if only integers are allowed."""
     return "number" in types or numeral.lstrip("-").isdecimal() or float(numeral).is_integer()
 
 
 def delimited(text: str, types: Types) -> str:
-    """JSON text for the text of a delimited string: a string, unless the schema allows none and the text spells its type."""
+    """JSON text for a delimited string: a string, unless the schema allows none and the text is a value of its type."""
     if types is None or "string" in types:
         return quote_json(text)
     stripped = text.strip()

@@ -1,11 +1,11 @@
-"""JSON Schema brought down to what a declaration can say, on a copy, with a report of what was lost.
+"""Simplifies JSON Schema to what a declaration can express, on a copy, with a report of what was lost.
 
-Declarations know one type per property, `nullable`, descriptions, string enums, nested properties and items. `simplify`
-resolves references, merges `allOf`, picks one form of a union and infers missing types. Schemas that need none of this come
-out as they went in, and everything under the `items` of an array but its properties is only freed of references, because the
-templates print it word for word.
+Declarations support one type per property, `nullable`, descriptions, string enums, nested properties and items. `simplify`
+resolves references, merges `allOf`, picks one branch of a union and infers missing types. Schemas that need none of this are
+unchanged. Under the `items` of an array, only references are resolved and properties simplified, because the templates print
+everything else there literally.
 
-Sources: JSON Schema 2020-12 (https://json-schema.org/draft/2020-12) for the keywords; which form loses least is our choice.
+Sources: JSON Schema 2020-12 (https://json-schema.org/draft/2020-12) for the keywords; which branch loses least is our choice.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from gemma_tools.schema.types import ONLY, allowed_types, members, named_types, 
 from gemma_tools.schema.types import Schema as Schema
 
 Path: TypeAlias = tuple["Path", str] | None
-"""Where a schema is: the path of its parent and its own name. A linked list, so that depth costs nothing."""
+"""The position of a schema: the path of its parent and its own name. A linked list, so depth costs nothing."""
 
 _MOST_REFERENCES: Final = 1000
-"""Resolved in one tool; beyond that, references that refer to one another could double the declaration without end."""
+"""The limit for resolved references in one tool; without it, mutual references could double the declaration without end."""
 _MOST_WARNINGS: Final = 100
 _LONGEST_PATH: Final = 8
 _MOST_NAMED: Final = 10
 
 
 def simplify(parameters: Schema) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """A plain copy of a tool's parameters, and what was lost, one sentence each.
+    """A simplified copy of a tool's parameters, and what was lost, one sentence each.
 
-    In the copy every property has one `type`. Nothing recurses: schemas may be as deep as memory allows.
+    In the copy every property has one `type`. Nothing is recursive: schemas may be as deep as memory allows.
     """
     work = _Simplifier(parameters, Document(parameters))
     return work.run(), tuple(work.warnings)
 
 
 def where(path: Path) -> str:
-    """A path in words: `property contact.phones`. Of a long one the last names only."""
+    """A path in words: `property contact.phones`. For a long path only the last names."""
     names: list[str] = []
     while path and len(names) < _LONGEST_PATH:
         path, name = path
@@ -51,7 +51,7 @@ def where(path: Path) -> str:
 
 
 _Copy: TypeAlias = "Callable[[Any, Any, Any, Path, frozenset[str]], None]"
-"""Copies `source` to `target[key]`: `(source, target, key, path, chain)`. `chain` are the references that led there."""
+"""Copies `source` to `target[key]`: `(source, target, key, path, chain)`. `chain` are the references on the way there."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ class _Simplifier:
     """Which properties had null among their types."""
     resolved: int = 0
     tasks: list[tuple[_Copy, Any, Any, Any, Path, frozenset[str]]] = field(default_factory=list)
-    """What is still to be copied: as a property, as the items of an array, or word for word."""
+    """What is still to be copied: as a property, as the items of an array, or literally."""
 
     def run(self) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -148,7 +148,7 @@ class _Simplifier:
         return self._choose([form.schema for form in found], path), chain.union(*(form.references for form in found))
 
     def _dereference(self, source: Schema, path: Path, chain: frozenset[str]) -> tuple[Schema, frozenset[str]]:
-        """`source` with its reference, if it is one, replaced by what it refers to."""
+        """`source` with its reference, if it is one, replaced by the target."""
         while isinstance(source.get("$ref"), str):
             reference = source["$ref"]
             target = self._target(path, chain, reference)
@@ -158,7 +158,7 @@ class _Simplifier:
         return source, chain
 
     def _target(self, path: Path, chain: frozenset[str], reference: str) -> object:
-        """What `reference` names; only its type where it was written out around here already."""
+        """The target of `reference`; only its type if it is already written out around here."""
         target = self.document.lookup(reference)
         if target is None:
             self.warn(path, f"{reference} cannot be resolved within the tool, so its type is unknown")
@@ -170,7 +170,7 @@ class _Simplifier:
         return target
 
     def _choose(self, alternatives: list[Schema], path: Path) -> Schema:
-        """The form that loses least: null becomes `nullable`, forms of one type are merged, the widest type is taken."""
+        """The branch that loses least: null becomes `nullable`, branches of one type are merged, the widest type is chosen."""
         forms: dict[str, list[Schema]] = {}
         nullable = False
         for form in alternatives:
@@ -213,12 +213,12 @@ _PARTS: Final = frozenset(("properties", "required", "items"))
 
 
 def _is_plain(schema: object) -> bool:
-    """Whether `schema` can stand in the copy as it is: it has one type, and no part that would have to be looked at."""
+    """Whether `schema` can be used unchanged in the copy: it has one type, and no part that must be changed."""
     return schema.__class__ is dict and schema.get("type") in _PLAIN and _PARTS.isdisjoint(schema)
 
 
 def _is_settled(schema: Schema) -> bool:
-    """Whether the templates print `schema` as it is meant: it has one type, and an object's properties stand in it."""
+    """Whether the templates print `schema` correctly: it has one type, and an object has properties."""
     kind = schema.get("type")
     if not isinstance(kind, str):
         return False
@@ -226,7 +226,7 @@ def _is_settled(schema: Schema) -> bool:
 
 
 def _kinds(form: Schema) -> list[str]:
-    """The types that a form is declared with, one of which is chosen; an empty name where there is none."""
+    """The types with which a branch can be declared, one of which is chosen; an empty name if there is none."""
     given, allowed = form.get("type"), allowed_types(form)
     if isinstance(given, str):
         return [given.lower()]
@@ -240,7 +240,7 @@ def _kinds(form: Schema) -> list[str]:
 
 
 def _merged(forms: list[Schema]) -> dict[str, Any]:
-    """Forms of one type as one: all properties, what all require, and all members of their enums."""
+    """Branches of one type as one: all properties, what all require, and all members of their enums."""
     merged = dict(forms[0])
     for form in forms[1:]:
         properties = form.get("properties")

@@ -18,9 +18,9 @@ from gemma_tools.jsontext import is_mapping
 from gemma_tools.schema.types import ANNOTATIONS, Schema, common_types, members, named_types, normal, value_key
 
 Lookup: TypeAlias = Callable[[str], object]
-"""From a reference to the schema that it names; None where it leads nowhere."""
+"""From a reference to its target schema; None if it cannot be resolved."""
 Warn: TypeAlias = Callable[[str], None]
-"""Is told the keyword of which only the first of several could be kept."""
+"""Is called with a keyword that occurs several times and of which only the first could be kept."""
 
 DATA: Final = frozenset(("const", "default", "enum", "example", "examples"))
 """Keywords whose value is data: nothing in it is a schema or a reference."""
@@ -34,13 +34,13 @@ _BOTH: Final = frozenset(("items", "additionalProperties", "propertyNames"))
 
 
 class Document:
-    """A whole schema, which references point into."""
+    """A whole schema, the target of references."""
 
     def __init__(self, root: Schema) -> None:
         self.root = root
 
     def lookup(self, reference: str) -> object:
-        """The schema that `reference` names; None where it leads nowhere, or out of the document."""
+        """The target schema of `reference`; None if it cannot be resolved, or is outside of the document."""
         base, _, fragment = reference.partition("#")
         target: object = self.root if not base else self._named.get(base)
         fragment = unquote(fragment)
@@ -58,7 +58,7 @@ class Document:
 
     @cached_property
     def _named(self) -> dict[str, Schema]:
-        """What has a name of its own: by `$id`, and by `$anchor` after a `#`."""
+        """The parts with their own name: by `$id`, and by `$anchor` after a `#`."""
         found: dict[str, Schema] = {}
         stack: list[object] = [self.root]
         while stack:
@@ -75,13 +75,13 @@ class Document:
 
 
 _Path: TypeAlias = tuple["_Path", str] | None
-"""The references that were followed to get somewhere, the last one outside."""
+"""The chain of references that were followed, the last one outside."""
 _NONE: Final[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One way to satisfy a schema: a schema without references and `allOf`, and mostly without unions."""
+    """One way to satisfy a schema: a schema without references and `allOf`, and usually without unions."""
 
     schema: Schema
     references: frozenset[str] = _NONE
@@ -95,12 +95,12 @@ def ignore(keyword: str) -> None:
 
 
 def flatten(schema: object, lookup: Lookup, warn: Warn = ignore, above: Form | None = None) -> Form | None:
-    """`schema` with all that its references and `allOf` ask for merged into one; None where nothing can satisfy it.
+    """`schema` with its references and `allOf` merged into one; None if nothing can satisfy it.
 
-    Unions stay: see `branches`. What stands nearest comes first. `above` is the form that `schema` is a branch of.
+    Unions stay: see `branches`. The nearest keywords have priority. `above` is the form of which `schema` is a branch.
     """
     merged: dict[str, Any] = {}
-    closed: set[str] | None = None  # the properties that may be there, once a part allows no others
+    closed: set[str] | None = None  # the allowed properties, once a part allows no others
     seen: set[str] = set()
     unions = _NONE if above is None else above.open
     stack: list[tuple[object, _Path]] = [(schema, None)]
@@ -140,7 +140,7 @@ def _steps(path: _Path) -> Iterator[str]:
 
 
 def branches(schema: Schema) -> list[object] | None:
-    """The branches of a flat schema's first union, each with what stands beside it; None where there is no union."""
+    """The branches of a flat schema's first union, each merged with the keywords next to it; None if there is no union."""
     kind = next((key for key in ("anyOf", "oneOf") if isinstance(schema.get(key), (list, tuple)) and schema[key]), None)
     if kind is None:
         return None
@@ -149,14 +149,14 @@ def branches(schema: Schema) -> list[object] | None:
 
 
 def forms(schema: object, lookup: Lookup, warn: Warn = ignore) -> tuple[list[Form], bool]:
-    """Every form that satisfies `schema`, and whether these are all: see `unfold`."""
+    """Every form that satisfies `schema`, and whether the list is complete: see `unfold`."""
     return unfold(flatten(schema, lookup, warn), lookup, warn)
 
 
 def unfold(flat: Form | None, lookup: Lookup, warn: Warn = ignore) -> tuple[list[Form], bool]:
-    """The forms without unions that a flat schema has, first things first, and whether these are all.
+    """The union-free forms of a flat schema, the first ones first, and whether the list is complete.
 
-    There are at most `MOST_FORMS`, and at least one: where nothing satisfies the schema, what stands nearest.
+    There are at most `MOST_FORMS`, and at least one: if nothing satisfies the schema, the nearest keywords.
     """
     found: list[Form] = []
     rest: list[tuple[object, Form]] = []
@@ -184,9 +184,9 @@ def unfold(flat: Form | None, lookup: Lookup, warn: Warn = ignore) -> tuple[list
 
 
 def merge(result: dict[str, Any], other: Schema, warn: Warn) -> None:
-    """Add what `other` asks for to `result`, but for its references and `allOf`. Both are normal.
+    """Merge `other` into `result`, except its references and `allOf`. Both are normal.
 
-    A value of both types does not exist where they have none in common; then `enum` is left without members.
+    If they have no type in common, no value has both; then `enum` is left without members.
     """
     if not result and not other.keys() >= _VALUES:
         result.update((key, _owned(key, value)) for key, value in other.items() if key not in _JOINTS)
@@ -218,7 +218,7 @@ def merge(result: dict[str, Any], other: Schema, warn: Warn) -> None:
 
 
 def _owned(key: str, value: object) -> object:
-    """A copy of what later parts are merged into; names that are required as the keys of an object."""
+    """A copy into which later parts are merged; required names become the keys of an object."""
     if key == "properties":
         return dict(value) if is_mapping(value) else value
     if key == "required" and isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""What a schema says of one value: its types, its members, its elements. This is all that the parsers know of JSON Schema."""
+"""What a schema says about one value: its types, members and elements. This is all that the parsers know of JSON Schema."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _NOT_NAMED: Final = _COMPLEX | {"enum", "const"}
 
 
 class Shape:
-    """What a schema says of a value. Shapes are made lazily, so that a schema may refer to itself."""
+    """What a schema says about a value. Shapes are made lazily, so a schema may refer to itself."""
 
     def __init__(self, schema: Schema, document: Document | None = None) -> None:
         self._schema = schema
         self._root = document
         self._members: dict[str, Shape] = {}
-        # Most schemas name one type in one word; a parser is made for every reply, and asks for the types of every key.
+        # Most schemas have one type; a parser is created for every reply, and needs the types of every key.
         kind = schema.get("type")
         self._named = ONLY.get(kind) if kind.__class__ is str and schema.keys().isdisjoint(_NOT_NAMED) else None
 
@@ -33,11 +33,11 @@ class Shape:
 
     @cached_property
     def _forms(self) -> Sequence[Schema]:
-        """The forms that the schema has without references and unions."""
+        """The forms of the schema without references and unions."""
         schema = self._schema
         if is_plain(schema):
             return (schema,)
-        # What nearly all schemas are made of needs no merging: a reference, or a choice of plain schemas.
+        # Most schemas need no merging: a reference, or a choice of simple schemas.
         said = schema.keys() - ANNOTATIONS
         if said == _REFERENCE and isinstance(schema["$ref"], str) and is_plain(target := self._document.lookup(schema["$ref"])):
             return (target,)
@@ -47,7 +47,7 @@ class Shape:
 
     @cached_property
     def types(self) -> Types:
-        """The JSON types that are allowed; None for any."""
+        """The allowed JSON types; None for any."""
         if self._named:
             return self._named
         allowed: frozenset[str] = frozenset()
@@ -72,14 +72,14 @@ class Shape:
 
     @cached_property
     def closed(self) -> bool:
-        """Whether objects have the declared properties only: there are some, and nothing says that others are allowed."""
+        """Whether objects have only the declared properties: there are some, and nothing allows others."""
         return bool(self.properties) and all(
             form.get("additionalProperties", False) is False and "patternProperties" not in form for form in self._objects
         )
 
     @cached_property
     def required(self) -> frozenset[str]:
-        """The properties that an object must have."""
+        """The required properties of an object."""
         wanted = [form.get("required") for form in self._objects]
         names = [
             frozenset(name for name in names if isinstance(name, str)) for names in wanted if isinstance(names, (list, tuple))
@@ -93,18 +93,18 @@ class Shape:
 
     @cached_property
     def element(self) -> Shape:
-        """What the elements of an array are, but for those that `places` tells of."""
+        """The shape of the elements of an array, except those in `places`."""
         return self._any_of(_elements(form)[1] for form in self._forms)
 
     @cached_property
     def places(self) -> Sequence[Shape]:
-        """What the first elements of an array are, where the schema tells each by its place."""
+        """The shapes of the first elements of an array, if the schema has one for each position."""
         elements = [_elements(form) for form in self._forms]
         most = max((len(firsts) for firsts, _ in elements), default=0)
         return [self._any_of(firsts[i] if i < len(firsts) else rest for firsts, rest in elements) for i in range(most)]
 
     def member(self, key: str) -> Shape:
-        """What the property `key` of an object is, declared or not."""
+        """The shape of the property `key` of an object, declared or not."""
         member = self._members.get(key)
         if member is None:
             properties = self._schema.get("properties") if self._named else None
@@ -113,7 +113,7 @@ class Shape:
                 member = Shape(declared, self._document)
             else:
                 member = self._any_of(part for form in self._objects for part in _member(form, key))
-            if key in self.properties:  # shapes live long, and models make up any number of keys
+            if key in self.properties:  # shapes live long, and models invent any number of keys
                 self._members[key] = member
         return member
 
@@ -123,13 +123,13 @@ class Shape:
 
     @property
     def _objects(self) -> Sequence[Schema]:
-        """The forms that an object may have."""
+        """The possible forms of an object."""
         if len(self._forms) == 1:
             return self._forms
         return [form for form in self._forms if (types := allowed_types(form)) is None or "object" in types]
 
     def _any_of(self, schemas: Iterable[object]) -> Shape:
-        """What fits one of `schemas`."""
+        """The shape for one of `schemas`."""
         given = list(schemas)
         said = [schema for schema in given if is_mapping(schema)]
         if not said or True in given:
@@ -142,7 +142,7 @@ _CHOICE: Final = {"anyOf"}
 
 
 def is_plain(schema: object) -> TypeGuard[Schema]:
-    """Whether a schema names one type as JSON Schema spells it, and has no references and unions."""
+    """Whether a schema has exactly one type in JSON Schema's form, and no references and unions."""
     if not is_mapping(schema):
         return False
     kind = schema.get("type")
@@ -155,10 +155,10 @@ def _properties(form: Schema) -> Schema:
 
 
 def _elements(form: Schema) -> tuple[Sequence[object], object]:
-    """What the first elements are, by their places, and the others."""
+    """The schemas of the first elements, by position, and of the others."""
     items, firsts = form.get("items"), form.get("prefixItems")
     if isinstance(items, (list, tuple)):
-        # What draft 2020-12 calls prefixItems was an array of `items` before.
+        # Draft 2020-12's prefixItems was an array of `items` in earlier drafts.
         items, firsts = form.get("additionalItems"), items
     return (firsts, True if items is None else items) if isinstance(firsts, (list, tuple)) else ((), items)
 
@@ -172,9 +172,9 @@ def _member(form: Schema, key: str) -> Iterable[object]:
 
 
 ANY: Final = Shape({})
-"""A schema that says nothing."""
+"""An empty schema."""
 
 
 def shape_of(parameters: Schema) -> Shape:
-    """The shape of a tool's parameters, or of any other schema; references point into `parameters`."""
+    """The shape of a tool's parameters, or of any other schema; `parameters` is the target of references."""
     return Shape(parameters)

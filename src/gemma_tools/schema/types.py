@@ -1,4 +1,4 @@
-"""The types that a value may have, and how JSON Schema, OpenAPI and google-genai spell them.
+"""The types of values, and how JSON Schema, OpenAPI and google-genai write them.
 
 Sources: JSON Schema 2020-12, validation, section 6.1; OpenAPI 3.0.3, Schema Object, for `nullable`; google-genai's `Type`,
 whose names are in capitals.
@@ -18,7 +18,7 @@ Types: TypeAlias = frozenset[str] | None
 ONLY: Final[Mapping[str, frozenset[str]]] = {
     name: frozenset((name,)) for name in ("string", "integer", "number", "boolean", "array", "object", "null")
 }
-"""Every JSON type, and the set that holds only it."""
+"""Every JSON type, and the set with only it."""
 TYPE_OF_KEYWORD: Final = {
     "properties": "object",
     "required": "object",
@@ -51,20 +51,20 @@ TYPE_OF_KEYWORD: Final = {
     "exclusiveMinimum": "number",
     "exclusiveMaximum": "number",
 }
-"""The type that a keyword speaks of. Where a schema names no type, its author means these."""
+"""The type that a keyword is for. In a schema without a type, its author means these."""
 ANNOTATIONS: Final = frozenset(
     ("title", "description", "default", "example", "examples", "deprecated", "readOnly", "writeOnly", "$schema", "$id",
      "$anchor", "$comment", "$defs", "$vocabulary", "definitions", "contentMediaType", "contentEncoding", "contentSchema",
      "externalDocs", "xml", "discriminator", "strict")
 )  # fmt: skip
-"""Keywords that say nothing of what is valid."""
+"""Keywords that do not constrain values."""
 _WIDEST_FIRST: Final = ("object", "array", "string", "number", "integer", "boolean", "null")
 
 
 def normal(schema: Schema) -> Schema:
-    """`schema` itself as JSON Schema spells it: types in lower case, and `nullable: true` as the type null.
+    """`schema` itself in JSON Schema's form: types in lower case, and `nullable: true` as the type null.
 
-    What stands inside it (properties, items, branches) stays as it is.
+    Its parts (properties, items, branches) are unchanged.
     """
     kind = schema.get("type")
     if "nullable" not in schema and (kind is None or (kind.__class__ is str and kind in ONLY)):
@@ -98,7 +98,7 @@ def _or_null(schema: dict[str, Any]) -> Schema:
 
 
 def named_types(schema: Schema) -> Types:
-    """The types that a normal schema names; None where it names none that JSON has."""
+    """The types in a normal schema; None if it has none that JSON has."""
     kind = schema.get("type")
     if isinstance(kind, str):
         return ONLY.get(kind)
@@ -107,7 +107,7 @@ def named_types(schema: Schema) -> Types:
 
 
 def allowed_types(schema: Schema) -> Types:
-    """The types that a normal schema without references and unions allows: named, of its values, or meant by its keywords."""
+    """The types that a normal schema without references and unions allows: from `type`, its values, or its other keywords."""
     named, values = named_types(schema), members(schema)
     if values is not None:
         return frozenset(map(type_of, values) if named is None else (k for v in values for k in types_of(v) if k in named))
@@ -115,7 +115,7 @@ def allowed_types(schema: Schema) -> Types:
 
 
 def members(schema: Schema) -> list[Any] | None:
-    """The values that `enum` and `const` leave; None without either."""
+    """The values that `enum` and `const` allow; None without either."""
     if "const" in schema:
         return [schema["const"]]
     enum = schema.get("enum")
@@ -123,7 +123,7 @@ def members(schema: Schema) -> list[Any] | None:
 
 
 def type_of(value: object) -> str:
-    """The type of a JSON value, as it is written: `1.0` is a number."""
+    """The type of a JSON value in its written form: `1.0` is a number."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -134,7 +134,7 @@ def type_of(value: object) -> str:
 
 
 def types_of(value: object) -> frozenset[str]:
-    """Every type that JSON Schema counts a value as: `1` and `1.0` are numbers and integers."""
+    """Every type of a value in JSON Schema: `1` and `1.0` are numbers and integers."""
     kind = type_of(value)
     if kind == "integer" or (kind == "number" and isinstance(value, float) and value.is_integer()):
         return _WHOLE
@@ -142,7 +142,7 @@ def types_of(value: object) -> frozenset[str]:
 
 
 def value_key(value: object) -> Hashable:
-    """Equal where JSON's values are: `1` is `1.0`, and is not `true`. Values that are nested too deep are equal to none."""
+    """Equal if the JSON values are equal: `1` is `1.0`, but not `true`. Values that are nested too deep are never equal."""
     try:
         return _key(value)
     except RecursionError:
@@ -169,5 +169,5 @@ def common_types(first: Types, second: Types) -> Types:
 
 
 def widest(types: frozenset[str]) -> str:
-    """The one of several types that tells a model most, and so is declared for all of them."""
+    """The most informative of several types, which is declared for all of them."""
     return min(types, key=_WIDEST_FIRST.index)

@@ -1,1 +1,1 @@
-"""The notation of FunctionGemma and Gemma 4, written and read: `call:NAME{key:<escape>text<escape>}`."""
+"""The notation of FunctionGemma and Gemma 4, its writer and its reader: `call:NAME{key:<escape>text<escape>}`."""

@@ -1,8 +1,8 @@
-"""Read the arguments of one call in the brace notation, driven by the tool's schema while it reads.
+"""Reads the arguments of one call in the brace notation, guided by the tool's schema.
 
     key:<escape>text<escape>,n:1,l:[true]}
 
-What comes out is JSON text, chunk by chunk. Nothing here calls itself, however deep the text is nested.
+The result is JSON text, chunk by chunk. Nothing here is recursive, however deep the nesting.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _COMMAS: Final = re.compile(r"[,\s]*+")
 
 
 class Arguments:
-    """The arguments of `call`; a frame is open for every bracket."""
+    """Reads the arguments of `call`; a frame is open for every bracket."""
 
     def __init__(self, source: Source, call: Call, shape: Shape) -> None:
         self._source = source
@@ -39,10 +39,10 @@ class Arguments:
         self._wrapped = False
 
     def read(self, pos: int, bracket: str) -> Reading[int]:
-        """Read from after the opening `bracket`; return the position after the one that closes it.
+        """Read from after the opening `bracket`; return the position after its closing bracket.
 
         Raises:
-            Cut: the text ended before.
+            Cut: the text ended before that.
             Unreadable: it is not a call.
         """
         if bracket == "(":
@@ -71,7 +71,7 @@ class Arguments:
         return (yield from self._unwrap(pos)) if self._wrapped else pos
 
     def _ahead(self, pos: int) -> Reading[tuple[int, str]]:
-        """Pass over white space; return what stands there."""
+        """Skip white space; return the next character or token."""
         at, ahead = self._source.look(pos)
         if ahead is None:
             at, ahead = yield from self._source.ahead(at)
@@ -93,7 +93,7 @@ class Arguments:
         return pos + 1
 
     def _close(self, pos: int, bracket: str) -> int:
-        """Act on the closing `bracket` at `pos`."""
+        """Handle the closing `bracket` at `pos`."""
         frames = self._frames
         if frames[-1].comma:
             self._call.repair("comma_surplus", "a comma without a value after it", pos, pos)
@@ -112,7 +112,7 @@ class Arguments:
         return pos + 1
 
     def _unwrap(self, pos: int) -> Reading[int]:
-        """Pass over the bracket that closes those around the arguments."""
+        """Skip the bracket that closes the extra brackets around the arguments."""
         pos, ahead = yield from self._ahead(pos)
         if ahead in "})":
             return pos + 1
@@ -124,7 +124,7 @@ class Arguments:
     # Entries
 
     def _entry(self, pos: int, ahead: str) -> Reading[int]:
-        """Read the entry at `pos`; of a container only its opening bracket."""
+        """Read the entry at `pos`; for a container only its opening bracket."""
         frames = self._frames
         frame = frames[-1]
         if frame.in_array:
@@ -151,7 +151,7 @@ class Arguments:
         return (yield from self._value(pos, ahead, frame.shape.member(key)))
 
     def _unseparated(self, pos: int, ahead: str) -> Reading[int]:
-        """After a value where a comma belongs: pass over a stray delimiter, or see that an entry follows all the same."""
+        """Where a comma belongs after a value: skip a stray delimiter, or check that an entry follows without a comma."""
         delimiter, frame = self._source.dialect.delimiter, self._frames[-1]
         after = pos + len(delimiter)
         if ahead == delimiter and (yield from closes(self._source, self._frames, after, delimiter)):
@@ -170,7 +170,7 @@ class Arguments:
     # Keys
 
     def _key(self, pos: int, ahead: str) -> Reading[tuple[int, str]]:
-        """Read a key that is not a plain word, and the colon after it."""
+        """Read a key that is not a simple word, and the colon after it."""
         if ahead == self._source.dialect.delimiter or ahead in QUOTES:
             return (yield from self._quoted_key(pos, ahead))
         scan = pos
@@ -222,7 +222,7 @@ class Arguments:
         return at + 1, key if meant is None else meant
 
     def _declared_with_equals(self, pos: int, scan: int) -> Reading[bool]:
-        """Whether what stands before the next colon, equals sign included, is a declared key."""
+        """Whether the text before the next colon, including an equals sign, is a declared key."""
         shape = self._frames[-1].shape
         if not shape.properties:
             return False
@@ -232,7 +232,7 @@ class Arguments:
     # Values
 
     def _value(self, pos: int, ahead: str, shape: Shape) -> Reading[int]:
-        """Read the value at `pos`; of a container only its opening bracket."""
+        """Read the value at `pos`; for a container only its opening bracket."""
         frames, delimiter, types = self._frames, self._source.dialect.delimiter, shape.types
         if ahead == delimiter and (yield from self._holds_container(pos + len(delimiter), types)):
             self._call.repair("delimiter_stray", "a delimiter that does not belong to a string", pos, pos + len(delimiter))
@@ -254,7 +254,7 @@ class Arguments:
         return pos
 
     def _holds_container(self, pos: int, types: Types) -> Reading[bool]:
-        """Whether what was delimited, from `pos` on, is an object or a list where the schema wants one, and no string."""
+        """Whether the delimited text from `pos` on is an object or a list, if the schema wants one and not a string."""
         if types is None or "string" in types:
             return False
         at, bracket = yield from self._source.ahead(pos)

@@ -1,4 +1,4 @@
-"""Read a value without delimiters: a number or constant in some spelling, or a string that lost them."""
+"""Reads a value without delimiters: a number or constant in some form, or a string that lost its delimiters."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _SCALAR: Final = re.compile(rf"{NUMERAL}|true|false|null")
 def read_bare(source: Source, call: Call, frames: Sequence[Frame], pos: int, types: Types) -> Reading[int]:
     """Read the value at `pos` and return the position after it.
 
-    It ends at the bracket that closes its container, at a delimiter that closes it, and at a comma; for a string that must
-    be the comma before the next declared key.
+    It ends at the bracket that closes its container, at a delimiter that closes it, or at a comma; for a string that must be
+    the comma before the next declared key.
     """
     textual = types is None or "string" in types
     end, scan, depth = -1, pos, 0
@@ -69,7 +69,7 @@ def _ends_before(source: Source, frames: Sequence[Frame], pos: int) -> Reading[b
 
 
 def _give(source: Source, call: Call, start: int, end: int, types: Types) -> None:
-    """Put out the JSON text for what is written from `start` to `end`."""
+    """Write the JSON text for the text from `start` to `end`."""
     textual = types is None or "string" in types
     written = source.buffer.text[start:end]
     text = written.strip()

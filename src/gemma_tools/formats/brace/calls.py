@@ -1,4 +1,4 @@
-"""Read the calls of one generation: where each begins and ends, with its tags or without.
+"""Reads the calls of one generation: where each begins and ends, with or without its tags.
 
 <start_function_call>call:NAME{...}<end_function_call>
 """
@@ -24,13 +24,13 @@ _UNBALANCED: Final[tuple[ProblemKind, ...]] = ("bracket_kind", "bracket_missing"
 
 
 After: TypeAlias = tuple[int, bool]
-"""Where the text goes on, and whether what was read is dealt with; it is content if not."""
+"""Where to continue, and whether the text so far is handled; if not, it is content."""
 
 
 class CallReader:
-    """Reads calls, and says where the text goes on after them.
+    """Reads calls, and says where to continue after them.
 
-    What a method of it reads from some position on is a call or a problem, or else content.
+    The text that its methods read is a call, a problem, or otherwise content.
     """
 
     def __init__(self, source: Source, builder: ReplyBuilder, declared: Declared) -> None:
@@ -70,7 +70,7 @@ class CallReader:
             head = yield from tagged_head(source, start)
 
     def _start_tags(self, pos: int) -> Reading[int]:
-        """Pass over start tags that were written again; return where the call begins."""
+        """Skip repeated start tags; return where the call begins."""
         tag = self._source.dialect.start
         while not self._source.strict:
             at = yield from self._source.run(pos, SPACE)
@@ -80,7 +80,7 @@ class CallReader:
         return pos
 
     def _listed_head(self, head: Head) -> Reading[Head]:
-        """The first head of a list of calls; `head` again, if there is no list."""
+        """The first head of a list of calls; `head` itself, if there is no list."""
         if head.name or not self._buffer.text.startswith("[", head.end):
             return head
         first = yield from tagged_head(self._source, head.end + 1)
@@ -90,7 +90,7 @@ class CallReader:
         return first
 
     def _native(self, start: int, head: Head, name: str) -> Reading[After]:
-        """Read the call of `name` that began at `start`; return where it ends, or where the text goes on without one."""
+        """Read the call of `name` that began at `start`; return where it ends, or where to continue without one."""
         call = Call(self._builder, name, start, live=True, refused=None if self._source.strict else ())
         try:
             if not head.exact or name != head.name:
@@ -101,7 +101,7 @@ class CallReader:
             self._builder.drop_call()
             return self._cut(start)
         except Unreadable as unreadable:
-            # An exception holds on to the frames that it went through, and they to the text.
+            # An exception refers to the frames that it passed through, and they refer to the text.
             pos, fault = unreadable.pos, str(unreadable)
         else:
             call.finish(pos)
@@ -113,7 +113,7 @@ class CallReader:
         return ANY if self._declared is None else self._declared.shape(name)
 
     def _end_tag(self, pos: int) -> Reading[tuple[int, bool]]:
-        """Pass over the end tag at `pos`; return where the text goes on, and whether another call begins there."""
+        """Skip the end tag at `pos`; return where to continue, and whether another call begins there."""
         source, end = self._source, self._source.dialect.end
         if self._buffer.text.startswith(end, pos):
             return pos + len(end), False
@@ -156,7 +156,7 @@ class CallReader:
         return resolve(head.name, self._declared, strict=False) is not None and (bool(self._declared) or head.keyword)
 
     def _tag_like(self, pos: int, pattern: re.Pattern[str]) -> Reading[str]:
-        """Something like a tag at `pos`; "" if there is none."""
+        """A token that looks like a tag at `pos`; "" if there is none."""
         buffer = self._buffer
         while True:
             found = pattern.match(buffer.text, pos)
@@ -164,10 +164,10 @@ class CallReader:
                 return found[0] if found else ""
             yield
 
-    # What is not a call
+    # Text that is not a call
 
     def _no_call(self, start: int, tag_end: int, head: Head) -> Reading[After]:
-        """After the start tag no call begins: one without brackets, one that cannot be read, or the tag is only mentioned."""
+        """After the start tag no call begins: it is one without brackets, an unreadable one, or the tag is only mentioned."""
         builder, end_tag = self._builder, self._source.dialect.end
         at, ahead = yield from self._source.ahead(head.end)
         if ahead == end_tag and self._needs_nothing(head):
@@ -191,7 +191,7 @@ class CallReader:
         return tag_end, False
 
     def _is_garbled(self, start: int, tag_end: int, head: Head, at: int, ahead: str) -> bool:
-        """Whether what stands after a start tag was meant as a call, though none can be read: not so in prose about the tag."""
+        """Whether the text after a start tag was meant as a call, even if it cannot be read: not so in prose about the tag."""
         dialect = self._source.dialect
         if ahead == dialect.end and at == tag_end:
             line = self._buffer.text[max(0, start - LONGEST_NAME) : start].rpartition("\n")[2]
@@ -226,9 +226,9 @@ class CallReader:
         return (yield from self._skip(start, pos, fault, known=False))
 
     def _skip(self, start: int, pos: int, message: str, *, known: bool) -> Reading[After]:
-        """Keep a call that cannot be read in a problem, up to its end tag or what comes instead of it.
+        """Put an unreadable call into a problem, up to its end tag or what replaces it.
 
-        If it has no end tag and its name is not `known`, it was prose.
+        Without an end tag and a `known` name it was prose.
         """
         tag = self._source.dialect.start
         while True:
@@ -246,7 +246,7 @@ class CallReader:
         return end, True
 
     def _find_end(self, pos: int) -> tuple[int, bool]:
-        """Where a call ends that cannot be read, or -1, and whether its end tag is there."""
+        """Where an unreadable call ends, or -1, and whether its end tag is there."""
         found = self._source.dialect.envelope_end.search(self._buffer.text, pos)
         return (found.end(), bool(found[0])) if found else (-1, False)
 
@@ -259,10 +259,10 @@ class CallReader:
     # Without a start tag
 
     def bare(self, start: int, tag: int) -> Reading[After]:
-        """Read the calls that follow one another from `start` on without their start tags.
+        """Read consecutive calls without start tags from `start` on.
 
-        `tag` is the length of something like a start tag in front. Such calls are held back until it is certain that they
-        are calls: all are complete, and nothing follows but an end tag, another special token or the end of the text.
+        `tag` is the length of a token before them that looks like a start tag. Such calls are held back until it is certain
+        that they are calls: all are complete, and only an end tag, another special token or the end of the text follows.
         """
         held: list[tuple[Call, int]] = []
         pos = start
@@ -297,7 +297,7 @@ class CallReader:
         return head if head.bracket and resolve(head.name, self._declared, strict=False) is not None else None
 
     def _after_bare(self, pos: int, *, tagged: bool) -> Reading[int]:
-        """Where the text goes on after a bare call that ends at `pos`; -1 if what follows may make it prose."""
+        """Where to continue after a bare call that ends at `pos`; -1 if the text after it may make it prose."""
         source, dialect = self._source, self._source.dialect
         at = yield from source.run(pos, CLOSERS)
         if (yield from source.spelling(at, (dialect.end,))):
@@ -325,7 +325,7 @@ class CallReader:
         return after, True
 
     def _between(self, start: int, end: int) -> None:
-        """What stands between two calls: white space, which is content, and perhaps a comma."""
+        """The text between two calls: white space, which is content, and an optional comma."""
         text = self._buffer.text[start:end]
         if "," in text:
             self._builder.problem("comma_surplus", "a comma between two calls", start, end, quoted=True)

@@ -1,6 +1,6 @@
-"""Write the declarations of FunctionGemma and Gemma 4: as their templates do, or with every keyword of the schema.
+"""Writes the declarations of FunctionGemma and Gemma 4: as their templates do, or with every keyword of the schema.
 
-Nothing recurses: properties that are still to be written wait on a stack.
+Nothing is recursive: properties that are still to be written wait on a stack.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from gemma_tools.schema.declare import Path, Schema, simplify, where
 Piece: TypeAlias = str | tuple[Schema, Path]
 """Finished text, or properties that are still to be written."""
 PropertyForm: TypeAlias = "Callable[[Declaration, Schema, Path], list[Piece]]"
-"""Writes a property from after its opening brace to its closing one."""
+"""Writes a property from after its opening brace to its closing brace."""
 
 
 @dataclass(slots=True)
 class Declaration:
-    """Writes one tool's declaration. `form` is the family's way of writing the body of a property."""
+    """Writes one tool's declaration. `form` is the family's form of a property's body."""
 
     notation: Notation
     form: PropertyForm
     exact: bool
-    """Write the schema as the official template does, wherever that leads; else simplify it first."""
+    """Write the schema exactly as the official template does; otherwise simplify it first."""
     undeclared: frozenset[str] = frozenset()
-    """Names of properties that the family's template takes for schema words, and leaves out."""
+    """Names of properties that the family's template mistakes for schema keywords, and leaves out."""
     response: bool = False
-    """Whether the family declares the shape of the result."""
+    """Whether the family declares the schema of the result."""
     warnings: list[str] = field(default_factory=list)
     dropped: set[str] = field(default_factory=set)
 
     def write(self, tool: Tool) -> tuple[str, tuple[str, ...]]:
-        """The declaration, quoted, and what it leaves unsaid, one sentence each."""
+        """The quoted declaration, and what it leaves out, one sentence each."""
         printed_none = self.exact and tool.function.get("description", "") is None  # as Python prints it
         description = self.notation.string("None" if printed_none else tool.description)
         pieces: list[Piece] = [f"declaration:{quote(tool.name)}{{description:{description}"]
@@ -70,7 +70,7 @@ class Declaration:
         return self.notation.string(str(schema.get("type", "")).upper())
 
     def items(self, items: Schema, path: Path) -> list[Piece]:
-        """The items of an array: type, properties and required in the declaration's way, other keywords as plain values."""
+        """The items of an array: type, properties and required in the declaration's form, other keywords as plain values."""
         pieces: list[Piece] = []
         for keyword in sorted(items, key=str.lower):
             value = items[keyword]
@@ -90,7 +90,7 @@ class Declaration:
         return [*(pieces or ["items:{"]), "}"]
 
     def drop(self, schema: Schema, said: Container[str]) -> None:
-        """Note the keywords of `schema` that are not said and that are more than annotations."""
+        """Record the keywords of `schema` that are left out and are more than annotations."""
         for keyword, value in schema.items():
             if keyword not in said and keyword not in _ANNOTATIONS and value is not None and value is not False:
                 self.dropped.add(keyword)
@@ -158,15 +158,15 @@ _ANNOTATIONS: Final = frozenset(
         "x-lark",
     )
 )
-"""Keywords that constrain nothing, and those that `simplify` has already written out."""
+"""Keywords without a constraint, and those that `simplify` has already resolved."""
 
 
 def declare_in_full(notation: Notation, tool: Tool) -> tuple[str, tuple[str, ...]]:
-    """A declaration with every keyword of the schemas, and nothing left unsaid.
+    """A declaration with every keyword of the schemas; nothing is left out.
 
-    It is printed as Google DeepMind's package `dialog` (1.1.0) prints it for Gemma 4: keywords and names bare and sorted, types
-    in capitals wherever `properties`, `items`, `not`, `allOf`, `anyOf` or `oneOf` lead to a schema, references as they are.
-    `$schema` is not part of it.
+    It has the form of Google DeepMind's package `dialog` (1.1.0) for Gemma 4: keywords and names without delimiters and sorted,
+    types in capitals wherever `properties`, `items`, `not`, `allOf`, `anyOf` or `oneOf` contain a schema, references unchanged.
+    `$schema` is left out.
     """
     said: dict[str, Any] = {}
     if tool.description:
@@ -184,7 +184,7 @@ _SCHEMA_MAP: Final = "properties"
 
 
 def _in_capitals(schema: Schema) -> dict[str, Any]:
-    """A copy of `schema` with its types in capitals, and those of all schemas that a keyword of it leads to."""
+    """A copy of `schema` with its types in capitals, including those of all schemas in its keywords."""
     root: dict[str, Any] = {}
     waiting: list[tuple[Schema, dict[str, Any]]] = [(schema, root)]
 

@@ -1,4 +1,4 @@
-"""What the text after a key or a value says about its end."""
+"""Decides from the text after a key or a value where it ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WORD: Final = re.compile(WORD)
 
 
 def key_ahead(source: Source, pos: int, mark: str) -> Reading[tuple[str, int]]:
-    """The key at `pos`, where `mark` stands, and the position after its colon; "" and -1 where there is none."""
+    """The key at `pos`, where `mark` is, and the position after its colon; "" and -1 if there is none."""
     quote = mark if mark == source.dialect.delimiter or mark in QUOTES else ""
     start = pos + len(quote)
     end = yield from source.run_up_to(start, _KEY, _LONGEST_KEY)
@@ -33,7 +33,7 @@ def key_ahead(source: Source, pos: int, mark: str) -> Reading[tuple[str, int]]:
 
 
 def declared_key_ahead(source: Source, frame: Frame, pos: int, mark: str) -> Reading[bool]:
-    """Whether a declared key and its colon stand at `pos`."""
+    """Whether there is a declared key with its colon at `pos`."""
     key, _ = yield from key_ahead(source, pos, mark)
     return bool(key) and frame.shape.declares(key)
 
@@ -41,10 +41,10 @@ def declared_key_ahead(source: Source, frame: Frame, pos: int, mark: str) -> Rea
 def closes(
     source: Source, frames: Sequence[Frame], pos: int, quote: str, *, quoting: bool = False, inside: bool = False
 ) -> Reading[bool]:
-    """Whether what stands at `pos`, after a `quote` or delimiter, shows that it closed its string.
+    """Whether the text at `pos`, after a `quote` or delimiter, shows that it closed its string.
 
-    `quoting`: the string holds quotation marks of its own. `inside`: one of them is open, in brackets that the text itself
-    opened, so that a comma, a colon or a closing bracket is the text's own.
+    `quoting`: the string contains quotation marks. `inside`: one of them is open, in brackets that the text itself opened, so a
+    comma, a colon or a closing bracket belongs to the text.
     """
     frame, delimiter = frames[-1], source.dialect.delimiter
     at, ahead = yield from source.ahead(pos)
@@ -57,7 +57,7 @@ def closes(
         return frame.in_array or (yield from _pair_follows(source, frame, at + 1, quote, quoting=quoting))
     if ahead in "}])":
         if ahead and ahead != "}" and all(ahead != open.closer for open in frames):
-            # A bracket of the wrong kind closes a call only straight before its end tag.
+            # A bracket of the wrong kind closes a call only directly before its end tag.
             end = yield from source.run(at, CLOSERS)
             return bool((yield from source.spelling(end, (source.dialect.end,))))
         return not ahead or (yield from _ends_here(source, frames, at, quote))
@@ -69,17 +69,17 @@ def closes(
 
 
 def _string_follows(source: Source, pos: int) -> Reading[bool]:
-    """Whether the quote before `pos`, in a list, opens the next string: text stands straight after it."""
+    """Whether the quote before `pos`, in a list, opens the next string: text follows directly."""
     yield from source.have(pos + 1)
     following = source.buffer.text[pos : pos + 1]
     return bool(following) and not following.isspace() and following not in ",}])"
 
 
 def _pair_follows(source: Source, frame: Frame, pos: int, quote: str, *, quoting: bool) -> Reading[bool]:
-    """Whether a key comes after the comma before `pos`, or nothing but brackets.
+    """Whether a key comes after the comma before `pos`, or only brackets.
 
-    Where the schema lists the properties and allows no others, an undeclared key is one only if it and its value begin as
-    they should.
+    If the schema lists the properties and allows no others, an undeclared key counts as one only if it and its value begin
+    correctly.
     """
     at, ahead = yield from source.ahead(pos)
     if ahead in ",}])" or ahead == source.dialect.end:
@@ -95,7 +95,7 @@ def _pair_follows(source: Source, frame: Frame, pos: int, quote: str, *, quoting
 
 
 def _ends_here(source: Source, frames: Sequence[Frame], pos: int, quote: str) -> Reading[bool]:
-    """Whether the brackets at `pos` may close what is open: after the last one of a call no `quote` can follow."""
+    """Whether the brackets at `pos` may close what is open: after the last bracket of a call no `quote` can follow."""
     end = yield from source.run(pos, CLOSERS)
     if (yield from source.spelling(end, (quote,))) != quote:
         return True

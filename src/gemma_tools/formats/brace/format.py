@@ -1,4 +1,4 @@
-"""What FunctionGemma and Gemma 4 share beyond the notation: how their replies are parsed and their calls bound by a grammar."""
+"""What FunctionGemma and Gemma 4 share besides the notation: the parser of replies and the grammar of calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PLAIN_RESULT: Final = "response:"
 PLAIN_REPAIRS: Final[frozenset[ProblemKind]] = frozenset(("bare_call", "quotes"))
-"""What a call without its special tokens is read by: no tags, and quotation marks around its texts."""
+"""The marks of a call without special tokens: no tags, and quotation marks around its texts."""
 
 
 class BraceFormat(GemmaFormat):

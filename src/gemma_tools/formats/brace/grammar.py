@@ -24,12 +24,12 @@ def brace_grammar(
 ) -> Grammar:
     """The grammar of FunctionGemma's or Gemma 4's replies.
 
-    Where the family thinks, a thought may come first; with `opens="reasoning"` the reply begins inside one. "auto" allows
-    text before and after the calls, "required" only calls, and "none" only text. The opener of a tool's response, with which
+    If the family can think, a thought may come first; with `opens="reasoning"` the reply begins inside one. "auto" allows text
+    before and after the calls, "required" only calls, and "none" only text. The start token of a tool's response, with which
     the model asks for the results, may follow the last call.
 
     Raises:
-        InvalidRequest: `tools` or `tool_choice` are not OpenAI's.
+        InvalidRequest: `tools` or `tool_choice` are not valid OpenAI objects.
     """
     draft = Draft(dialect.tokens, tools, tool_choice)
     notation = Brace(draft.rules, (dialect.delimiter, *dialect.stop), dialect.delimiter)

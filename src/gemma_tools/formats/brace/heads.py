@@ -1,4 +1,4 @@
-"""Read what a call begins with: `call:`, the tool's name and the opening bracket, in the spellings that models write."""
+"""Reads the head of a call: `call:`, the tool's name and the opening bracket, in the forms that models write."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ _LETTER: Final = re.compile(r"[^\W_]")
 _SEPARATOR: Final = re.compile(r"[.:/]")
 _CALL: Final = "call"
 _OTHER_BLOCKS: Final = ("declaration:", "response:")
-"""What stands in the place of `call:` in the other blocks of the notation, which models repeat now and then."""
+"""Words of the notation's other blocks, which models sometimes write instead of `call:`."""
 
 
 class Head(NamedTuple):
-    """What a call begins with: `name` as it was written, from `start` to `end`; `bracket` is "" where none opens."""
+    """The head of a call: `name` as it was written, from `start` to `end`; `bracket` is "" if none opens."""
 
     name: str
     start: int
     end: int
     bracket: str
     exact: bool
-    """Whether all but the kind of the bracket is as it should be."""
+    """Whether everything except the kind of the bracket is correct."""
     keyword: bool
-    """Whether `call` stood in front of the name."""
+    """Whether `call` came before the name."""
 
 
 def resolve(written: str, declared: Declared, *, strict: bool) -> str | None:
     """The declared tool that a name means; None if there is none.
 
-    A namespace in front of a declared name is dropped, as is a colon after it.
+    A namespace before a declared name is dropped, and so is a colon after it.
     """
     if declared is None:
         return written if _LETTER.search(written) else None
@@ -56,13 +56,13 @@ def resolve(written: str, declared: Declared, *, strict: bool) -> str | None:
 
 
 def exact_head(source: Source, pos: int) -> Head | None:
-    """The head at `pos`, if it is there in whole, and exact."""
+    """The head at `pos`, if it is complete and exact."""
     found = _EXACT.match(source.buffer.text, pos)
     return Head(found[1], pos, found.end(), "{", exact=True, keyword=True) if found else None
 
 
 def tagged_head(source: Source, pos: int) -> Reading[Head]:
-    """The head after a start tag or another call. Its name is "" where none stands there."""
+    """The head after a start tag or another call. Its name is "" if there is none."""
     begin = pos
     start = pos = yield from source.run(pos, _SPACE_OR_COMMA)
     if source.buffer.text.startswith(":", pos):
@@ -73,7 +73,7 @@ def tagged_head(source: Source, pos: int) -> Reading[Head]:
 
 
 def _name_after_keyword(source: Source, pos: int) -> Reading[tuple[int, str, bool]]:
-    """The name at `pos`, after the word `call` if that is there, and where it ends."""
+    """The name at `pos`, after an optional word `call`, and where it ends."""
     end = yield from source.run_up_to(pos, _NAME, LONGEST_NAME)
     word = source.buffer.text[pos:end]
     if word[:4].lower() != _CALL or (word[4:5].isalnum() or word[4:5] == "_"):
@@ -100,9 +100,9 @@ def _with_bracket(source: Source, start: int, end: int, name: str, *, keyword: b
 
 
 def line_head(source: Source, declared: Tools, pos: int) -> Reading[Head | None]:
-    """The head of a call without a start tag that begins at `pos`; None as soon as it is certain that there is none.
+    """The head of a call without a start tag at `pos`; None as soon as it is certain that there is none.
 
-    It is `call` and a colon or blanks, or a colon, or the exact name of a declared tool and a brace.
+    It is `call` and a colon or spaces, or a colon, or the exact name of a declared tool and a brace.
     """
     start = pos = yield from source.run(pos, _BLANK)
     end = pos

@@ -1,4 +1,4 @@
-"""What a model wrote in the brace notation, looked at chunk by chunk, and one call while it is read."""
+"""The model's output in the brace notation, and the state of one call while it is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Cut(Exception):
 
 
 class Unreadable(Exception):
-    """What stands at `pos` cannot be read as part of a call."""
+    """The text at `pos` cannot be read as part of a call."""
 
     def __init__(self, pos: int, message: str) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class Unreadable(Exception):
 
 
 class Source(Lookahead):
-    """The model's output, and what is known of how it is to be read."""
+    """The model's output, and the options for reading it."""
 
     __slots__ = ("dialect", "strict")
 
@@ -39,9 +39,9 @@ class Source(Lookahead):
         self.strict = strict
 
     def look(self, pos: int) -> tuple[int, str | None]:
-        """Where the white space at `pos` ends and what stands there: a special token or a character.
+        """Where the white space at `pos` ends, and what is there: a special token or a character.
 
-        "" is the end of the text, None what more text will tell.
+        "" is the end of the text, None means that more text is needed.
         """
         buffer = self.buffer
         text = buffer.text
@@ -64,7 +64,7 @@ class Source(Lookahead):
             yield
 
     def before_broken(self, start: int, end: int) -> int:
-        """`end`, or where the broken spelling begins that lies across it: reading a call may have stopped inside one."""
+        """`end`, or the beginning of a broken special token across it: reading a call may have stopped inside one."""
         text = self.buffer.text
         at = text.rfind("<" + WORD_JOINER, start, end + 1)
         across = at >= 0 and any(text.startswith(spelling, at) and at + len(spelling) > end for spelling in self.broken)
@@ -72,9 +72,9 @@ class Source(Lookahead):
 
 
 class Call:
-    """One call while it is read. A live one is given out as it is read; another is held back until it is finished.
+    """One call while it is read. A live call is emitted while it is read; another one is held back until it is complete.
 
-    JSON text for its arguments goes to `out`.
+    JSON text for its arguments is added to `out`.
     """
 
     __slots__ = ("_builder", "_live", "_refused", "_repairs", "name", "out", "start")
@@ -94,10 +94,10 @@ class Call:
             self.out = builder.pieces
 
     def repair(self, kind: ProblemKind, message: str, start: int, end: int) -> None:
-        """Report a departure from the exact notation, once a call.
+        """Report a difference from the exact notation, once per call.
 
         Raises:
-            Unreadable: this repair is refused (all are, where `refused` is None).
+            Unreadable: this repair is refused (all are, if `refused` is None).
         """
         if self._refused is None or kind in self._refused:
             raise Unreadable(start, message)
@@ -107,7 +107,7 @@ class Call:
                 self._builder.problem(kind, message, start, end, index=self._builder.last_index)
 
     def finish(self, end: int) -> bool:
-        """Complete the call, which ends at `end`; False where it is one repetition too many."""
+        """Complete the call, which ends at `end`; False if it is repeated too often."""
         builder = self._builder
         if not self._live:
             index = builder.start_call(self.name)

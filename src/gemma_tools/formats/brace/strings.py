@@ -1,8 +1,8 @@
-"""Read a string whose end may be in doubt: delimited, in quotes, or never closed.
+"""Reads a string whose end may be uncertain: delimited, in quotes, or never closed.
 
-Nothing inside a delimited string is an escape. A quote or delimiter closes the string when what follows shows so, else it is
-text. An end tag inside a string that is closed later is text, too; a string that is never closed ends at its last end tag, or
-at the first that a new call follows.
+There are no escapes inside a delimited string. A quote or delimiter closes the string if the text after it shows that;
+otherwise it is text. An end tag inside a string that is closed later is also text. A string that is never closed ends at its
+last end tag, or at the first one before a new call.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ _ESCAPING: Final = ('"', "'")
 """Quotes in which a backslash is an escape."""
 _RUN: Final = " \t\r\n}])"
 _TAIL: Final = 256
-"""How far back is looked for what an unclosed string ran into, in characters: closing brackets, a comma and the next key."""
+"""How far to search backwards for the text after an unclosed string, in characters: closing brackets, a comma and the next
+key.
+"""
 _BRACKETS: Final = re.compile(r"([{}\[\]()])\1*+")
 
 
@@ -45,7 +47,7 @@ def typed(source: Source, call: Call, text: str, types: Types, start: int, end: 
 
 
 class Brackets:
-    """How many brackets a text opened and did not close, by what closes them."""
+    """How many brackets a text opened and did not close, by their closing bracket."""
 
     __slots__ = ("_counted", "open")
 
@@ -66,7 +68,7 @@ class Brackets:
 
 
 class String:
-    """A string from after its opening `quote` on; `read` puts its JSON text out and returns the position after it."""
+    """A string from after its opening `quote` on; `read` writes its JSON text and returns the position after it."""
 
     def __init__(self, source: Source, call: Call, frames: Sequence[Frame], quote: str, types: Types, pos: int) -> None:
         self._source = source
@@ -137,7 +139,7 @@ class String:
         return mark
 
     def _note_tag(self) -> Reading[None]:
-        """An end tag: text, or the end of a string that is never closed. What follows is held back until that is known."""
+        """An end tag: text, or the end of a string that is never closed. The text after it is held back until that is known."""
         self._holding = True
         self._last_tag = self._at
         if self._split >= 0:
@@ -147,7 +149,9 @@ class String:
             self._split = self._last_tag
 
     def _escape(self, mark: str) -> Reading[bool]:
-        """A backslash and a character. Whether it closes the string: a quote does after the last backslash of a path."""
+        """A backslash and a character. Returns whether it closes the string: a quote does after the last backslash of a
+        path.
+        """
         if mark[1] != self._quote:
             return False
         path = ends_in_path(self._buffer.text[max(self._start, self._at - _TAIL) : self._at + 1])
@@ -161,12 +165,12 @@ class String:
         return closes(self._source, self._frames, self._scan, mark, quoting=self._quotations > 0, inside=inside)
 
     def _quote_mark(self, mark: str) -> None:
-        """Take the mark for a quotation mark in the text."""
+        """Read the mark as a quotation mark in the text."""
         self._call.repair("delimiter_in_string", "a delimiter inside a string that continues", self._at, self._scan)
         self._say(self._at)
         literal = mark
         if mark == self._source.dialect.delimiter:
-            # Inside JSON or code, which the text began itself, a delimiter stands for a quotation mark in either family.
+            # Inside JSON or code that the text itself began, a delimiter means a quotation mark in either family.
             literal = '"' if self._has_opened(self._at) else self._source.dialect.literal_delimiter
         if self._streams:
             self._call.out.append(quote_json(literal)[1:-1])
@@ -181,10 +185,10 @@ class String:
         self._brackets.count(self._buffer.text, end)
         return any(self._brackets.open.values())
 
-    # What an unclosed string ran into
+    # The text after an unclosed string
 
     def _lost_end(self, mark: str) -> Reading[int]:
-        """Where the string ended if the mark ahead opens the text of the next key, or that key itself; else -1."""
+        """Where the string ended if the next mark opens the text of the next key, or that key itself; else -1."""
         if self._quotations and self._has_opened(self._at):
             return -1
         end = self._end_before_key(self._at, "")
@@ -198,7 +202,7 @@ class String:
         return self._end_before_key(self._at, spelled.removesuffix(mark))
 
     def _fits(self, mark: str) -> Reading[bool]:
-        """Whether the text that the mark ahead would open, inside brackets of this one, ends where an argument may end."""
+        """Whether the text that the next mark would open, inside brackets of this one, ends where an argument may end."""
         source, pos = self._source, self._scan
         while (found := self._buffer.text.find(mark, pos)) < 0:
             if self._buffer.ended:
@@ -216,7 +220,7 @@ class String:
         return ahead in ("", ",") or (ahead in source.dialect.tokens and ahead != mark)
 
     def _end_before_key(self, at: int, key: str) -> int:
-        """Where closing brackets, a comma and a declared key with its colon begin that stand straight before `at`.
+        """Where closing brackets, a comma and a declared key with its colon begin directly before `at`.
 
         `key` is the key, if it comes after `at`.
         """
@@ -251,13 +255,13 @@ class String:
         return -1
 
     def _declared_keys(self) -> tuple[str, ...]:
-        """The declared keys of all that is open, and of the objects in open lists."""
+        """The declared keys of everything that is open, and of the objects in open lists."""
         if self._keys is None:
             self._keys = tuple(dict.fromkeys(key for frame in self._frames for key in frame.shape.properties))
         return self._keys
 
     def _before_brackets(self, tag: int) -> int:
-        """Where the brackets before `tag` begin that close what is open; those that close what the text opened are its own."""
+        """Where the brackets before `tag` begin that close open objects; brackets that the text opened belong to the text."""
         text = self._buffer.text
         floor = max(self._said, tag - _TAIL)
         at = floor + len(text[floor:tag].rstrip(_RUN))
@@ -284,7 +288,7 @@ class String:
         return text.rfind("<", max(self._said, len(text) - longest)) >= 0
 
     def _take(self, piece: str) -> bool:
-        """Take a piece of plain text without waking the readers: the buffer's fast lane."""
+        """Take a chunk of plain text without resuming the readers: the buffer's fast path."""
         if "<" in piece:
             return False
         text = self._buffer.text
@@ -293,7 +297,7 @@ class String:
         return True
 
     def _say_certain(self) -> None:
-        """Give out all but a begun token, and what an unclosed string could have run into."""
+        """Emit everything except an unfinished token, and text that may come after an unclosed string."""
         text, said = self._buffer.text, self._said
         end = len(text)
         at = text.rfind("<", max(said, end - self._source.dialect.longest))
@@ -302,7 +306,7 @@ class String:
         self._say_before_run(text[said:end])
 
     def _say_before_run(self, text: str) -> None:
-        """Give `text` out, which comes next, without what an unclosed string could have run into at its end."""
+        """Emit `text`, which comes next, without text at its end that may come after an unclosed string."""
         early = ""
         if len(text) > _TAIL:
             early, text = text[:-_TAIL], text[-_TAIL:]
@@ -335,7 +339,7 @@ class String:
             return written in self._declared_keys()
         return any(declared.startswith(written) for declared in self._declared_keys())
 
-    # Giving out
+    # Output
 
     def _say(self, end: int) -> None:
         if end > self._said:
@@ -359,7 +363,7 @@ class String:
         return end
 
     def _finish(self, end: int) -> None:
-        """Give out the string, which ends at `end`."""
+        """Emit the string, which ends at `end`."""
         self._say(end)
         if self._streams:
             self._call.out.append('"')

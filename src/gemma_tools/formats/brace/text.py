@@ -1,8 +1,8 @@
-"""Read one generation of a family that writes calls in the brace notation: content, thoughts, code, and where calls begin.
+"""Reads one generation of a family with the brace notation: content, thoughts, code, and where calls begin.
 
     <start_function_call>call:NAME{key:<escape>text<escape>,n:1,l:[true]}<end_function_call>
 
-Special tokens inside backticks or a code fence are prose, as is one that begins nothing.
+Special tokens inside backticks or a code fence are prose, and so is a token that begins nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _RUNS: Final = {"`": re.compile("`*+"), "~": re.compile("~*+")}
 _ROLE: Final = re.compile(r"(?:model|assistant)\n")
 _FENCE: Final = 3
 _DEEPEST_FENCE: Final = 16
-"""How far a fence of tildes may be indented."""
+"""The maximum indentation of a fence of tildes."""
 _SPECIAL: Final = re.compile(r"[<`~{\r\n]")
 _NAMED: Final = "[A-Za-z0-9_.:/-]"
 _NAME: Final = re.compile(f"{_NAMED}*+")
@@ -45,17 +45,17 @@ def _interruptions(dialect: Dialect, broken: tuple[str, ...]) -> re.Pattern[str]
 
 @dataclass(frozen=True, slots=True)
 class _Heads:
-    """What tells the heads of calls without a start tag from prose."""
+    """What distinguishes the heads of calls without a start tag from prose."""
 
     names: frozenset[str]
     listed: str
     """Every name, after a line break."""
     line_starts: frozenset[str]
-    """What the line of such a call begins with."""
+    """The beginning of a line with such a call."""
     begun: re.Pattern[str]
-    """What the fast lane leaves to the readers; or, in group 1, a last word that begins as a head may.
+    """What the fast path leaves to the readers; or, in group 1, a last word that may begin a head.
 
-    A word that began before is none: what a word begins with decides.
+    A word that began earlier is not one: the beginning of a word decides.
     """
 
     def may_begin(self, word: str) -> bool:
@@ -72,7 +72,7 @@ def _heads_of(names: tuple[str, ...]) -> _Heads:
 
 
 class TextReader:
-    """Reads the running text, and has calls read where they begin."""
+    """Reads the running text, and reads calls where they begin."""
 
     def __init__(self, source: Source, builder: ReplyBuilder, declared: Declared, *, thinking: bool) -> None:
         self._source = source
@@ -123,7 +123,7 @@ class TextReader:
         yield from self._rest(self._builder.full, "text after the last call that was read")
 
     def _begin(self) -> Reading[None]:
-        """Pass over a turn header that the model writes again, and a thought that lost its opener."""
+        """Skip a turn header that the model repeats, and a thought without its opening token."""
         if not self._buffer.text:
             yield
         if self._buffer.text.startswith(self._dialect.start):
@@ -158,7 +158,9 @@ class TextReader:
     # Running text
 
     def _next(self) -> str | None:
-        """The next token, run of backticks or tildes, line break or brace, all text before it said; None: more is needed."""
+        """The next token, run of backticks or tildes, line break or brace, with all text before it emitted; None: more is
+        needed.
+        """
         text = self._buffer.text
         found = self._scan.search(text, self._pos)
         if found is None:
@@ -177,7 +179,7 @@ class TextReader:
         return ""
 
     def _take(self, piece: str) -> bool:
-        """Take a piece of plain text without waking the readers: the buffer's fast lane."""
+        """Take a chunk of plain text without resuming the readers: the buffer's fast path."""
         heads = self._heads if not self._thinking and not self._code else None
         found = (heads.begun if heads else _SPECIAL).search(self._buffer.text, self._pos)
         if found is None:
@@ -206,7 +208,7 @@ class TextReader:
                 self._spoken = not text.isspace()
 
     def _certain(self) -> int:
-        """Where the tail begins that more text could make a token, or the head of a call."""
+        """Where the end of the text begins that more text could make a token, or the head of a call."""
         text, pos = self._buffer.text, self._pos
         at = text.rfind("<", pos)
         if at >= 0:
@@ -227,7 +229,7 @@ class TextReader:
         return begun.start() if begun and self._heads.may_begin(begun[1]) else len(text)
 
     def _name_before(self, end: int) -> tuple[int, str]:
-        """Where the word before `end` begins, and the name in it, which `call:` may precede."""
+        """Where the word before `end` begins, and the name in it, which may follow `call:`."""
         size = end_of(_NAME, self._buffer.text[max(0, end - _LONGEST_NAME) : end][::-1], 0)
         start = end - size
         return start, self._buffer.text[start:end].removeprefix("call:")
@@ -235,7 +237,7 @@ class TextReader:
     # Marks
 
     def _act(self, mark: str) -> Reading[bool]:
-        """Act on the `mark` at the position; whether nothing more is to be read."""
+        """Handle the `mark` at the position; return whether nothing more is read."""
         end = self._pos + len(mark)
         if mark[-1] == "\n":
             yield from self._line_break(end)
@@ -263,7 +265,9 @@ class TextReader:
         self._may_call = True
 
     def _code_mark(self, mark: str) -> Reading[None]:
-        """A run of backticks opens code, and a run as long closes it; a fence may be of tildes, at the beginning of a line."""
+        """A run of backticks opens code, and an equally long run closes it; a fence may be of tildes, at the start of a
+        line.
+        """
         start = self._pos
         end = yield from self._source.run(start, _RUNS[mark])
         before = self._buffer.text[self._line : start] if start - self._line <= _DEEPEST_FENCE else "text"
@@ -282,14 +286,14 @@ class TextReader:
             self._say(end)
 
     def _ends_line(self, pos: int) -> Reading[bool]:
-        """Whether a line ends at `pos`, or a special token stands there: a fence does not close before other text."""
+        """Whether a line ends at `pos`, or a special token is there: a fence does not close before other text."""
         at = yield from self._source.run(pos, _INLINE_SPACE)
         if self._buffer.text[at : at + 1] in ("", "\n", "\r"):
             return True
         return bool((yield from self._source.spelling(at, self._dialect.tokens)))
 
     def _is_code(self, token: str) -> Reading[bool]:
-        """Whether the token ahead, inside code, is a quotation; then it is said."""
+        """Whether the next token, inside code, is a quotation; then it is emitted."""
         source, end = self._source, self._pos + len(token)
         if len(self._code) >= _FENCE:
             if token == self._closer and self._thinking:
@@ -306,7 +310,7 @@ class TextReader:
                 self._code = ""
                 return True
             if mark == "\n" or (not mark and self._buffer.ended):
-                # Cut inside a span, the text could have gone on to close it.
+                # If the cut was inside a code span, the text could have closed it.
                 if mark or not self._buffer.cut:
                     return False
                 self._say(len(self._buffer.text))
@@ -327,7 +331,7 @@ class TextReader:
     # Special tokens
 
     def _control(self, token: str) -> Reading[bool]:
-        """Act on the special token ahead; whether nothing more is to be read."""
+        """Handle the next special token; return whether nothing more is read."""
         dialect, start = self._dialect, self._pos
         end = start + len(token)
         if token == dialect.start:
@@ -351,7 +355,7 @@ class TextReader:
         return False
 
     def _stray(self, token: str) -> None:
-        """A token that means nothing here."""
+        """A token without a meaning here."""
         start, end = self._pos, self._pos + len(token)
         if token not in self._dialect.tokens:
             self._say(end)
@@ -422,14 +426,14 @@ class TextReader:
         self._may_call = True
 
     def _rest(self, kind: Literal["after_end", "call_limit", "repeated_call"], message: str) -> Reading[None]:
-        """Reading is over: what follows is neither content nor a call."""
+        """Reading ends: the rest is neither content nor a call."""
         while not self._buffer.ended:
             yield
         start, end = self._pos, len(self._buffer.text)
         if kind != "after_end":
             start = end_of(self._dialect.after_turn, self._buffer.text, start)
         rest = self._buffer.text[start:end]
-        # An engine that is stopped at its last call may have begun the tag that ends it.
+        # An engine that is stopped at its last call may have begun its end tag.
         begun = kind != "after_end" and any(token.startswith(rest) for token in (self._dialect.end, *self._dialect.stop))
         if rest.strip() and not begun:
             self._builder.problem(kind, message, start, end, quoted=True)
@@ -437,7 +441,7 @@ class TextReader:
 
 
 def _code_end(buffer: Buffer, pos: int) -> tuple[int, str]:
-    """The next line break or run of backticks, and where it ends; or "", and where to go on."""
+    """The next line break or run of backticks, and where it ends; or "", and where to continue."""
     text = buffer.text
     found = _CODE_END.search(text, pos)
     if found is None:

@@ -1,4 +1,4 @@
-"""Read what stands around a thought: its label, and a thought that lost its opener."""
+"""Reads the notation around a thought: its label, and a thought without its opening token."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _BLANK: Final = re.compile(r"[ \t]*+")
 
 
 def label_end(source: Source, pos: int) -> Reading[int]:
-    """Where the thought begins after its opener: after the label and its line break, or at `pos` where there is no label.
+    """Where the thought begins after its opening token: after the label and its line break, or at `pos` without a label.
 
-    Models leave the line break out, write a colon or blanks, or begin a line before the label.
+    Models leave the line break out, write a colon or spaces, or begin a line before the label.
     """
     at = yield from source.run(pos, SPACE)
     if not (yield from source.spelling(at, (_LABEL,))):
@@ -38,7 +38,7 @@ def _line_break_end(source: Source, pos: int) -> Reading[int]:
 
 
 def leaked_label_end(source: Source, pos: int) -> Reading[int]:
-    """Where the content begins after a thought's end: after a label on a line of its own, or before a token."""
+    """Where the content begins after a thought's end: after a label on its own line, or before a token."""
     if not (yield from source.spelling(pos, (_LABEL,))):
         return pos
     end = yield from _line_break_end(source, pos + len(_LABEL))
@@ -48,7 +48,7 @@ def leaked_label_end(source: Source, pos: int) -> Reading[int]:
 
 
 def lost_opener_end(source: Source, pos: int) -> Reading[int]:
-    """Where a thought begins that has its label and its end, but no opener; 0 if there is none."""
+    """Where a thought begins that has its label and its end, but no opening token; 0 if there is none."""
     assert source.dialect.channel is not None
     at = yield from source.run(pos, SPACE)
     begin = yield from label_end(source, at)

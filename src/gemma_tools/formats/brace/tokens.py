@@ -1,4 +1,4 @@
-"""What one family's brace notation is made of: its special tokens, and the patterns that readers look for."""
+"""The parts of one family's brace notation: its special tokens, and the patterns of its readers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Final
 from gemma_tools.formats.frames import NOT_PLAIN, NUMBER, Entries
 
 WORD: Final = r"[A-Za-z_][A-Za-z0-9_]*+"
-"""A key that needs no second look."""
+"""A simple key."""
 NUMERAL: Final = r"-?(?:0|[1-9][0-9]{0,4000}+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
-"""A number in JSON's spelling. Python reads integers of at most 4300 digits."""
+"""A valid JSON number. Python reads integers of at most 4300 digits."""
 VALUE_STARTS: Final = "<{[\"'`-0123456789tfn"
 """What a value in the exact notation, or in JSON, may begin with."""
 _DELIMITERS: Final = ("<escape>", '<|"|>', "<ctrl46>")
@@ -21,7 +21,7 @@ _DELIMITERS: Final = ("<escape>", '<|"|>', "<ctrl46>")
 
 @dataclass(frozen=True, eq=False)
 class Dialect:
-    """The special tokens of one family's brace notation. There is one of each family, so that looking it up is quick."""
+    """The special tokens of one family's brace notation. There is one object per family, so lookups are fast."""
 
     controls: tuple[str, ...]
     start: str
@@ -29,26 +29,26 @@ class Dialect:
     delimiter: str
     turn_start: str
     stop: tuple[str, ...]
-    """What ends the model's turn: turn end, end of text, start of a tool's response."""
+    """The tokens that end the model's turn: turn end, end of text, start of a tool's response."""
     literal_delimiter: str
-    """What a delimiter inside a string that continues stands for."""
+    """The meaning of a delimiter inside a string that continues."""
     declaration: tuple[str, str]
-    """What stands around a tool's declaration in the prompt, and now and then around a call."""
+    """The tokens around a tool's declaration in the prompt, and sometimes around a call."""
     channel: tuple[str, str] | None = None
-    """Opener and closer of the thought channel."""
+    """The tokens that open and close the thought channel."""
     either: str = ""
-    """A spelling that models write for the opener and for the closer."""
+    """A wrong form that models write for the opening and closing token."""
     fillers: tuple[str, ...] = ("<pad>", "<bos>")
-    """Tokens of the vocabulary that engines let through now and then and that mean nothing."""
+    """Tokens of the vocabulary that engines sometimes let through and that have no meaning."""
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:
-        """Every spelling that is never text."""
+        """Every token that is never text."""
         return tuple(sorted({*self.controls, *self.fillers, "<eos>"}, key=lambda spelling: (-len(spelling), spelling)))
 
     @cached_property
     def longest(self) -> int:
-        """The length of the longest spelling, in characters."""
+        """The length of the longest token, in characters."""
         return len(self.tokens[0])
 
     @cached_property
@@ -58,7 +58,7 @@ class Dialect:
 
     @cached_property
     def text_tokens(self) -> tuple[str, ...]:
-        """Every spelling that is a special token in running text."""
+        """Every token that is a special token in running text."""
         return (*self.tokens, self.either) if self.either else self.tokens
 
     @cached_property
@@ -73,7 +73,7 @@ class Dialect:
 
     @cached_property
     def entries(self) -> Entries:
-        """The plain entries of objects and of lists: with a plain key and value, before another plain entry or the end."""
+        """The simple entries of objects and of lists: with a simple key and value, before another such entry or the end."""
         quote, starts = re.escape(self.delimiter), re.escape(VALUE_STARTS)
         value = rf"(?:{quote}(?:([^<{NOT_PLAIN}]*+){quote}|([^<]*+){quote})|({NUMBER})|(true|false|null))"
         # A delimiter after the last bracket would show that the brackets are text.
@@ -89,20 +89,20 @@ class Dialect:
 
     @cached_property
     def envelope_end(self) -> re.Pattern[str]:
-        """Where a call that cannot be read ends: after its end tag, or before what comes instead."""
+        """Where an unreadable call ends: after its end tag, or before what replaces it."""
         others = sorted({self.start, *self.stop}, key=len, reverse=True)
         return re.compile(f"{re.escape(self.end)}|(?={'|'.join(map(re.escape, others))})")
 
     @cached_property
     def after_turn(self) -> re.Pattern[str]:
-        """What may follow the last call of a turn and says nothing."""
+        """What may follow the last call of a turn without a meaning."""
         return re.compile(rf"(?:\s++|{'|'.join(map(re.escape, (self.end, *self.stop, *self.fillers)))})*+")
 
     @cached_property
     def begun(self) -> frozenset[str]:
-        """Every beginning of `tokens`, the empty and the whole one, too."""
+        """Every beginning of `tokens`, including the empty and the whole one."""
         return frozenset(token[:size] for token in self.tokens for size in range(len(token) + 1))
 
     def is_begun(self, text: str, pos: int) -> bool:
-        """Whether what stands from `pos` to the end of `text` could become a token."""
+        """Whether the text from `pos` to its end could become a token."""
         return len(text) - pos < self.longest and text[pos:] in self.begun

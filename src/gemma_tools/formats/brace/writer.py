@@ -1,9 +1,9 @@
-"""Write the brace notation that FunctionGemma and Gemma 4 share: values, calls and results.
+"""Writes the brace notation of FunctionGemma and Gemma 4: values, calls and results.
 
     call:NAME{key:<escape>text<escape>,list:[1,true],map:{a:null}}
 
-Keys are sorted without regard to case, as jinja's `dictsort` does. Every text goes through `prompt.quote` where it is written,
-so that what these functions return belongs into `Prompt.marked`. Nothing recurses: containers wait on a stack.
+Keys are sorted without regard to case, as with jinja's `dictsort`. Every text goes through `prompt.quote` when it is written,
+so the results of these functions belong in `Prompt.marked`. Nothing is recursive: containers wait on a stack.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gemma_tools.prompt import quote
 
 
 def _open(container: Any) -> tuple[Iterator[Any], Mapping[str, Any] | None]:
-    """The keys of a mapping in `dictsort`'s order, and the mapping; or the items of a list, and None."""
+    """The keys of a mapping in the order of `dictsort`, and the mapping; or the items of a list, and None."""
     if not is_mapping(container):
         return iter(container), None
     return iter(sorted(container, key=str.lower) if len(container) > 1 else container), container
@@ -29,7 +29,7 @@ def _open(container: Any) -> tuple[Iterator[Any], Mapping[str, Any] | None]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Notation:
-    """The tokens of one family, and its spelling of null."""
+    """The tokens of one family, and its form of null."""
 
     delimiter: str
     call: tuple[str, str]
@@ -37,7 +37,7 @@ class Notation:
     null: str = "null"
 
     def plain(self, declaration: tuple[str, str]) -> Mapping[str, str]:
-        """What stands for the tokens where none can be sent: see `TurnTokens.plain`. `declaration` is around declarations."""
+        """Replacements for the tokens if none can be sent: see `TurnTokens.plain`. `declaration` is around declarations."""
         return {self.delimiter: '"', declaration[0]: "\n", self.call[0]: "\n", self.response[0]: "\n"}
 
     def string(self, text: str) -> str:
@@ -47,7 +47,7 @@ class Notation:
         return f"{self.delimiter}{text}{self.delimiter}"
 
     def value(self, value: object, *, bare_keys: bool = True) -> str:
-        """A JSON value; keys are bare in calls and results, delimited in declarations."""
+        """A JSON value; keys have no delimiters in calls and results, and have delimiters in declarations."""
         leaf = self._leaf(value)
         if leaf is not None:
             return leaf
@@ -55,7 +55,7 @@ class Notation:
         return f"{opening}{self._inside(value, bare_keys)}{closing}"
 
     def _inside(self, container: Any, bare_keys: bool) -> str:
-        """What stands between the brackets of a container. Containers that are begun wait on a stack."""
+        """The content between the brackets of a container. Open containers wait on a stack."""
         out: list[str] = []
         stack: list[tuple[Iterator[Any], Mapping[str, Any] | None, str]] = []
         delimiter, comma, label, closing = self.delimiter, "", "", ""
@@ -92,7 +92,7 @@ class Notation:
     def write_call(self, name: str, arguments: Mapping[str, Any]) -> tuple[str, str | None]:
         """A call with its special tokens, and a key of its arguments that cannot be read back, if there is one.
 
-        Histories are rendered again and again, so small calls are remembered.
+        Histories are rendered repeatedly, so small calls are cached.
         """
         try:
             key = marshal.dumps(arguments, 2)  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ class Notation:
         return text, next((key for key in _keys(arguments) if _UNREADABLE_KEY.search(key)), None)
 
     def write_response(self, name: str, result: object) -> str:
-        """A result with its special tokens; what is not an object is written under the key `value`."""
+        """A result with its special tokens; a value that is not an object is written with the key `value`."""
         if result.__class__ is str:
             body = f"value:{self.delimiter}{quote(result)}{self.delimiter}"
         else:
@@ -137,7 +137,7 @@ class Notation:
 
 
 _UNREADABLE_KEY: Final = re.compile(r"[:=,{}\[\]()\"'`<\x00]|^\s|\s\Z|\A\Z")
-"""Keys stand bare between `{` or `,` and `:`, so that a key with such a character reads as something else."""
+"""Keys have no delimiters between `{` or `,` and `:`, so a key with such a character reads as something else."""
 
 
 def _keys(value: object) -> Iterator[str]:
@@ -153,7 +153,7 @@ def _keys(value: object) -> Iterator[str]:
 
 
 _LARGEST_CALL: Final = 2048
-"""In bytes of marshalled arguments. Larger ones are written anew each time, so that the memory stays small."""
+"""In bytes of marshalled arguments. Larger ones are written anew each time, so the cache stays small."""
 
 
 @lru_cache(maxsize=2048)

@@ -1,1 +1,1 @@
-"""The notations of Gemma 3, written and read: Python and JSON literals."""
+"""The notations of Gemma 3, their writers and readers: Python and JSON literals."""

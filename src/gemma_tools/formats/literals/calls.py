@@ -1,4 +1,4 @@
-"""Read calls in the two forms that Gemma 3's prompts ask for, exact or drifted.
+"""Reads calls in the two forms that Gemma 3's prompts ask for, exact or damaged.
 
 [tide_level(port='Brest'), ping()]
 {"name": "tide_level", "parameters": {"port": "Brest"}}
@@ -26,7 +26,7 @@ _KEY: Final = re.compile(r"[\"'\w]*+")
 _LONGEST_KEY: Final = 24
 _ARGUMENTS: Final = ("parameters", "arguments", "args")
 _NESTING: Final = ("function", "function_call", "tool_call", "tool_calls", "calls")
-"""Keys of other notations under which a call is nested: no call here, whether it is complete or cut."""
+"""Keys of other notations that contain a call: not a call here, whether it is complete or cut."""
 _LABELS: Final = ("type", "id")
 
 
@@ -34,7 +34,7 @@ _NO_DRAFT: Final = Draft(0, exact=True)
 
 
 class Note(NamedTuple):
-    """What is to be said of the text around calls, or (`quoted`) of text that is not a call."""
+    """A problem with the text around calls, or (`quoted`) with text that is not a call."""
 
     kind: ProblemKind
     message: str
@@ -47,7 +47,7 @@ Found: TypeAlias = list[Draft | Note]
 
 
 class Head(NamedTuple):
-    """What a Python call begins with: the word, where what is in its bracket begins, and the tool that the word names."""
+    """The head of a Python call: the word, where the contents of its bracket begin, and the tool that the word names."""
 
     word: str
     end: int
@@ -55,10 +55,10 @@ class Head(NamedTuple):
 
 
 class CallReader:
-    """Reads calls from one place on.
+    """Reads calls from one position on.
 
     They are kept in `found` until it is certain that they are calls. With `give` the first head of a declared tool makes that
-    certain: each call is given out as soon as it is complete, and one that cannot be read is reported.
+    certain: each call is emitted when it is complete, and an unreadable call is reported.
     """
 
     def __init__(
@@ -68,23 +68,23 @@ class CallReader:
         self.found: Found = []
         self.start = start
         self.complete = start
-        """Up to where calls are complete."""
+        """The end of the last complete call."""
         self.begun = False
         """Whether a call of a declared tool has begun that is not complete."""
         self.seen = start
-        """How far text was read that may yet be no call."""
+        """The end of the text that was read but may not be a call."""
         self._names = names
         self._exact = exact
         self._give = give
         self.firm = False
-        """Whether calls are given out as they come."""
+        """Whether calls are emitted while they are read."""
         self._held = False
-        """Whether the calls that are found wait for what comes after them."""
+        """Whether the calls found so far depend on the text after them."""
         self._kept = 0
         self._draft = _NO_DRAFT
 
     def note(self, kind: ProblemKind, message: str, start: int, end: int) -> None:
-        """A departure from the exact notation that is around calls rather than in one.
+        """A difference from the exact notation around calls, not inside one.
 
         Raises:
             Refused: only the exact notation is read.
@@ -94,17 +94,17 @@ class CallReader:
         self.found.append(Note(kind, message, start, end))
 
     def refuse(self) -> int:
-        """What was read is not a call: how far it need not be read again."""
+        """The text is not a call: it need not be read again up to here."""
         return max(self.seen, self._draft.seen)
 
     def cut(self, *, uncertain: bool) -> None:
-        """The text was cut: forget what was noted after the last complete call, and all calls that are `uncertain`."""
+        """The text was cut: forget what was recorded after the last complete call, and all calls that are `uncertain`."""
         if uncertain and not self.firm:
             self.begun, self.complete, self._kept = True, self.start, 0
         del self.found[self._kept :]
 
     def item(self, i: int) -> Reading[int]:
-        """A list of calls, an object, or a call; in any of them `print(...)` around it."""
+        """A list of calls, an object, or a call, each optionally inside `print(...)`."""
         source, buffer = self.source, self.source.buffer
         start, prints = i, 0
         while buffer.text[i] not in "[{":
@@ -128,7 +128,7 @@ class CallReader:
         return i
 
     def list(self, i: int) -> Reading[int]:
-        """A list of calls or of objects, or as much of it as there is."""
+        """A list of calls or of objects, as far as it exists."""
         source, buffer = self.source, self.source.buffer
         at = i = yield from source.blank(i + 1)
         objects = buffer.text[i] == "{"
@@ -184,7 +184,7 @@ class CallReader:
         return text[at] in "[{<`~" or "\n" in text[i:at]
 
     def surplus(self, i: int) -> Reading[int]:
-        """Pass over closing brackets that close nothing."""
+        """Skip closing brackets without an opening one."""
         end = yield from self.source.run(i, _CLOSERS)
         if end > i:
             self.note("bracket_surplus", "a closing bracket without an opening one", i, end)
@@ -193,7 +193,7 @@ class CallReader:
     # Heads
 
     def begins(self, i: int) -> Reading[bool]:
-        """Whether the head of a declared tool's call stands at `i`."""
+        """Whether there is the head of a declared tool's call at `i`."""
         return (yield from self._head(i)) is not None
 
     def names_tool(self, i: int) -> Reading[bool]:
@@ -204,7 +204,7 @@ class CallReader:
         return buffer.text[i:end].strip("\"'") == "name"
 
     def _head(self, i: int, *, native: bool = False, declared: bool = True) -> Reading[Head | None]:
-        """The head of the call at `i`; None if none begins there. With `declared` it must be of a tool, or of `print`."""
+        """The head of the call at `i`; None if there is none. With `declared` it must be that of a tool, or of `print`."""
         source, buffer = self.source, self.source.buffer
         while True:
             end = end_of(_NAME, buffer.text, i, i + LONGEST)
@@ -221,7 +221,7 @@ class CallReader:
         return Head(word, end + 1, name) if buffer.text[end] == "(" else None
 
     def _begin(self, word: str, name: str | None) -> Shape:
-        """A call of `word`, which means the tool `name`, has begun: what its arguments may be."""
+        """A call of `word`, which names the tool `name`, has begun: the types of its arguments."""
         draft = self._draft
         self.begun = True
         if name is None:
@@ -249,7 +249,7 @@ class CallReader:
             self._release()
 
     def _release(self) -> None:
-        """Give out what was found, if calls are given out as they come."""
+        """Emit the calls that were found, if calls are emitted while they are read."""
         self._held = False
         if self.firm and self._give is not None:
             self._give(self.found)
@@ -312,7 +312,7 @@ class CallReader:
             else:
                 if self._exact or (key not in _LABELS and not started):
                     draft.spoil("an object that is not a call")
-                i = max((yield from reader.skip(i)), entry + 1)  # past what can be no value, in a call given up
+                i = max((yield from reader.skip(i)), entry + 1)  # past text that cannot be a value, in a dropped call
                 if key not in _LABELS:
                     draft.extra.append((entry, i))
         if comma:
@@ -330,7 +330,7 @@ class CallReader:
         return i
 
     def _take_early(self, word: str | None, early: tuple[int, int] | None) -> None:
-        """An object without arguments after its name: they may have come before it, or there may be none to give."""
+        """An object without arguments after its name: they may have come before it, or there may be none."""
         if word is None or (early is None and self._names.needs_arguments(word)):
             self._draft.spoil("an object that is not a call")
             return

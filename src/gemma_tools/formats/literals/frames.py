@@ -1,4 +1,4 @@
-"""What is known of a call while its arguments are read: how plain entries look, and what it took to read it."""
+"""The state of a call while its arguments are read: simple entries, and the repairs that were needed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from gemma_tools.formats.literals.source import Refused
 from gemma_tools.reply import ProblemKind
 
 _PLAIN: Final = rf"[^{NOT_PLAIN}\u2060"
-"""The class of what may stand in a plain text, still open. U+2060 joins the halves of a spelling that the prompt broke."""
+"""The characters of a simple text, as an open class. U+2060 joins the halves of a special token that the prompt broke."""
 _RAW: Final = r"\"([^\"\\\u2060]*+)\""
 _NAME: Final = r"[^\W\d]\w*+"
 
 
 def _entry(key: str, text: str, words: str, following: str) -> re.Pattern[str]:
-    """An entry that needs no second look. Its comma must be one, before another entry."""
+    """A simple entry. Its comma must be one, before another entry."""
     return re.compile(rf"{key}\s*+(?:(?:{text}|({NUMBER})|({words}))\s*+([)\]}}]|,(?={following}))|([\[{{]))")
 
 
@@ -36,7 +36,7 @@ ARGUMENT: Final = _entry(rf"\s*+()({_NAME})\s*+=", _PYTHON_TEXT, _PYTHON_WORDS, 
 
 
 class Repair(NamedTuple):
-    """Why a call was not read as it stands, and where that shows."""
+    """Why a call was not exact, and where that shows."""
 
     message: str
     start: int
@@ -44,10 +44,10 @@ class Repair(NamedTuple):
 
 
 class Draft:
-    """A call from `start` on while it is read: its arguments as pieces of JSON text, and the first repair of each kind.
+    """A call from `start` on while it is read: its arguments as chunks of JSON text, and the first repair of each kind.
 
-    With `exact` nothing is repaired. Once it is `firm`, what stands here is a call and nothing else, so that what cannot be
-    read is a fault of the call; before that the text is not a call at all, and refused.
+    With `exact` nothing is repaired. Once it is `firm`, the text here can only be a call, so text that cannot be read is an
+    error in the call. Before that the text is not a call at all, and refused.
     """
 
     __slots__ = (
@@ -65,22 +65,22 @@ class Draft:
         self.pieces: list[str] = []
         self.repairs: dict[ProblemKind, Repair] = {}
         self.extra: list[tuple[int, int]] = []
-        """The entries of an object that calls do not have."""
+        """The entries of an object that do not belong in a call."""
         self.placed = 0
         """How many arguments had no names."""
         self.fault = ""
         self.seen = start
-        """How far the text was read; where it is refused it need not be looked at again up to there."""
+        """The end of the text that was read; if it is refused, it need not be read again up to there."""
 
     def repair(self, kind: ProblemKind, message: str, start: int, end: int) -> None:
-        """Note a departure from the exact notation."""
+        """Record a difference from the exact notation."""
         if self.exact:
             self.spoil(message)
         if kind not in self.repairs:
             self.repairs[kind] = Repair(message, start, end)
 
     def spoil(self, reason: str) -> None:
-        """The call cannot be taken.
+        """The call is not valid.
 
         Raises:
             Refused: it is not firm yet.

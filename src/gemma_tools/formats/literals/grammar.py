@@ -23,13 +23,13 @@ def gemma3_grammar(
     max_calls: int,
     bounds: Bounds,
 ) -> Grammar:
-    """The grammar of Gemma 3's replies in one tool style; `controls` are the spellings of its special tokens.
+    """The grammar of Gemma 3's replies in one tool style; `controls` are the texts of its special tokens.
 
-    Its calls are text like any other. With "auto" a reply is either calls from its first character to its last, or text that
-    does not begin as calls do: with a square bracket, or in JSON with any bracket.
+    Its calls are ordinary text. With "auto" a reply is either calls from its first character to its last, or text that does not
+    begin like a call: with a square bracket, or in JSON with any bracket.
 
     Raises:
-        InvalidRequest: `tools` or `tool_choice` are not OpenAI's.
+        InvalidRequest: `tools` or `tool_choice` are not valid OpenAI objects.
     """
     draft = Draft(controls, tools, tool_choice)
     if style == "pythonic":

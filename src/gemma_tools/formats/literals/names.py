@@ -1,4 +1,4 @@
-"""Which tool a word names that a model wrote at the head of a call."""
+"""Finds the tool that a word at the head of a call names."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _SEPARATOR: Final = re.compile(r"[.:/]")
 
 
 class Names:
-    """The declared tools; without a list any Python name is one. `exact` takes no namespace in front of a name.
+    """The declared tools; without a list any Python name is one. `exact` allows no namespace before a name.
 
-    `native` says that a call's own brackets were opened before the word, so that any namespace may stand in front.
+    `native` means that a call's own brackets were opened before the word, so any namespace may come before it.
     """
 
     __slots__ = ("_declared", "_exact")
@@ -32,7 +32,7 @@ class Names:
 
     @property
     def any(self) -> bool:
-        """Whether any name goes."""
+        """Whether any name is allowed."""
         return self._declared is None
 
     @property
@@ -41,7 +41,7 @@ class Names:
         return self._declared is None or bool(self._declared)
 
     def resolve(self, word: str, *, native: bool = False) -> str | None:
-        """The declared name that `word` means."""
+        """The declared name that `word` names."""
         declared = self._declared
         if declared is None:
             return word if _IDENTIFIER.fullmatch(word) and word.strip("._") else None
@@ -55,7 +55,7 @@ class Names:
         return None
 
     def may_begin(self, begun: str, *, native: bool) -> bool:
-        """Whether a word that begins so may yet be the name of a tool, so that it must be held back."""
+        """Whether a word that begins in this way may become the name of a tool, so it must be held back."""
         if len(begun) == LONGEST:
             return False
         if self._declared is None or (native and _ANY_NAMESPACE.match(begun)):
@@ -68,7 +68,7 @@ class Names:
         return letter in _FIRST_LETTERS or any(name.startswith(letter) for name in self._declared or ())
 
     def shape(self, name: str) -> Shape:
-        """What the parameters of the tool `name` may be."""
+        """The types of the parameters of the tool `name`."""
         return ANY if self._declared is None else self._declared.shape(name)
 
     def needs_arguments(self, word: str) -> bool:

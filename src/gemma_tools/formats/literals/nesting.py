@@ -1,4 +1,4 @@
-"""JSON in running text that is not a call: what is nested in it is none either."""
+"""JSON in running text that is not a call: nothing nested in it is a call."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Nesting:
             self.depth, self._string = 1, False
 
     def leave(self) -> None:
-        """What looked like JSON has a line without anything: it is none."""
+        """The text that looked like JSON has an empty line: it is not JSON."""
         self.depth = 0
 
     def skip(self, text: str, i: int) -> int:

@@ -1,4 +1,4 @@
-"""Where calls stand in running text: at the end of the answer, in a code fence, between the tags of another notation."""
+"""The places of calls in running text: at the end of the answer, in a code fence, between the tags of another notation."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ WRAPPERS: Final = {
     "<function_call>": "</function_call>",
     "<function_calls>": "</function_calls>",
 }
-"""What models taught another notation put around a call, and what closes it."""
+"""The tags that models trained on another notation put around a call."""
 END_TAGS: Final = (*WRAPPERS.values(), "</function>", "</end_function_call>", "<end_function_call>", "<tool_call|>")
-"""What models put after a call."""
+"""The tags that models put after a call."""
 _INLINE_BLANK: Final = re.compile(r"[^\S\n]*+")
 _BETWEEN: Final = re.compile(r"[\s,;]*+")
 _LABEL: Final = re.compile(r"[\w.+#-]*+")
@@ -33,7 +33,7 @@ _OTHER_LABELS: Final = re.compile(
     r"tool_outputs?|tool_response|output|console|log|te?xt|plaintext|markdown|md|"
     r"bash|z?sh|shell|powershell|sql|html|css|diff"
 )
-"""Labels of fences that hold no calls: results that the model invents, prose, and languages in which no calls are written."""
+"""Labels of fences that contain no calls: results that the model invents, prose, and languages without calls."""
 _LONGEST_LABEL: Final = 40
 
 
@@ -63,7 +63,7 @@ def rest_of_line(calls: CallReader, i: int) -> Reading[int]:
 
 
 def rest_of_answer(calls: CallReader, i: int) -> Reading[int]:
-    """Calls that are all that is left of the answer, or that are followed by a list of calls on a line of its own."""
+    """Calls that are the rest of the answer, or that are followed by a list of calls on its own line."""
     source, buffer = calls.source, calls.source.buffer
     bare = buffer.text[i] not in "[{"
     if bare:
@@ -91,7 +91,7 @@ def rest_of_answer(calls: CallReader, i: int) -> Reading[int]:
 
 
 def fence(calls: CallReader, i: int, *, line_start: bool) -> Reading[int]:
-    """A code fence that holds nothing but calls; few labels say that it does not. On one line it must be all of that line."""
+    """A code fence with only calls; a few labels exclude that. On one line it must be all of that line."""
     source, buffer = calls.source, calls.source.buffer
     start, mark = i, buffer.text[i]
     i = yield from source.run(i, FENCE_RUN[mark])
@@ -127,7 +127,7 @@ def fence(calls: CallReader, i: int, *, line_start: bool) -> Reading[int]:
 
 
 def wrapped(calls: CallReader, i: int, opener: str) -> Reading[int]:
-    """Calls between the tags of another notation; the closing one may be missing, or another one."""
+    """Calls between the tags of another notation; the closing tag may be missing, or another one."""
     source, buffer = calls.source, calls.source.buffer
     calls.note("wrapper", f"the calls are between {opener} and its end tag", i, i + len(opener))
     i = yield from source.blank(i + len(opener))
@@ -140,7 +140,7 @@ def wrapped(calls: CallReader, i: int, opener: str) -> Reading[int]:
         if tag == opener:
             after = yield from source.run(end + len(tag), SPACE)
             if buffer.text[after : after + 1] in ("[", "{", "`"):
-                return end  # the next call, in tags of its own
+                return end  # the next call, in its own tags
         if tag:
             if tag != WRAPPERS[opener]:
                 calls.note("end_tag_kind", f"{tag} instead of {WRAPPERS[opener]}", end, end + len(tag))
@@ -151,7 +151,7 @@ def wrapped(calls: CallReader, i: int, opener: str) -> Reading[int]:
 
 
 def _ends_line(calls: CallReader, i: int) -> Reading[bool]:
-    """Whether the line ends at `i`, after what is no white space."""
+    """Whether only white space follows on the line after `i`."""
     text = calls.source.buffer.text
     if i == len(text) or text[i] == "\n":
         return True

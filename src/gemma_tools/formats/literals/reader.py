@@ -1,9 +1,9 @@
-"""Read a call's arguments as Python and JSON write them, chunk by chunk, into JSON text typed by a schema.
+"""Reads a call's arguments in Python's and JSON's notation, chunk by chunk, into JSON text typed by a schema.
 
     location='Paris', days=3, tags=["a", None])        the arguments of a Python call
     "location": "Paris", "days": 3}                    the members of a JSON object
 
-Nothing here calls itself, however deep the text is nested, and every character is looked at a bounded number of times.
+Nothing here is recursive, however deep the nesting, and every character is read a limited number of times.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ArgumentReader:
         return (yield from self._read(i))
 
     def skip(self, i: int) -> Reading[int]:
-        """Where the JSON value at `i` ends, of which nothing is kept."""
+        """Where the JSON value at `i` ends; the value is not kept."""
         kept = len(self._draft.pieces)
         i = yield from self.value(i, ANY)
         del self._draft.pieces[kept:]
@@ -98,7 +98,7 @@ class ArgumentReader:
                 i = yield from self._entry(i)
 
     def _close(self, i: int) -> Reading[int]:
-        """Act on the closing bracket at `i`."""
+        """Handle the closing bracket at `i`."""
         source, draft, frames = self._source, self._draft, self._frames
         mark = source.buffer.text[i]
         if frames[-1].comma:
@@ -117,7 +117,7 @@ class ArgumentReader:
     # Entries
 
     def _entry(self, i: int) -> Reading[int]:
-        """One value with its key, where it has one; of a container only the opening bracket."""
+        """One value with its key, if it has one; for a container only the opening bracket."""
         frame, draft = self._frames[-1], self._draft
         if frame.in_array:
             if frame.filled:
@@ -147,7 +147,7 @@ class ArgumentReader:
         return (yield from self._value(i, shape, named=named))
 
     def _key(self, i: int) -> Reading[tuple[int, str | None, str | None]]:
-        """The key at `i`, from after its sign; or no key and the string that was read; or neither, and nothing read."""
+        """The key at `i`, up to after its sign; or no key and the string that was read; or neither, and nothing read."""
         source, draft = self._source, self._draft
         if source.buffer.text[i] in "\"'":
             end, text = yield from read_string(source, draft, i, self._frames, key=True)
@@ -164,7 +164,7 @@ class ArgumentReader:
         return behind + 1, source.buffer.text[i:end] if text is None else text, None
 
     def _place(self, i: int, frame: Frame) -> str:
-        """The name of a value without one, by the order of the schema."""
+        """The name of a value without one, from the order of the schema."""
         draft, names = self._draft, tuple(frame.shape.properties)
         if frame.entry is not ARGUMENT or draft.placed >= len(names) or len(frame.keys) > draft.placed:
             draft.spoil("a value has no name")
@@ -174,7 +174,7 @@ class ArgumentReader:
         return names[draft.placed - 1]
 
     def _spread(self, i: int, frame: Frame) -> Reading[int | None]:
-        """The inside of an object that stands for all arguments of a call, as in `f({...})` or `f(**{...})`."""
+        """The inside of an object that contains all arguments of a call, as in `f({...})` or `f(**{...})`."""
         buffer = self._source.buffer
         if frame.entry is not ARGUMENT or frame.filled:
             return None
@@ -208,7 +208,7 @@ class ArgumentReader:
     # Values
 
     def _value(self, i: int, shape: Shape, *, named: bool = True) -> Reading[int]:
-        """The value at `i`; of a container only the opening bracket."""
+        """The value at `i`; for a container only the opening bracket."""
         source, draft, frames = self._source, self._draft, self._frames
         frame, mark = frames[-1], source.buffer.text[i]
         if mark in "{[" or (mark == "(" and draft.python):
@@ -228,7 +228,7 @@ class ArgumentReader:
         return i
 
     def _typed(self, text: str, shape: Shape, start: int, end: int) -> str:
-        """The text of a quoted string as the schema wants it."""
+        """The text of a quoted string, in the type of the schema."""
         value = delimited(text, shape.types)
         if value.startswith('"') and not shape.textual and not self._draft.exact and text.lstrip()[:1] in ("{", "["):
             value = _container(text, shape) or value

@@ -9,7 +9,7 @@ from gemma_tools.formats.lookahead import SPACE, Lookahead
 from gemma_tools.formats.reading import Reading
 
 STOPS: Final = ("<end_of_turn>", "<eos>")
-"""The special tokens that end a text as its end does."""
+"""The special tokens that end a text like its real end."""
 FENCES: Final = ("```", "~~~")
 FENCE_RUN: Final = {"`": re.compile(r"`*+"), "~": re.compile(r"~*+")}
 
@@ -23,7 +23,7 @@ class Cut(Exception):
 
 
 class Refused(Exception):
-    """This is not a call, or not one to be read."""
+    """This is not a call, or not an allowed one."""
 
 
 class Source(Lookahead):
@@ -32,7 +32,7 @@ class Source(Lookahead):
     __slots__ = ()
 
     def blank(self, i: int) -> Reading[int]:
-        """Where the next character stands that is not white space.
+        """The position of the next character that is not white space.
 
         Raises:
             Cut: there is none.
@@ -46,18 +46,18 @@ class Source(Lookahead):
         return i
 
     def ahead(self, i: int) -> Reading[tuple[int, str]]:
-        """The next character that is not white space, and where it stands; none where the text or the turn ends."""
+        """The next character that is not white space, and its position; none if the text or the turn ends."""
         i = yield from self.run(i, SPACE)
         if self.buffer.text.startswith("<", i) and (yield from self.is_stop(i)):
             return i, ""
         return i, self.buffer.text[i : i + 1]
 
     def is_stop(self, i: int) -> Reading[bool]:
-        """Whether a token that ends the turn stands at `i`."""
+        """Whether there is a token that ends the turn at `i`."""
         return bool((yield from self.spelling(i, STOPS)))
 
     def is_end(self, i: int) -> Reading[bool]:
-        """Whether a token that ends the turn stands at `i`, or a code fence."""
+        """Whether there is a token that ends the turn at `i`, or a code fence."""
         buffer = self.buffer
         if buffer.text.startswith(("`", "~"), i):
             yield from self.have(i + 3)

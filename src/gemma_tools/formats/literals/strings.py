@@ -1,11 +1,11 @@
-"""Read a string in quotes: where it ends, which models often leave in doubt, and what it says.
+"""Reads a string in quotes: its end, which is often uncertain in model output, and its text.
 
-In the exact notations the first quote that is not escaped ends the string. Where that quote cannot be the end, by what comes
-after it, the string was not written exactly, and each further quote is looked at in turn:
+In the exact notations the first unescaped quote ends the string. If the text after that quote shows that it cannot be the end,
+the string was not written correctly, and each next quote is examined:
 
 - after a comma, a declared key and its sign it opens that key's text, and this string ended before the comma;
-- inside brackets that the text itself opened, quotes come in pairs: they are JSON's, or code's;
-- elsewhere one that opens a quotation has a partner that closes it, if nothing but a declared key comes after that.
+- inside brackets that the text itself opened, quotes come in pairs: they belong to JSON or code;
+- elsewhere a quote that opens a quotation has a partner that closes it, if only a declared key comes after that.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _KEY_TEXT: Final = {quote: re.compile(rf"[^{quote}\\\n]*+") for quote in "\"'"}
 _NUMERAL: Final = re.compile(r"[\w.+-]*+")
 _KEY_BEFORE: Final = re.compile(r",\s*+([\"']?)([^\s,()\[\]{}<`\"'=:]+)\1\s*+[:=]\s*+")
 _WINDOW: Final = 400
-"""How far in front of a quote a key is looked for, in characters."""
+"""How far before a quote a key is searched, in characters."""
 
 
 def _lane(quote: str) -> Callable[[str], bool]:
@@ -42,7 +42,7 @@ _LANES: Final = {quote: _lane(quote) for quote in "\"'"}
 
 
 class _Quotes:
-    """What the quotes inside a string have shown so far.
+    """The meaning of the quotes inside a string so far.
 
     `clean`: none was text. `inside`: a quotation is open. `nested`: there are quotations in brackets that the text opened.
     """
@@ -149,7 +149,7 @@ def read_string(
 
 
 def _meant(source: Source, draft: Draft, start: int, end: int) -> str:
-    """What is between the quotes: with its backslashes, where they are not escapes of the language."""
+    """The text between the quotes: with its backslashes, if they are not escapes of the language."""
     text = source.unbreak(source.buffer.text[start:end])
     meant = unescape(text, python=draft.python)
     if meant is None:
@@ -205,9 +205,9 @@ def _next_quote(source: Source, i: int, quote: str) -> Reading[int]:
 
 
 def _opens_value(source: Source, i: int, quote: str, frames: Sequence[Frame]) -> Reading[bool]:
-    """Whether the quote before `i`, after a declared key, opens that key's value though the text before has an open bracket.
+    """Whether the quote before `i`, after a declared key, opens that key's value although the text before has an open bracket.
 
-    Then the next quote ends it, by what comes after that; otherwise the key is one of the code that the text is.
+    Then the next quote ends it, because of the text after that; otherwise the key belongs to the code that the text is.
     """
     end = yield from _next_quote(source, i, quote)
     i, follows = yield from source.ahead(end + 1)
@@ -275,7 +275,7 @@ def _key_at(source: Source, i: int) -> Reading[str | None]:
 
 
 def _first_key(text: str, start: int, end: int, frames: Sequence[Frame]) -> int:
-    """Where a string ends that may have run into whole entries in front of `end`: their strings are in the other quotes."""
+    """Where a string ends that may contain whole entries before `end`: their strings use the other quotes."""
     while True:
         last = len(text[max(start, end - _WINDOW) : end].rstrip()) + max(start, end - _WINDOW) - 1
         opened = text.rfind(text[last], max(start, last - _WINDOW), last) if last > start and text[last] in "\"'" else -1
@@ -288,8 +288,8 @@ def _first_key(text: str, start: int, end: int, frames: Sequence[Frame]) -> int:
 def _key_before(text: str, start: int, i: int, frames: Sequence[Frame]) -> int | None:
     """Where a string ends whose closing quote was lost before the next entry: the quote at `i` opens that entry's text.
 
-    A comma, a declared key and its sign stand straight in front of that quote. The key may belong to an outer object, if
-    what closes the inner ones stands in front of the comma.
+    A comma, a declared key and its sign come directly before that quote. The key may belong to an outer object, if the closing
+    brackets of the inner ones come before the comma.
     """
     window = text[max(start, i - _WINDOW) : i]
     comma = window.rfind(",")

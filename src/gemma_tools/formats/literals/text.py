@@ -1,9 +1,9 @@
-"""Read what Gemma 3 writes: running text, and where in it calls stand.
+"""Reads Gemma 3's output: running text, and the calls in it.
 
-Gemma 3 has no tokens for calls, so what a call is must be told from where it stands. At the start of a line a list of calls
-of declared tools, or an object that names one, is read as it comes. Everywhere else calls are held back until it is certain
-that they are meant: a code fence must hold nothing but calls, and a call in the middle of a line, or one without the brackets
-of a list, must be all that is left of the answer. Inside backticks, quotes, other code and other JSON nothing is a call.
+Gemma 3 has no tokens for calls, so the position of a call decides. At the start of a line a list of calls of declared tools, or
+an object that names one, is read incrementally. Everywhere else calls are held back until it is certain that they are meant: a
+code fence must contain only calls, and a call in the middle of a line, or without the brackets of a list, must be the rest of
+the answer. Inside backticks, quotes, other code and other JSON nothing is a call.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _NEW_TURN: Final = re.compile(r"(?:[a-z]{1,12}+)?(?:\n|\Z)")
 _LONGEST_ROLE: Final = 13
 _ROLE: Final = re.compile(r"(?:model|assistant)\n")
 _REST: Final = re.compile(r"[\s,;)\]}]*+(?:(?:`{3,}+|~{3,}+)\s*+)?(?:(?:<end_of_turn>|<eos>)\s*+)*+")
-"""What may stand after the last call that is read without being worth a word."""
+"""What may follow the last call without being reported."""
 _FENCE: Final = 3
 
 
 class _Full(Exception):
-    """No more calls are to be read; `at` is where the last one ends."""
+    """No more calls are read; `at` is where the last one ends."""
 
     def __init__(self, at: int) -> None:
         super().__init__(at)
@@ -44,9 +44,9 @@ class _Full(Exception):
 
 
 class TextReader:
-    """Reads running text, and tries to read calls where they may stand.
+    """Reads running text, and tries to read calls at the possible places.
 
-    With `exact` nothing is repaired; with `one_object` an object that is a call is the last that is read.
+    With `exact` nothing is repaired; with `one_object` an object that is a call is the last one.
     """
 
     def __init__(self, source: Source, builder: ReplyBuilder, names: Names, *, exact: bool, one_object: bool) -> None:
@@ -59,7 +59,7 @@ class TextReader:
         self._one_object = one_object
         self._spellings = (*_SPELLINGS, *source.broken) if source.broken else _SPELLINGS
         self._said = 0
-        """Up to here the text was given out, or is no content."""
+        """The text up to here was emitted, or is not content."""
         self._gap: list[str] = []
         self._beside_call = False
         self._line_start = True
@@ -69,7 +69,7 @@ class TextReader:
         self._quote = False
         self._json = Nesting()
         self._refused = 0
-        """Up to here no call begins: the text was read as calls already, and is none."""
+        """No call begins before here: the text was already read as calls, without success."""
 
     def read(self) -> Reading[None]:
         """Read the whole generation."""
@@ -109,7 +109,7 @@ class TextReader:
                 i = self._said
 
     def _take(self, piece: str) -> bool:
-        """Take a piece of a line in which nothing begins without waking the readers: the buffer's fast lane."""
+        """Take a chunk of a line without calls without resuming the readers: the buffer's fast path."""
         text = self._buffer.text
         if self._json.depth:
             self._say(self._json.skip(text, self._said))
@@ -135,7 +135,7 @@ class TextReader:
             self._said = i
 
     def _speak(self, text: str) -> None:
-        # White space between a call and the edges of the answer belongs to the call, so it is held back until what is
+        # White space between a call and the edges of the answer belongs to the call, so it is held back until the text on
         # on its other side is known.
         body = text.rstrip()
         if body:
@@ -152,14 +152,14 @@ class TextReader:
             self._gap.append(text)
 
     def _pass(self, i: int) -> None:
-        """What stands before `i` is no content: calls or special tokens."""
+        """The text before `i` is not content: calls or special tokens."""
         self._said = i
         self._beside_call = True
 
     # Marks
 
     def _mark(self, i: int) -> Reading[int]:
-        """Act on the character at `i`, where something may begin; return where to go on."""
+        """Handle the character at `i`, where something may begin; return where to continue."""
         mark, line_start = self._buffer.text[i], self._line_start
         if mark == "\n":
             self._line_start = True
@@ -187,7 +187,7 @@ class TextReader:
         return i + 1
 
     def _ticks(self, i: int, line_start: bool) -> Reading[int]:
-        """Backticks or tildes: they open or close code, unless what they open are calls."""
+        """Backticks or tildes: they open or close code, unless they contain calls."""
         mark = self._buffer.text[i]
         end = yield from self._source.run(i, FENCE_RUN[mark])
         count = end - i
@@ -207,7 +207,7 @@ class TextReader:
         return end
 
     def _token(self, i: int) -> Reading[int]:
-        """A special token, a spelling that the prompt broke, or what other models put around calls."""
+        """A special token, a special token that the prompt broke, or a tag that other models put around calls."""
         found = yield from self._source.spelling(i, self._spellings)
         after = i + len(found)
         if not found:
@@ -220,7 +220,7 @@ class TextReader:
         if found in _TAGS:
             return (yield from self._tag(i, found))
         if self._code and (found not in STOPS or (yield from self._source.run(after, SPACE)) < len(self._buffer.text)):
-            return after  # quoted; but where nothing follows, the turn ended in an open fence
+            return after  # quoted; but if nothing follows, the turn ended in an open fence
         if found == _TURN:
             yield from self._source.have(after + _LONGEST_ROLE)
             role = None if i else _ROLE.match(self._buffer.text, after)
@@ -241,7 +241,7 @@ class TextReader:
         return after
 
     def _tag(self, i: int, tag: str) -> Reading[int]:
-        """What other models put before a call, or after one."""
+        """A tag that other models put before a call, or after one."""
         after = i + len(tag)
         if self._code or self._json.depth or self._exact or not self._callable or self._quote or i < self._refused:
             return after
@@ -254,7 +254,7 @@ class TextReader:
         return after
 
     def _after_end(self, i: int) -> Reading[int]:
-        """The turn is over: what the model wrote after it is its own invention, neither content nor a call."""
+        """The turn is over: the model invented the text after it, which is neither content nor a call."""
         self._pass(i)
         yield from self._wait_for_end()
         end = len(self._buffer.text)
@@ -283,7 +283,7 @@ class TextReader:
         return i + 1
 
     def _attempt(self, i: int, read: Callable[[CallReader, int], Reading[int]], *, firm: bool = False) -> Reading[int]:
-        """Read calls from `i` on. What turns out to be none stays text; with `firm`, calls are given out as they are read."""
+        """Read calls from `i` on. Text that is not a call stays text; with `firm`, calls are emitted while they are read."""
         self._say(i)
         calls = CallReader(self._source, self._names, i, exact=self._exact, give=self._give if firm else None)
         try:
@@ -316,7 +316,7 @@ class TextReader:
         return at
 
     def _give(self, found: Found) -> None:
-        """Give out calls that are certain, and what there is to say of them."""
+        """Emit calls that are certain, and their problems."""
         builder = self._builder
         for item in found:
             if isinstance(item, Note):

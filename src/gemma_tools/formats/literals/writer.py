@@ -1,4 +1,4 @@
-"""Write JSON values as Python writes them, at any depth."""
+"""Writes JSON values as Python literals, at any depth."""
 
 from __future__ import annotations
 
