@@ -6,9 +6,11 @@ import gzip
 import json
 from email.utils import formatdate
 from time import time
+from typing import Any
 
 import pytest
 
+from gemma_tools.backends import create_model
 from gemma_tools.engines import Cancellation, Engine, GenerationRequest
 from gemma_tools.errors import EngineProtocolError, EngineRejected, InvalidRequest
 from support.servers.loopback import Faulty, chunked, http
@@ -54,6 +56,19 @@ def test_an_answer_without_an_end(wire: Wire) -> None:
     assert set(pieces) == {"word "}
     assert isinstance(error, EngineProtocolError)
     assert "max_answer_bytes" in str(error)
+
+
+@pytest.mark.parametrize("option", ["max_line_bytes", "max_answer_bytes"])
+def test_a_model_takes_the_sizes_of_its_engine(option: str) -> None:
+    wire = WIRES["ollama"]
+    answer = chunked(wire.piece("x" * 3000), wire.last, kind=wire.kind)
+    options: Any = {option: 2000}
+    with (
+        Faulty([answer]) as server,
+        create_model("gemma3:4b", url=server.url, max_retries=0, **options) as model,
+        pytest.raises(EngineProtocolError, match=option),
+    ):
+        model.run([{"role": "user", "content": "hi"}])
 
 
 def test_what_is_as_large_as_it_may_be_is_read(wire: Wire) -> None:

@@ -167,5 +167,9 @@ class ModelOptions(Settings, FormatOptions, total=False):
     gpu_layers: int | None
     mmproj: str | Path | None
     lora: Sequence[Adapter]
+    parallel: int | None
+    cache_ram: int | None
+    max_line_bytes: int | None
+    max_answer_bytes: int | None
     way: Literal["auto", "native", "prompted"] | None
     server: str | None

@@ -113,6 +113,10 @@ class GemmaBackend(BaseModelBackend):
         gpu_layers: int | None = None,
         mmproj: str | Path | None = None,
         lora: Sequence[Adapter] = (),
+        parallel: int | None = None,
+        cache_ram: int | None = None,
+        max_line_bytes: int | None = None,
+        max_answer_bytes: int | None = None,
         way: Literal["auto", "native", "prompted"] | None = None,
         server: str | None = None,
         **format_options: Unpack[FormatOptions],
@@ -139,11 +143,15 @@ class GemmaBackend(BaseModelBackend):
                 model's file: engines that take token ids get the prompt as ids, and tokens are counted exactly.
             allow_remote_media: download images from http(s) URLs, only from public addresses.
             allow_file_media: read images from local files.
-            context: tokens of the context, if the engine is created here and has the option; so are the next six.
+            context: tokens of the context, if the engine is created here and has the option; so are the next ten.
             threads: how many threads it uses.
             gpu_layers: how many layers of the model are on the GPU.
             mmproj: the projector with which a llama.cpp model takes images and audio, a GGUF file.
             lora: adapters for a llama.cpp model, GGUF files or pairs of a file and a scale.
+            parallel: how many prompts a llama.cpp model processes at the same time.
+            cache_ram: mebibytes of older conversations that llama.cpp keeps.
+            max_line_bytes: the longest line of a server's answer.
+            max_answer_bytes: the longest answer of a server.
             way: how a chat endpoint gets tools: in their own field ("native"), in the text ("prompted"), or either ("auto").
             server: the kind of server, for an endpoint with OpenAI's protocol: "vllm", "llama-server", ...
             format_options: options of the format; see `get_format`.
@@ -169,6 +177,10 @@ class GemmaBackend(BaseModelBackend):
             "gpu_layers": gpu_layers,
             "mmproj": mmproj,
             "lora": lora or None,
+            "parallel": parallel,
+            "cache_ram": cache_ram,
+            "max_line_bytes": max_line_bytes,
+            "max_answer_bytes": max_answer_bytes,
             "way": way,
             "server": server,
         }

@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from gemma_tools.cli.files import read_lines
-from gemma_tools.cli.options import Adapters, Context, EngineName, GpuLayers, Projector, Threads, Url, opened
+from gemma_tools.cli.options import (
+    Adapters,
+    Context,
+    EngineName,
+    GpuLayers,
+    MaxAnswerBytes,
+    MaxLineBytes,
+    Projector,
+    Threads,
+    Url,
+    opened,
+)
 from gemma_tools.jsontext import to_json
 
 if TYPE_CHECKING:
@@ -33,6 +44,8 @@ def batch(
     context: Context = None,
     threads: Threads = None,
     gpu_layers: GpuLayers = None,
+    max_line_bytes: MaxLineBytes = None,
+    max_answer_bytes: MaxAnswerBytes = None,
     concurrency: Annotated[int, typer.Option(help="Requests that are answered at the same time.", min=1)] = 4,
 ) -> None:
     """Answer many requests. A run that was stopped goes on where it was: what is in OUTPUT is not asked again.

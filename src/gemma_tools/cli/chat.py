@@ -16,6 +16,8 @@ from gemma_tools.cli.options import (
     Context,
     EngineName,
     GpuLayers,
+    MaxAnswerBytes,
+    MaxLineBytes,
     MaxTokens,
     OtherModel,
     Projector,
@@ -51,6 +53,8 @@ def chat(
     context: Context = None,
     threads: Threads = None,
     gpu_layers: GpuLayers = None,
+    max_line_bytes: MaxLineBytes = None,
+    max_answer_bytes: MaxAnswerBytes = None,
     temperature: Temperature = None,
     max_tokens: MaxTokens = None,
 ) -> None:

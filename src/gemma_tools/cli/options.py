@@ -37,6 +37,8 @@ Url = Annotated[str | None, typer.Option(help="Where the engine listens.")]
 Context = Annotated[int | None, typer.Option(help="How many tokens a conversation may have; 8192 in this process.")]
 Threads = Annotated[int | None, typer.Option(help="How many threads the engine in this process uses.")]
 GpuLayers = Annotated[int | None, typer.Option(help="How many layers of the model go to a GPU; -1 is all.")]
+MaxLineBytes = Annotated[int | None, typer.Option(help="The longest line of an answer of the engine's server.")]
+MaxAnswerBytes = Annotated[int | None, typer.Option(help="The longest answer of the engine's server.")]
 Temperature = Annotated[float | None, typer.Option(help="How freely the model chooses its words; 0 is not at all.")]
 MaxTokens = Annotated[int | None, typer.Option(help="The most tokens of an answer.")]
 OtherModel = Annotated[str | None, typer.Option("--model", help="The same, as other commands have it.")]
@@ -58,7 +60,7 @@ def opened(ctx: typer.Context, model: str, **settings: Unpack[Settings]) -> Base
     from gemma_tools.engines.adapters import engine_options
 
     given = ctx.params
-    names = ("engine", "url", "context", "threads", "gpu_layers")
+    names = ("engine", "url", "context", "threads", "gpu_layers", "max_line_bytes", "max_answer_bytes")
     options: dict[str, Any] = {name: given[name] for name in names if given.get(name) is not None}
     adapters = engine_options(given.get("mmproj"), given.get("lora") or ())
     return create_model(model, **settings, **options, **adapters)

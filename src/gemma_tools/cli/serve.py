@@ -33,6 +33,8 @@ def serve(
     context: Annotated[int | None, typer.Option(help="How many tokens a conversation may have.")] = None,
     threads: Annotated[int | None, typer.Option(help="How many threads the engine in this process uses.")] = None,
     gpu_layers: Annotated[int | None, typer.Option(help="How many layers of the model go to a GPU; -1 is all.")] = None,
+    max_line_bytes: Annotated[int | None, typer.Option(help="The longest line of an answer of an engine's server.")] = None,
+    max_answer_bytes: Annotated[int | None, typer.Option(help="The longest answer of an engine's server.")] = None,
     system_prompt: Annotated[Path | None, typer.Option(help="A file with the system text of requests without one.")] = None,
     thinking: Annotated[bool | None, typer.Option(help="Whether to think where a request does not say.")] = None,
     temperature: Annotated[float | None, typer.Option(help="For requests that name none; so are the next five.")] = None,

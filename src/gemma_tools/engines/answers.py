@@ -9,7 +9,8 @@ from functools import cache
 from time import time
 from typing import Any, Protocol
 
-from gemma_tools.errors import EngineProtocolError, EngineRejected, InvalidRequest
+from gemma_tools.engines.numbers import check_least
+from gemma_tools.errors import EngineProtocolError, EngineRejected
 
 MAX_LINE_BYTES = 16 * 2**20
 """The longest line of an answer, by default."""
@@ -35,9 +36,7 @@ class Size:
     answer: int
 
     def __post_init__(self) -> None:
-        for name, most in (("max_line_bytes", self.line), ("max_answer_bytes", self.answer)):
-            if most < 1:
-                raise InvalidRequest("must be a number of at least 1", param=name)
+        check_least(1, max_line_bytes=self.line, max_answer_bytes=self.answer)
 
 
 class Meter:
@@ -55,11 +54,14 @@ class Meter:
             EngineProtocolError: a line or the whole answer is too long.
         """
         self._all += len(piece)
-        end = piece.rfind(b"\n")
-        self._line = self._line + len(piece) if end < 0 else len(piece) - end - 1
+        first, *others = piece.split(b"\n")
+        self._line += len(first)
+        longest = max(self._line, *map(len, others)) if others else self._line
+        if others:
+            self._line = len(others[-1])
         if self._all > self._size.answer:
             raise self._too_long("an answer", self._size.answer, "max_answer_bytes")
-        if self._line > self._size.line:
+        if longest > self._size.line:
             raise self._too_long("a line", self._size.line, "max_line_bytes")
 
     def _too_long(self, what: str, most: int, option: str) -> EngineProtocolError:

@@ -21,7 +21,7 @@ from gemma_tools.openai_api.wire import Cards, Responder
 from gemma_tools.prompt import Prompt
 from gemma_tools.request import ChatRequest, Message
 from gemma_tools.server.own_tools import own_tools, respond_with, with_own_tools
-from gemma_tools.server.settings import ModelSettings, Settings
+from gemma_tools.server.settings import OF_ENGINES, ModelSettings, Settings
 from gemma_tools.tokens import BaseTokenCounter
 from gemma_tools.tools import ToolBox
 
@@ -97,7 +97,7 @@ class ModelPool(Mapping[str, Responder]):
 
     def _options(self, model: ModelSettings) -> dict[str, Any]:
         settings = self._settings
-        given = {name: getattr(settings, name) for name in ("context", "threads", "gpu_layers")}
+        given = {name: getattr(settings, name) for name in OF_ENGINES}
         made = {name: value for name, value in given.items() if value is not None}
         return {**engine_options(settings.mmproj, settings.lora), **made, **model.options}
 

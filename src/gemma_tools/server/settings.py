@@ -20,6 +20,10 @@ DEFAULT_MODEL = Path("gemma-3-4b-it-q4_0/gemma-3-4b-it-q4_0.gguf")
 DEFAULT_SYSTEM_PROMPT = Path("prompts/system_prompt.md")
 
 
+OF_ENGINES = ("context", "threads", "gpu_layers", "max_line_bytes", "max_answer_bytes")
+"""The settings that are options of the engines."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -60,9 +64,12 @@ class Settings(_Strict):
     lora: tuple[str, ...] = ()
     """LoRA adapters of the only served model: `FILE` or `FILE=SCALE`."""
     context: int | None = Field(None, ge=1)
-    """Tokens of a conversation, for engines that are created here; so are the next two. A model's `options` override them."""
+    """Tokens of a conversation, for engines that are created here; so are the next four. A model's `options` override them."""
     threads: int | None = Field(None, ge=1)
     gpu_layers: int | None = Field(None, ge=-1)
+    max_line_bytes: int | None = Field(None, ge=1)
+    """The longest line of an engine's answer, where that is a server."""
+    max_answer_bytes: int | None = Field(None, ge=1)
     system_prompt: Path | None = None
     """A file with the system text of requests without one; `{date}`, `{model}` and `{tools}` are filled in."""
     sampling: Sampling = Sampling()
