@@ -95,7 +95,7 @@ FAULTS: list[tuple[Case, list[MadeCall], str, str | None]] = [
     (ASKED, [MadeCall("put", {})], "", None),
     (case(TEXT, ["a"]), [MadeCall("put", {})], "", "x is required, but missing"),
     (TWICE, [MadeCall("put", {}), MadeCall("put", {"x": "a"})], "", None),
-    (TWICE, [MadeCall("put", {})] * 2, "", "no call is the one of put that is expected: x is missing"),
+    (TWICE, [MadeCall("put", {})] * 2, "", "the expected call of put is missing: x is missing"),
     (NONE, [], "it is done.", None),
     (NONE, [], "", "the answer does not contain 'Done'"),
     (NONE, [MadeCall("put", {})], "done", "1 call made, no call expected"),

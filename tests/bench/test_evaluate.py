@@ -323,7 +323,7 @@ def test_an_endpoint_that_refuses_is_told_and_one_that_is_not_there_ends_the_run
     with serving(thinker(EngineError("broken"))) as url:
         evaluation = evaluate(scripted("Hi"), [TALKS], against=url)
     assert evaluation.results[1].said.error
-    with pytest.raises(EngineUnavailable, match="does not answer"):
+    with pytest.raises(EngineUnavailable, match="did not answer"):
         evaluate(scripted("Hi"), [TALKS], against=url)
 
 

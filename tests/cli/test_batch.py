@@ -73,7 +73,7 @@ def test_a_stopped_run_goes_on(run: Callable[..., Ran], tmp_path: Path, echo: st
     rows = sorted(out.read_text().splitlines())
     out.write_text(rows[0] + "\n" + rows[1] + "\n" + rows[2][:40])  # killed while it wrote the third
     ran = run("batch", requests, "-o", out, "--model", echo)
-    assert "4 answered; 0 failed; 2 were there already" in ran.err
+    assert "4 answered; 0 failed; 2 were already answered" in ran.err
     assert contents(out) == {f"r{i}": f"word{i}" for i in range(6)}
     assert out.read_text().startswith(rows[0] + "\n" + rows[1] + "\n")
 

@@ -209,7 +209,7 @@ def test_a_bad_line_does_not_stop_a_batch(run: Callable[..., Ran]) -> None:
     assert ["error" in line and "result" not in line for line in bad] == [True] * 3
     assert bad[2]["error"]["param"] == "raw"
     assert ran.status == 1
-    assert ran.err.startswith("gemma-tools: 3 of 5 lines failed, first -, line 2: not JSON: Expecting value")
+    assert ran.err.startswith("gemma-tools: 3 of 5 lines failed, first -, line 2: not valid JSON: Expecting value")
     assert ran.err.count("\n") == 1
 
 
@@ -284,8 +284,8 @@ LONG = [{"role": "user", "content": "weather " * 20_000}]
 @pytest.mark.parametrize(
     ("stdin", "fragments"),
     [
-        ('{"model": "tiny",\n "messages": [}', ["not JSON", "line 2, column 15"]),
-        ("", ["not JSON"]),
+        ('{"model": "tiny",\n "messages": [}', ["not valid JSON", "line 2, column 15"]),
+        ("", ["not valid JSON"]),
         ("[1, 2]", ["object"]),
         (b'{"model": "\xff"}', ["UTF-8"]),
         (changed(messages=[{"role": "wizard", "content": "hi"}]), ["messages[0].role", "wizard"]),
@@ -500,4 +500,4 @@ def test_export_training_leaves_out_what_fails_and_says_so(run: Callable[..., Ra
     chats = [asked, CHAT, {**CHAT, "options": {"add_generation_prompt": True}}]
     ran = run("export-training", "-f", "gemma4", stdin="\n".join(map(json.dumps, chats)))
     assert (ran.status, len(lines(ran.out))) == (1, 1)
-    assert "2 of 3 lines failed, first -, line 1: messages: the model says nothing" in ran.err
+    assert "2 of 3 lines failed, first -, line 1: messages: the model writes nothing" in ran.err

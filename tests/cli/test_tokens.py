@@ -87,7 +87,7 @@ def test_errors_are_one_line(run: Callable[..., Ran], arguments: list[str], stdi
 
 
 def test_what_is_named_json_must_be_a_request(run: Callable[..., Ran], tmp_path: Path) -> None:
-    for content, words in (("[1]", "an OpenAI request"), ("{", "not JSON")):
+    for content, words in (("[1]", "an OpenAI request"), ("{", "not valid JSON")):
         (tmp_path / "request.json").write_text(content, encoding="utf-8")
         ran = run("tokens", tmp_path / "request.json")
         assert (ran.status, ran.out) == (1, "")

@@ -66,7 +66,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"not a model at all")
-    with pytest.raises(ModelNotFound, match="no GGUF file"):
+    with pytest.raises(ModelNotFound, match="not a GGUF file"):
         create_engine(str(tmp_path / "x.gguf"))
 
 
@@ -108,7 +108,7 @@ def test_a_file_from_the_hub_is_fetched_once(monkeypatch: pytest.MonkeyPatch, ca
     from huggingface_hub import constants
 
     create_engine("hf:owner/repo/folder/x.gguf", threads=1).close()
-    assert "fetching hf:owner/repo/folder/x.gguf from the Hugging Face Hub" in caplog.messages
+    assert "downloading hf:owner/repo/folder/x.gguf from the Hugging Face Hub" in caplog.messages
     caplog.clear()
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     create_engine("hf:owner/repo/folder/x.gguf", threads=1).close()
@@ -121,7 +121,7 @@ def test_a_file_from_the_hub_is_fetched_once(monkeypatch: pytest.MonkeyPatch, ca
     [
         ("hf:owner/gated/x.gguf", "accept the terms at https://huggingface.co/owner/gated, then log in with `hf auth login`"),
         ("hf:owner/repo/y.gguf", "owner/repo does not contain the file y.gguf"),
-        ("hf:nobody/repo/x.gguf", "there is no nobody/repo, or it is private"),
+        ("hf:nobody/repo/x.gguf", "nobody/repo does not exist, or it is private"),
     ],
 )
 def test_what_is_wrong_at_the_hub_is_said_in_one_line(model: str, told: str) -> None:
@@ -136,7 +136,7 @@ def test_without_a_network_it_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(ModelNotFound, match="the Hub cannot be reached, and the file is not here yet"):
+    with pytest.raises(ModelNotFound, match="the Hub cannot be reached, and the file is not downloaded yet"):
         create_engine("hf:owner/repo/folder/x.gguf")
 
 

@@ -267,7 +267,7 @@ def test_a_file_that_is_not_for_this_model(tmp_path: Path, option: str) -> None:
 
 @pytest.mark.parametrize("option", ["mmproj", "lora"])
 def test_a_file_that_is_not_there(tmp_path: Path, option: str) -> None:
-    for name, said in (("nowhere.gguf", "cannot be read"), ("text.gguf", "no GGUF file")):
+    for name, said in (("nowhere.gguf", "cannot be read"), ("text.gguf", "not a GGUF file")):
         (tmp_path / "text.gguf").write_bytes(b"not a model at all")
         given: Any = tmp_path / name if option == "mmproj" else [tmp_path / name]
         with pytest.raises(ModelNotFound, match=said):

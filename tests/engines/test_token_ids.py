@@ -89,7 +89,7 @@ def test_llama_cpp_tells_a_token_from_its_spelling(engine: Engine, token: bool, 
 def test_a_tokenizer_of_another_model_is_refused(engine: Engine) -> None:
     vocabulary = read_vocabulary(tiny_path())
     other = GemmaTokenizer(replace(vocabulary, pieces=[SWAPPED.get(piece, piece) for piece in vocabulary.pieces]))
-    with pytest.raises(InvalidRequest, match="not that of the server's model") as caught:
+    with pytest.raises(InvalidRequest, match="does not belong to the server's model") as caught:
         play(engine.generate(GenerationRequest(small_talk(), GREEDY, tokenizer=other)))
     assert caught.value.param == "tokenizer"
 

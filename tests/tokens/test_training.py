@@ -135,9 +135,9 @@ def test_a_beginning_counts_as_the_models_own() -> None:
 
 
 def test_what_cannot_be_exported_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="says nothing"):
+    with pytest.raises(InvalidRequest, match="writes nothing"):
         training_prompt([USER], format=get_format("gemma4"))
-    with pytest.raises(InvalidRequest, match="does not tell"):
+    with pytest.raises(InvalidRequest, match="does not know"):
         training_prompt([USER, ANSWER], format=get_format("functiongemma", exact=True))
 
 

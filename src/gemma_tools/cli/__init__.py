@@ -1,4 +1,4 @@
-"""The `gemma-tools` command (extra `cli`). One module a command; `app` joins them and turns errors into one line."""
+"""The `gemma-tools` command (extra `cli`). One module per command; `app` connects them and turns errors into one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands joined, and what every one of them does with an error: one line on stderr and a non-zero exit."""
+"""Connects the commands, and handles their errors: one line on stderr and a non-zero exit status."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ app.add_typer(bench, name="bench")
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return the exit status: 0, 1 (it failed), 2 (wrong usage) or 130 (interrupted)."""
     if isinstance(sys.stdout, TextIOWrapper):
-        # JSON is UTF-8; the one thing that has no UTF-8, a lone surrogate, comes out as its JSON escape.
+        # JSON is UTF-8; a lone surrogate, which has no UTF-8, is written as its JSON escape.
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         status = app(args=list(arguments) or ["--help"], prog_name="gemma-tools", standalone_mode=False)
@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", _INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read the output is gone. Python would fail once more when it flushes stdout at exit.
+        # The reader of the output is gone. Python would fail once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except GemmaToolsError as error:

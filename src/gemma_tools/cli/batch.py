@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 def batch(
     ctx: typer.Context,
     requests: Annotated[str, typer.Argument(help="A file with OpenAI's batch lines, or chat requests; - is standard input.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file that answers are added to, as they come.")],
-    model: Annotated[str, typer.Option(help="The model that answers, whatever name the requests give.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to which each answer is added.")],
+    model: Annotated[str, typer.Option(help="The model for all requests, whatever model they name.")],
     engine: EngineName = None,
     url: Url = None,
     mmproj: Projector = None,
@@ -46,11 +46,11 @@ def batch(
     gpu_layers: GpuLayers = None,
     max_line_bytes: MaxLineBytes = None,
     max_answer_bytes: MaxAnswerBytes = None,
-    concurrency: Annotated[int, typer.Option(help="Requests that are answered at the same time.", min=1)] = 4,
+    concurrency: Annotated[int, typer.Option(help="How many requests run at the same time.", min=1)] = 4,
 ) -> None:
-    """Answer many requests. A run that was stopped goes on where it was: what is in OUTPUT is not asked again.
+    """Answer many requests. A stopped run continues: requests that are answered in OUTPUT are not repeated.
 
-    Requests that failed are written to OUTPUT with ".errors" before its suffix, and are tried again by the next run.
+    Failed requests are written to OUTPUT with ".errors" before its suffix, and the next run retries them.
     """
     from gemma_tools.batch import run_batch
 
@@ -81,7 +81,7 @@ def batch(
 
 
 def _named(path: str, model: str, done: set[str]) -> Iterator[Mapping[str, Any]]:
-    """The lines that are not answered yet, each with a name that stays the same in the next run, and the model."""
+    """The lines that are not answered yet, each with an id that is the same in the next run, and the model."""
     for number, (_, line) in enumerate(read_lines(path), 1):
         asked = {"body": line} if "messages" in line else line
         name = asked.get("custom_id", f"request-{number}")
@@ -91,7 +91,7 @@ def _named(path: str, model: str, done: set[str]) -> Iterator[Mapping[str, Any]]
 
 
 def _answered(output: Path) -> set[str]:
-    """The names in an output file. A last line that was not written to its end is cut off."""
+    """The ids in an output file. An incomplete last line is cut off."""
     if not output.exists():
         return set()
     with output.open("rb+") as file:
@@ -107,7 +107,7 @@ def _write(file: BinaryIO, answer: BatchAnswer) -> None:
 
 
 class _Tally:
-    """What a run did: answers, calls, repairs by kind, tokens and seconds."""
+    """The result of a run: answers, calls, repairs by kind, tokens and seconds."""
 
     def __init__(self) -> None:
         self.answered = self.failed = self.calls = self.tokens = 0
@@ -131,11 +131,11 @@ class _Tally:
             self.problems.update(problem["kind"] for problem in holder.get("problems", ()))
 
     def summary(self, before: int) -> str:
-        """One line about the run."""
+        """A one-line summary of the run."""
         seconds = monotonic() - self._began
         told = [f"{self.answered} answered", f"{self.failed} failed"]
         if before:
-            told.append(f"{before} were there already")
+            told.append(f"{before} were already answered")
         told += [f"{self.calls} calls", f"{self.tokens} tokens in {seconds:.0f} s"]
         if self.problems:
             told.append("problems: " + ", ".join(f"{kind} {count}" for kind, count in self.problems.most_common()))
@@ -144,7 +144,7 @@ class _Tally:
 
 @contextmanager
 def _progress(path: str, done: int) -> Iterator[Callable[[], object]]:
-    """Give a function to call after each answer; on a terminal it moves a bar with rate and remaining time, on stderr."""
+    """Return a function to call after each answer; on a terminal it moves a bar with rate and remaining time, on stderr."""
     if not sys.stderr.isatty():
         yield lambda: None
         return

@@ -1,4 +1,4 @@
-"""`gemma-tools bench`: measurements of models, and on recorded outputs."""
+"""`gemma-tools bench`: evaluates models, and parses recorded outputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gemma_tools.cli.parse import circumstances
 from gemma_tools.errors import InvalidRequest
 from gemma_tools.validation import validate_tools
 
-bench = typer.Typer(help="Measure models, and parsers on recorded outputs.", no_args_is_help=True)
+bench = typer.Typer(help="Evaluate models, and parse recorded outputs.", no_args_is_help=True)
 for command in (model, report):
     bench.command()(command)
 
@@ -25,13 +25,13 @@ def parse(
     file: Annotated[
         str,
         typer.Argument(
-            help="A JSONL file of outputs, or -: an object a line with `raw` (or `text`, `response_text`), and perhaps "
+            help="A JSONL file of outputs, or -: one object per line with `raw` (or `text`, `response_text`), and optionally "
             "`tools` (OpenAI tools), `expected_tools` (names) and `context`, as for `gemma-tools parse --jsonl`."
         ),
     ],
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Read recorded Gemma 4 outputs, native notation first, and report how many held a call and what read it."""
+    """Parse recorded Gemma 4 outputs, native notation first, and report how many contain a call and what read it."""
     from gemma_tools.bench import Gemma4ToolParser
 
     parser = Gemma4ToolParser()
@@ -50,11 +50,13 @@ def _text(line: Mapping[str, Any]) -> str:
     for key in _TEXT:
         if isinstance(line.get(key), str):
             return str(line[key])
-    raise InvalidRequest(f"the model's output is needed, as a string named {' or '.join(_TEXT)}", param="raw", code="missing")
+    raise InvalidRequest(
+        f"the model's output is missing: it must be a string named {' or '.join(_TEXT)}", param="raw", code="missing"
+    )
 
 
 def _tools(line: Mapping[str, Any]) -> Sequence[Any] | None:
-    """The tools that count: all `tools`, or those that `expected_tools` names, described where `tools` describes them."""
+    """The tools whose calls count: all `tools`, or those in `expected_tools`, with their declarations from `tools`."""
     tools, expected = line.get("tools"), line.get("expected_tools")
     if tools is None or not isinstance(expected, list):
         return tools if expected is None else expected

@@ -1,4 +1,4 @@
-"""`gemma-tools bench model` and `bench report`: how well a model calls tools, asked, counted and shown."""
+"""`gemma-tools bench model` and `bench report`: evaluate how well a model calls tools, and show the results."""
 
 from __future__ import annotations
 
@@ -24,40 +24,38 @@ Html = Annotated[Path | None, typer.Option(help="Write a page with charts and ev
 
 
 def model(
-    name: Annotated[str, typer.Argument(metavar="MODEL", help="The model to measure.")],
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="The model to evaluate.")],
     suite: Annotated[str, typer.Option(help="bfcl, own, or a JSONL file of cases.")] = "own",
-    limit: Annotated[int | None, typer.Option(help="At most so many cases, evenly over the categories.", min=1)] = None,
-    category: Annotated[list[str] | None, typer.Option(help="Only this category; any number of times.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Also with a call required where the answer is one.")] = False,
+    limit: Annotated[int | None, typer.Option(help="The maximum number of cases, evenly over the categories.", min=1)] = None,
+    category: Annotated[list[str] | None, typer.Option(help="Only this category; can be repeated.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also with a call required if one is expected.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Also with all tools strict.")] = False,
-    thinking: Annotated[bool, typer.Option("--thinking", help="Also with a thought.")] = False,
-    recovery: Annotated[bool, typer.Option("--recovery", help="Also the answers read at each level of recovery.")] = False,
-    against: Annotated[str | None, typer.Option(metavar="URL", help="Also a chat endpoint of OpenAI's kind.")] = None,
-    against_model: Annotated[str | None, typer.Option(help="Its model; the first that it lists otherwise.")] = None,
-    against_key: Annotated[str | None, typer.Option(envvar="AGAINST_API_KEY", help="Its API key, if it wants one.")] = None,
+    thinking: Annotated[bool, typer.Option("--thinking", help="Also with thinking.")] = False,
+    recovery: Annotated[bool, typer.Option("--recovery", help="Also with the answers read at each recovery level.")] = False,
+    against: Annotated[str | None, typer.Option(metavar="URL", help="Also ask an OpenAI-compatible chat endpoint.")] = None,
+    against_model: Annotated[str | None, typer.Option(help="Its model; by default the first that it lists.")] = None,
+    against_key: Annotated[str | None, typer.Option(envvar="AGAINST_API_KEY", help="Its API key, if it requires one.")] = None,
     engine: EngineName = None,
     url: Url = None,
     mmproj: Projector = None,
     lora: Adapters = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", "-o", metavar="NAME=VALUE", help="A setting of the model or its format, any number of times."),
+        typer.Option("--option", "-o", metavar="NAME=VALUE", help="A setting of the model or its format; can be repeated."),
     ] = None,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0, max=2)] = 0.0,
-    repeat: Annotated[int, typer.Option(help="Ask each question so often; wants a temperature.", min=1)] = 1,
-    seed: Annotated[int, typer.Option(help="Of the first repeat; each other has the next one.")] = 0,
-    max_tokens: Annotated[int, typer.Option(help="Of an answer.", min=1)] = 1024,
-    concurrency: Annotated[int, typer.Option(help="Cases that are asked at the same time.", min=1)] = 1,
-    results: Annotated[
-        Path | None, typer.Option(help="A JSONL file that keeps the results: a stopped run goes on with it.")
-    ] = None,
+    temperature: Annotated[float, typer.Option(help="The temperature; The temperature; 0 is greedy.", min=0, max=2)] = 0.0,
+    repeat: Annotated[int, typer.Option(help="How often to ask each question; needs a temperature.", min=1)] = 1,
+    seed: Annotated[int, typer.Option(help="The seed of the first repeat; each next repeat has the next seed.")] = 0,
+    max_tokens: Annotated[int, typer.Option(help="The maximum number of tokens in an answer.", min=1)] = 1024,
+    concurrency: Annotated[int, typer.Option(help="How many cases run at the same time.", min=1)] = 1,
+    results: Annotated[Path | None, typer.Option(help="A JSONL file for the results: a stopped run continues with it.")] = None,
     html: Html = None,
     json: Json = False,
     markdown: Markdown = False,
 ) -> None:
     """Ask a model questions about tools, in several ways, and count the right answers.
 
-    As it is is always asked; each option adds a way beside it. The suite bfcl needs the package bfcl-eval, and only its data:
+    The plain way is always used; each option adds another way. The suite bfcl needs only the data of the package bfcl-eval:
     pip install --no-deps bfcl-eval.
     """
     from gemma_tools.backends import create_model
@@ -96,19 +94,19 @@ def model(
 
 
 def report(
-    files: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Files that `bench model --results` wrote.")],
+    files: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Files from `bench model --results`.")],
     html: Html = None,
     json: Json = False,
     markdown: Markdown = False,
 ) -> None:
-    """Show results again, those of several models side by side. Nothing is asked."""
+    """Show results again, for several models side by side. No model runs."""
     from gemma_tools.bench import Evaluation
 
     show([Evaluation.load(file) for file in files], html=html, json=json, markdown=markdown)
 
 
 def show(evaluations: Sequence[Evaluation], *, html: Path | None, json: bool, markdown: bool) -> None:
-    """Print what was found, and write the page."""
+    """Print the results, and write the page."""
     from gemma_tools.bench import as_html, as_json, as_markdown
 
     if html is not None:
@@ -134,7 +132,7 @@ def _print_tables(evaluations: Sequence[Evaluation]) -> None:
 
     from gemma_tools.bench.report import tables
 
-    # What is not a terminal has no width: there tables are as wide as they are.
+    # Output that is not a terminal has no width: tables are then as wide as they need.
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 10_000)
     for heads, *rows in tables(evaluations):
         table = Table(box=box.SIMPLE_HEAD)
@@ -147,7 +145,7 @@ def _print_tables(evaluations: Sequence[Evaluation]) -> None:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[Result], object] | None]:
-    """On a terminal, give a function to call with each result: it moves a bar on stderr that shows what is right so far."""
+    """On a terminal, return a function to call with each result: it moves a bar on stderr that shows the score so far."""
     if not sys.stderr.isatty():
         yield None
         return

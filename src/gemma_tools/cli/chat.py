@@ -35,17 +35,18 @@ if TYPE_CHECKING:
     from gemma_tools.tools import LoopEvent, ToolBox, Transcript
 
 _CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-"""What a terminal would obey rather than show."""
+"""Characters that a terminal would execute instead of showing."""
 
 
 def chat(
     ctx: typer.Context,
-    model: Annotated[str, typer.Argument(help="The model to talk to.")] = "tiny",
+    model: Annotated[str, typer.Argument(help="The model to chat with.")] = "tiny",
     other: OtherModel = None,
     tools: Annotated[
-        str | None, typer.Option(help="A Python file with tools, which are run, or a JSON file: then you give the results.")
+        str | None,
+        typer.Option(help="A Python file with tools, which are run, or a JSON file with tools: then you type the results."),
     ] = None,
-    system: Annotated[str | None, typer.Option(help="A system text.")] = None,
+    system: Annotated[str | None, typer.Option(help="The system text.")] = None,
     engine: EngineName = None,
     url: Url = None,
     mmproj: Projector = None,
@@ -58,9 +59,9 @@ def chat(
     temperature: Temperature = None,
     max_tokens: MaxTokens = None,
 ) -> None:
-    """Talk to a model; its calls and their results are shown as they happen.
+    """Chat with a model; its calls and their results are shown as they happen.
 
-    Ctrl-C ends a reply, and at the prompt the chat; so does an empty line or Ctrl-D.
+    Ctrl-C ends a reply, and at the prompt the chat. An empty line or Ctrl-D also ends the chat.
     """
     from gemma_tools.tools import ToolBox, load_tools
 
@@ -79,7 +80,7 @@ def chat(
 
 
 class Conversation:
-    """The messages so far, and a terminal to go on with them."""
+    """The messages so far, and the terminal for the next ones."""
 
     def __init__(self, backend: BaseModelBackend, box: ToolBox, system: str | None) -> None:
         self.backend = backend
@@ -88,9 +89,9 @@ class Conversation:
         self.screen = Console(highlight=False, markup=False, soft_wrap=True)
 
     def hold(self) -> None:
-        """Take turns until there is no more input.
+        """Chat until there is no more input.
 
-        On a terminal an error costs only the turn that it happened in; input from a file ends there, with the error.
+        On a terminal an error affects only its turn; with input from a file it ends the chat.
         """
         while text := _ask("you> "):
             try:
@@ -116,7 +117,7 @@ class Conversation:
         return transcript
 
     def _result(self, call: ToolCall) -> Mapping[str, Any]:
-        """The result of a call in a reply whose calls are not all run: by its function if it has one, else by the person."""
+        """The result of a call in a reply whose calls are not all run: from its function if it has one, else from the user."""
         if self.box.runs(call.name):
             content = self.box.call(call.name, call.arguments, id=call.id).content
         else:
@@ -145,7 +146,7 @@ class Conversation:
 
 
 def _ask(prompt: str) -> str:
-    """A line that the person types; empty at the end of input."""
+    """A line that the user types; empty at the end of input."""
     try:
         return input(prompt if sys.stdin.isatty() else "").strip()
     except EOFError:

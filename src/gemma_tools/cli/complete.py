@@ -1,4 +1,4 @@
-"""`gemma-tools complete`: an OpenAI request in, a ChatCompletion out."""
+"""`gemma-tools complete`: reads an OpenAI request and prints a ChatCompletion."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 def complete(
     ctx: typer.Context,
     request: Annotated[str, typer.Argument(help="A file with an OpenAI request, or - for standard input.")] = "-",
-    prompt: Annotated[str | None, typer.Option(help="What the user says, in place of a file.")] = None,
-    model: Annotated[str | None, typer.Option(help="The model to run; the request's own otherwise.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="A user message, instead of a file.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model to run; by default the request's own.")] = None,
     engine: EngineName = None,
     url: Url = None,
     mmproj: Projector = None,
@@ -44,14 +44,14 @@ def complete(
     max_answer_bytes: MaxAnswerBytes = None,
     temperature: Temperature = None,
     max_tokens: MaxTokens = None,
-    stream: Annotated[bool, typer.Option("--stream", help="Print chunks as they come, one JSON object a line.")] = False,
+    stream: Annotated[bool, typer.Option("--stream", help="Print chunks as they arrive, one JSON object per line.")] = False,
 ) -> None:
     """Answer an OpenAI request: print a ChatCompletion, or its chunks."""
     from gemma_tools.errors import InvalidRequest
     from gemma_tools.validation import parse_request
 
     if prompt is None and request == "-" and sys.stdin.isatty():
-        print("gemma-tools: reading a request from the terminal; Ctrl-D ends it, --prompt TEXT is shorter", file=sys.stderr)
+        print("gemma-tools: reading a request from the terminal; Ctrl-D ends it; --prompt TEXT is shorter", file=sys.stderr)
     body: dict[str, Any] = read_request(request) if prompt is None else {"messages": [{"role": "user", "content": prompt}]}
     if model:
         body["model"] = model

@@ -1,4 +1,4 @@
-"""`gemma-tools export-training`: conversations in, rows for training out."""
+"""`gemma-tools export-training`: reads conversations and prints rows for training."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ from gemma_tools.tokens import GemmaTokenizer, exchanges, training_prompt, train
 
 
 def export_training(
-    chats: Annotated[str, typer.Argument(help="A file with one object a line (messages, tools, format, options), or -.")] = "-",
+    chats: Annotated[
+        str, typer.Argument(help="A file with one object per line (messages, tools, format, options), or -.")
+    ] = "-",
     format: FormatName = None,
     tokenizer: Annotated[
         str | None,
-        typer.Option(help="A GGUF file, a tokenizer.json or a tokenizer.model: rows are ids; without it they are text."),
+        typer.Option(
+            help="A GGUF file, a tokenizer.json or a tokenizer.model: rows contain ids; without it they contain text."
+        ),
     ] = None,
     option: Options = None,
     each_exchange: Annotated[
         bool,
-        typer.Option("--each-exchange", help="A row for each exchange, with the ones before as context: keeps all thoughts."),
+        typer.Option(
+            "--each-exchange", help="One row for each exchange, with the earlier ones as context: keeps all thoughts."
+        ),
     ] = False,
 ) -> None:
     """Print a row for training for each conversation: `input_ids` and `labels`, or `text` and `spans`."""
@@ -34,7 +40,7 @@ def export_training(
     def rows(where: str, line: Mapping[str, Any]) -> list[dict[str, Any]]:
         form, thinking = format_and_options(line, format, given)
         if unused := thinking.keys() - {"enable_thinking", "preserve_thinking"}:
-            raise InvalidRequest("is not for training: a row shows the whole conversation", param=min(unused))
+            raise InvalidRequest("is not an option for training: a row contains the whole conversation", param=min(unused))
         messages: Any = line.get("messages")
         whole = training_prompt(messages, line.get("tools"), format=form, **thinking)
         for warning in whole.warnings:

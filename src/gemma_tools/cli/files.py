@@ -1,4 +1,4 @@
-"""Reading what a command is given, a file or `-` for standard input, and writing JSON."""
+"""Reads a command's input, a file or `-` for standard input, and writes JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
 
 
 def read_text(path: str) -> str:
-    """All text of a file, its line ends untouched.
+    """All text of a file, with unchanged line ends.
 
     Raises:
         OSError: it cannot be read.
@@ -36,7 +36,7 @@ def read_json(path: str) -> Any:
 
     Raises:
         OSError: it cannot be read.
-        InvalidRequest: it is not JSON; the message says where.
+        InvalidRequest: it is not valid JSON; the message says where.
     """
     return _load(read_text(path), path)
 
@@ -52,9 +52,9 @@ def write_json(value: object, *, indented: bool = False) -> None:
 
 
 def map_lines(path: str, answer: Callable[[dict[str, Any]], Mapping[str, Any]], what: str) -> None:
-    """Read one JSON object a line, and print for each the same object with the members that `answer` adds.
+    """Read one JSON object per line, and print for each the same object with the members that `answer` adds.
 
-    A line that fails gets a member `error` (`message`, `param`, `code`) instead, and the others are still done. On a
+    A line that fails gets a member `error` (`message`, `param`, `code`) instead, and the other lines are still processed. On a
     terminal a progress bar runs on stderr.
 
     Raises:
@@ -66,9 +66,9 @@ def map_lines(path: str, answer: Callable[[dict[str, Any]], Mapping[str, Any]], 
 
 
 def convert_lines(path: str, convert: Callable[[str, dict[str, Any]], list[dict[str, Any]]], what: str) -> None:
-    """Read one JSON object a line, and print for each the objects that `convert` makes of it; it is told the place, too.
+    """Read one JSON object per line, and print the objects that `convert` makes from it; it also gets the position.
 
-    A line that fails is left out. Else as `map_lines`.
+    A line that fails is left out. Otherwise like `map_lines`.
     """
     for _, made in _answers(path, convert, what):
         if not isinstance(made, GemmaToolsError):
@@ -79,7 +79,7 @@ def convert_lines(path: str, convert: Callable[[str, dict[str, Any]], list[dict[
 def _answers(
     path: str, answer: Callable[[str, dict[str, Any]], T], what: str
 ) -> Iterator[tuple[dict[str, Any], T | GemmaToolsError]]:
-    """The JSON object of each line, and the answer to it or its error. Raises as `map_lines`."""
+    """The JSON object of each line, and the answer to it or its error. Raises like `map_lines`."""
     failed: list[str] = []
     done = 0
     for number, line in _lines(path, what):
@@ -99,9 +99,9 @@ def _answers(
 
 
 def read_lines(path: str, what: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The JSON objects of a file, one a line, each with the name of its place.
+    """The JSON objects of a file, one per line, each with the name of its position.
 
-    With `what`, a progress bar runs on stderr where that is a terminal.
+    With `what`, a progress bar runs on stderr if that is a terminal.
 
     Raises:
         OSError: the file cannot be read.
@@ -138,9 +138,9 @@ def _load(text: str, where: str | None = None) -> Any:
         return jsontext.read_json(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise InvalidRequest(f"not JSON: {error.msg} ({place})", param=where, code="invalid_json") from None
+        raise InvalidRequest(f"not valid JSON: {error.msg} ({place})", param=where, code="invalid_json") from None
     except ValueError as error:
-        raise InvalidRequest(f"not JSON that can be read: {error}", param=where, code="invalid_json") from None
+        raise InvalidRequest(f"not valid JSON: {error}", param=where, code="invalid_json") from None
 
 
 def _object(value: Any, where: str | None = None) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _object(value: Any, where: str | None = None) -> dict[str, Any]:
 
 @contextmanager
 def _progress(what: str | None, file: BinaryIO) -> Iterator[Callable[[int], object]]:
-    """Give a function that is told how many bytes were done; on a terminal it moves a bar on stderr."""
+    """Return a function to call with the number of bytes that were read; on a terminal it moves a bar on stderr."""
     if what is None or not sys.stderr.isatty():
         yield lambda size: None
         return

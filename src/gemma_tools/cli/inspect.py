@@ -1,4 +1,4 @@
-"""`gemma-tools inspect`: a request, its prompt and what a model wrote, taken apart."""
+"""`gemma-tools inspect`: shows a request, its prompt and a model's output in detail."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 def inspect(
     request: Annotated[str, typer.Argument(help="A file with an OpenAI request, or - for standard input.")] = "-",
-    output: Annotated[str | None, typer.Option(help="A file with what a model wrote, special tokens and all.")] = None,
-    run: Annotated[bool, typer.Option("--run", help="Ask the model, and show what it writes.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write a page of HTML, which needs nothing else, in place of text.")] = None,
-    model: Annotated[str | None, typer.Option(help="The model; the request's own otherwise.")] = None,
+    output: Annotated[str | None, typer.Option(help="A file with a model's output, including special tokens.")] = None,
+    run: Annotated[bool, typer.Option("--run", help="Ask the model, and show its output.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a self-contained HTML page instead of text.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model; by default the request's own.")] = None,
     tokenizer: Annotated[
         str | None,
-        typer.Option(help="A .gguf file, tokenizer.json or tokenizer.model to count with; the model's file otherwise."),
+        typer.Option(help="A .gguf file, tokenizer.json or tokenizer.model to count with; by default the model's file."),
     ] = None,
     finish: Annotated[Finish, typer.Option(help="Whether the token limit cut the output.")] = Finish.stop,
     format: FormatName = None,
@@ -32,9 +32,9 @@ def inspect(
     engine: EngineName = None,
     url: Url = None,
 ) -> None:
-    """Show a request's prompt, tools and tokens, and what became of each part of a model's output."""
+    """Show a request's prompt, tools and tokens, and how each part of a model's output was read."""
     if run and output is not None:
-        raise InvalidRequest("give an output, or have the model asked with --run, not both", param="--run")
+        raise InvalidRequest("use --output or --run, not both", param="--run")
     body = read_request(request)
     if model:
         body["model"] = model
@@ -55,7 +55,7 @@ def _read(
     finish: Finish,
     tokenizer: str | None,
 ) -> Inspection:
-    """The request as it is, and an output from a file."""
+    """The request, and an output from a file."""
     from gemma_tools.inspection import inspect as take_apart
     from gemma_tools.models import family_of_model
 
@@ -67,7 +67,7 @@ def _read(
     made, rendering = format_and_options({**own, "format": named}, None, {**of_family, **parse_options(option)})
     body |= {key: rendering.pop(key) for key in ("tool_choice", "enable_thinking") if key in rendering}
     if rendering:
-        raise InvalidRequest(f"cannot be given here: {', '.join(rendering)}", param="--option")
+        raise InvalidRequest(f"not an option of this command: {', '.join(rendering)}", param="--option")
     written = None if output is None else read_text(output)
     return take_apart(body, written, format=made, tokenizer=tokenizer, finish=finish.value)
 

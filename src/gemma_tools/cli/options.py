@@ -1,4 +1,4 @@
-"""Options that several commands have: which format and how it is set, and what runs the model."""
+"""Options of several commands: the format and its settings, and the engine."""
 
 from __future__ import annotations
 
@@ -19,29 +19,33 @@ if TYPE_CHECKING:
     from gemma_tools.backends.config import Settings
 
 FormatName = Annotated[
-    str | None, typer.Option("--format", "-f", help="functiongemma, gemma3 or gemma4; a line's own format comes first.")
+    str | None, typer.Option("--format", "-f", help="functiongemma, gemma3 or gemma4; a line's own format overrides it.")
 ]
 Options = Annotated[
     list[str] | None,
-    typer.Option("--option", "-o", metavar="NAME=VALUE", help="An option of the format or of rendering, any number of times."),
+    typer.Option("--option", "-o", metavar="NAME=VALUE", help="An option of the format or of rendering; can be repeated."),
 ]
-EngineName = Annotated[str | None, typer.Option("--engine", help="What runs the model; its usual engine otherwise.")]
+EngineName = Annotated[str | None, typer.Option("--engine", help="The engine; by default the model's usual one.")]
 Projector = Annotated[
     str | None, typer.Option("--mmproj", help="The model's projector, a GGUF file: with it llama.cpp takes images and audio.")
 ]
 Adapters = Annotated[
     list[str] | None,
-    typer.Option("--lora", metavar="FILE[=SCALE]", help="A LoRA adapter for the model of llama.cpp, any number of times."),
+    typer.Option("--lora", metavar="FILE[=SCALE]", help="A LoRA adapter for a llama.cpp model; can be repeated."),
 ]
-Url = Annotated[str | None, typer.Option(help="Where the engine listens.")]
-Context = Annotated[int | None, typer.Option(help="How many tokens a conversation may have; 8192 in this process.")]
-Threads = Annotated[int | None, typer.Option(help="How many threads the engine in this process uses.")]
-GpuLayers = Annotated[int | None, typer.Option(help="How many layers of the model go to a GPU; -1 is all.")]
-MaxLineBytes = Annotated[int | None, typer.Option(help="The longest line of an answer of the engine's server.")]
-MaxAnswerBytes = Annotated[int | None, typer.Option(help="The longest answer of the engine's server.")]
-Temperature = Annotated[float | None, typer.Option(help="How freely the model chooses its words; 0 is not at all.")]
-MaxTokens = Annotated[int | None, typer.Option(help="The most tokens of an answer.")]
-OtherModel = Annotated[str | None, typer.Option("--model", help="The same, as other commands have it.")]
+Url = Annotated[str | None, typer.Option(help="The address of the engine's server.")]
+Context = Annotated[
+    int | None, typer.Option(help="The maximum number of tokens in a conversation; 8192 in process by default.")
+]
+Threads = Annotated[int | None, typer.Option(help="How many threads the engine in process uses.")]
+GpuLayers = Annotated[int | None, typer.Option(help="How many layers of the model run on a GPU; -1 means all.")]
+MaxLineBytes = Annotated[
+    int | None, typer.Option(help="The maximum length of a line in an answer of the engine's server, in bytes.")
+]
+MaxAnswerBytes = Annotated[int | None, typer.Option(help="The maximum size of an answer of the engine's server, in bytes.")]
+Temperature = Annotated[float | None, typer.Option(help="The sampling temperature; 0 is greedy.")]
+MaxTokens = Annotated[int | None, typer.Option(help="The maximum number of tokens in an answer.")]
+OtherModel = Annotated[str | None, typer.Option("--model", help="The same as MODEL, as in other commands.")]
 
 _OF_RENDERING = frozenset(
     parameter.name
@@ -51,7 +55,7 @@ _OF_RENDERING = frozenset(
 
 
 def opened(ctx: typer.Context, model: str, **settings: Unpack[Settings]) -> BaseModelBackend:
-    """The backend called `model` with these settings, on an engine as the command's own options want it.
+    """The backend called `model` with these settings, on an engine with the command's options.
 
     Raises:
         GemmaToolsError: see `create_model`.
@@ -67,7 +71,7 @@ def opened(ctx: typer.Context, model: str, **settings: Unpack[Settings]) -> Base
 
 
 def parse_options(given: Sequence[str] | None) -> dict[str, Any]:
-    """`NAME=VALUE` pairs as a dict; a value that is JSON is taken as such (`true`, `3`), any other as text.
+    """`NAME=VALUE` pairs as a dict; a value that is valid JSON is read as JSON (`true`, `3`), any other as a string.
 
     Raises:
         InvalidRequest: a pair has no `=`.

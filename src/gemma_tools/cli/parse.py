@@ -1,4 +1,4 @@
-"""`gemma-tools parse`: what a model wrote in, content, reasoning and calls out."""
+"""`gemma-tools parse`: reads a model's raw output and prints content, reasoning and calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Circumstances(TypedDict):
-    """How a text came about, as `Format.parse` takes it."""
+    """The context of a text, for `Format.parse`."""
 
     opens: Literal["content", "reasoning"]
     finish: Literal["stop", "length"]
@@ -44,13 +44,13 @@ def parse(
     format: FormatName = None,
     tools: Annotated[
         str | None,
-        typer.Option(help="A JSON file with tools, or a request that has them; without it any name is taken."),
+        typer.Option(help="A JSON file with tools, or a request that has tools; without it any tool name is read."),
     ] = None,
     finish: Annotated[Finish, typer.Option(help="Whether the token limit cut the text.")] = Finish.stop,
-    opens: Annotated[Opens, typer.Option(help="What the text begins in.")] = Opens.content,
+    opens: Annotated[Opens, typer.Option(help="Whether the text begins in content or in reasoning.")] = Opens.content,
     option: Options = None,
     jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="One object a line (raw, tools, format, options, context); adds result.")
+        bool, typer.Option("--jsonl", help="One object per line (raw, tools, format, options, context); adds result.")
     ] = False,
 ) -> None:
     """Read a model's raw output and print content, reasoning, tool calls and problems as JSON."""
@@ -72,7 +72,7 @@ def _parse(item: Mapping[str, Any], name: str | None, given: Mapping[str, Any]) 
 
 
 def circumstances(item: Mapping[str, Any]) -> Circumstances:
-    """What a line says of how its text came about.
+    """The context that a line gives.
 
     Raises:
         InvalidRequest: `context` is not an object.

@@ -1,4 +1,4 @@
-"""`gemma-tools render`: an OpenAI request in, the prompt out."""
+"""`gemma-tools render`: reads an OpenAI request and prints the prompt."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def render(
     format: FormatName = None,
     option: Options = None,
     jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="One object a line (messages, tools, format, options); adds prompt and warnings.")
+        bool, typer.Option("--jsonl", help="One object per line (messages, tools, format, options); adds prompt and warnings.")
     ] = False,
 ) -> None:
-    """Print the prompt that a model is sent for an OpenAI request."""
+    """Print the prompt for an OpenAI request."""
     given = parse_options(option)
     if jsonl:
         map_lines(request, lambda line: _rendered_line(line, format, given), "Rendering")

@@ -13,66 +13,68 @@ import typer
 
 def serve(
     ctx: typer.Context,
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Models to serve, as --model takes them.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Models to serve, as with --model.")] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="A model to serve, or NAME=MODEL to give it another name. May be repeated.")
+        list[str] | None, typer.Option(help="A model to serve, or NAME=MODEL to serve it under another name; can be repeated.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
-    host: Annotated[str | None, typer.Option(help="The address to listen on; 127.0.0.1 if not given.")] = None,
-    port: Annotated[int | None, typer.Option(help="The port; 1337 if not given, and 0 is any free one.")] = None,
-    engine: Annotated[str | None, typer.Option(help="What runs the models.")] = None,
-    url: Annotated[str | None, typer.Option(help="Where that engine listens.")] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on; 127.0.0.1 by default.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 1337 by default, and 0 means any free port.")] = None,
+    engine: Annotated[str | None, typer.Option(help="The engine of the models.")] = None,
+    url: Annotated[str | None, typer.Option(help="The address of that engine's server.")] = None,
     mmproj: Annotated[
         str | None, typer.Option(help="The projector of the model, with which it takes images and audio.")
     ] = None,
     lora: Annotated[
-        str | None, typer.Option(help="LoRA adapters of the model: FILE or FILE=SCALE, with commas between.")
+        str | None, typer.Option(help="LoRA adapters of the model: FILE or FILE=SCALE, separated by commas.")
     ] = None,
-    context: Annotated[int | None, typer.Option(help="How many tokens a conversation may have.")] = None,
-    threads: Annotated[int | None, typer.Option(help="How many threads the engine in this process uses.")] = None,
-    gpu_layers: Annotated[int | None, typer.Option(help="How many layers of the model go to a GPU; -1 is all.")] = None,
+    context: Annotated[int | None, typer.Option(help="The maximum number of tokens in a conversation.")] = None,
+    threads: Annotated[int | None, typer.Option(help="How many threads the engine in process uses.")] = None,
+    gpu_layers: Annotated[int | None, typer.Option(help="How many layers of the model run on a GPU; -1 means all.")] = None,
     max_line_bytes: Annotated[int | None, typer.Option(help="The longest line of an answer of an engine's server.")] = None,
     max_answer_bytes: Annotated[int | None, typer.Option(help="The longest answer of an engine's server.")] = None,
     system_prompt: Annotated[Path | None, typer.Option(help="A file with the system text of requests without one.")] = None,
-    thinking: Annotated[bool | None, typer.Option(help="Whether to think where a request does not say.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="For requests that name none; so are the next five.")] = None,
+    thinking: Annotated[bool | None, typer.Option(help="Whether to think, for requests that do not say.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="The default for requests, like the next five options.")] = None,
     top_p: float | None = None,
     top_k: int | None = None,
     min_p: float | None = None,
     max_tokens: int | None = None,
     seed: int | None = None,
-    api_keys: Annotated[str | None, typer.Option(help="Keys that callers must have, with commas between.")] = None,
-    allowed_hosts: Annotated[str | None, typer.Option(help="More names that the server may be called by.")] = None,
-    allowed_origins: Annotated[str | None, typer.Option(help="Origins of pages in browsers that may call.")] = None,
-    alias: Annotated[str | None, typer.Option(help="More names of the first model; '*' is every name.")] = None,
-    requests_per_minute: Annotated[int | None, typer.Option(help="For each key, or address where there are no keys.")] = None,
+    api_keys: Annotated[str | None, typer.Option(help="API keys, of which clients must send one, separated by commas.")] = None,
+    allowed_hosts: Annotated[str | None, typer.Option(help="More host names of the server, separated by commas.")] = None,
+    allowed_origins: Annotated[str | None, typer.Option(help="Origins of web pages that may call the server.")] = None,
+    alias: Annotated[str | None, typer.Option(help="More names for the first model; '*' means every name.")] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(help="For each key, or for each address if there are no keys.")
+    ] = None,
     tokens_per_minute: Annotated[int | None, typer.Option(help="Likewise.")] = None,
-    max_body_bytes: Annotated[int | None, typer.Option(help="The longest body that is read.")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Requests that are answered at the same time.")] = None,
-    queue: Annotated[int | None, typer.Option(help="Requests that may wait.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds for one request.")] = None,
+    max_body_bytes: Annotated[int | None, typer.Option(help="The maximum size of a request body.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="How many requests run at the same time.")] = None,
+    queue: Annotated[int | None, typer.Option(help="How many requests may wait.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds for one request, including the wait.")] = None,
     body_timeout: Annotated[float | None, typer.Option(help="Seconds for a request to arrive.")] = None,
-    drain: Annotated[int | None, typer.Option(help="Seconds for running requests when the server is stopped.")] = None,
-    unknown: Annotated[str | None, typer.Option(help="What becomes of fields that are not known: warn or refuse.")] = None,
-    stored_responses: Annotated[int | None, typer.Option(help="Responses that are kept for later requests; 0 is none.")] = None,
-    stored_bytes: Annotated[int | None, typer.Option(help="The most that they may take together.")] = None,
-    stored_seconds: Annotated[float | None, typer.Option(help="How long each is kept.")] = None,
-    metrics: Annotated[bool | None, typer.Option(help="Whether /metrics gives counts for Prometheus.")] = None,
-    otel: Annotated[bool | None, typer.Option(help="Whether to tell OpenTelemetry what is done.")] = None,
-    inspect: Annotated[bool | None, typer.Option(help="Whether /inspect shows what was last asked and answered.")] = None,
-    log_content: Annotated[bool | None, typer.Option(help="Whether to log what is asked and answered.")] = None,
+    drain: Annotated[int | None, typer.Option(help="Seconds that running requests get when the server stops.")] = None,
+    unknown: Annotated[str | None, typer.Option(help="What happens to unknown fields: warn or refuse.")] = None,
+    stored_responses: Annotated[
+        int | None, typer.Option(help="How many responses are stored for later requests; 0 means none.")
+    ] = None,
+    stored_bytes: Annotated[int | None, typer.Option(help="Their maximum size together.")] = None,
+    stored_seconds: Annotated[float | None, typer.Option(help="How long each is stored.")] = None,
+    metrics: Annotated[bool | None, typer.Option(help="Whether /metrics has counts for Prometheus.")] = None,
+    otel: Annotated[bool | None, typer.Option(help="Whether OpenTelemetry records requests.")] = None,
+    inspect: Annotated[bool | None, typer.Option(help="Whether /inspect shows the last requests and answers.")] = None,
+    log_content: Annotated[bool | None, typer.Option(help="Whether the log contains requests and answers.")] = None,
     run_tools: Annotated[
         str | None, typer.Option(help="Tools that the server runs itself: execute_python, get_system_info.")
     ] = None,
     scripts_dir: Annotated[Path | None, typer.Option(help="The directory of execute_python's scripts.")] = None,
     venvs: Annotated[str | None, typer.Option(help="Virtual environments that execute_python may use.")] = None,
 ) -> None:
-    """Serve models over HTTP, as OpenAI does, on 127.0.0.1:1337.
+    """Serve models over HTTP with OpenAI's API, on 127.0.0.1:1337.
 
-    Every option is also a setting in the TOML file and in the environment: --max-body-bytes is max_body_bytes there and
-    GEMMA_TOOLS_MAX_BODY_BYTES here.
+    Every option is also a setting in the TOML file and in the environment: --max-body-bytes is max_body_bytes in the
+    file and GEMMA_TOOLS_MAX_BODY_BYTES in the environment.
     """
     from gemma_tools.server.settings import load_settings
 

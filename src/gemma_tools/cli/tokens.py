@@ -1,4 +1,4 @@
-"""`gemma-tools tokens`: what a request or a text costs, part by part and token by token."""
+"""`gemma-tools tokens`: counts a request or a text, part by part and token by token."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _BACKGROUNDS = ("on grey15", "on grey30")
 
 def tokens(
     file: Annotated[str, typer.Argument(help="A file with an OpenAI request or a text, or - for standard input.")] = "-",
-    text: Annotated[str | None, typer.Option(help="A text to count, in place of a file.")] = None,
-    model: Annotated[str | None, typer.Option(help="The model; the request's own otherwise.")] = None,
+    text: Annotated[str | None, typer.Option(help="A text to count, instead of a file.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model; by default the request's own.")] = None,
     tokenizer: Annotated[
         str | None,
-        typer.Option(help="A .gguf file, tokenizer.json or tokenizer.model to count with; the model's file otherwise."),
+        typer.Option(help="A .gguf file, tokenizer.json or tokenizer.model to count with; by default the model's file."),
     ] = None,
     format: FormatName = None,
     option: Options = None,
     json: Annotated[bool, typer.Option("--json", help="Print the counts and the tokens as JSON.")] = False,
 ) -> None:
-    """Count the tokens of a request, part by part, or of a text; on a terminal the tokens are shown, too.
+    """Count the tokens of a request, part by part, or of a text; on a terminal the tokens are also shown.
 
-    Without a model's file the counts are estimates, and say so.
+    Without a model's file the counts are estimates, and marked so.
     """
     from gemma_tools.models import family_of_model
     from gemma_tools.tokens import EstimatedTokenCounter, GemmaTokenizer, PartCount, TokenizerCounter, TokenView, count_parts
@@ -68,7 +68,7 @@ def tokens(
 
 
 def _read(path: str) -> dict[str, Any]:
-    """A request, or `{"text": ...}`: what is named .json must be a request, anything else is one if it can be read as one."""
+    """A request, or `{"text": ...}`: a .json file must contain a request; any other file is one if it can be read as one."""
     if path.lower().endswith(".json"):
         value = read_json(path)
         if not isinstance(value, dict) or "messages" not in value:
