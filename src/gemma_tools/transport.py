@@ -97,7 +97,20 @@ def _anthropic() -> Any:
     return anthropic
 
 
-class GemmaTransport:
+if TYPE_CHECKING:
+    import httpx
+    import httpx2
+
+    class _Transport(httpx.BaseTransport, httpx.AsyncBaseTransport, httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+        """What type checkers take `GemmaTransport` for. When it runs it is of no package: only one may be installed."""
+
+        def handle_request(self, request: Any) -> Any: ...
+        async def handle_async_request(self, request: Any) -> Any: ...
+else:
+    _Transport = object
+
+
+class GemmaTransport(_Transport):
     """A transport for `Client` and `AsyncClient` of httpx and httpx2, answered by models in this process.
 
     The client's read timeout limits each wait: for a whole answer, and for each chunk of a stream. Leaving a stream early stops
