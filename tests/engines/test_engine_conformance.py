@@ -189,6 +189,16 @@ def test_a_banned_token_does_not_come(engine: Engine) -> None:
     assert "<start_function_call>" not in text
 
 
+def test_a_bias_for_what_is_no_token_is_refused_where_the_engine_knows_its_vocabulary(engine: Engine) -> None:
+    can(engine, "logit_bias")
+    asked = GenerationRequest(weather(), replace(GREEDY, logit_bias={"100000000": 1.0}, max_tokens=2))
+    if engine.name not in ("llama.cpp", "llama-server", "transformers"):
+        pytest.skip("the server decides")
+    with pytest.raises(InvalidRequest, match=r"from 0 to 1023 for this model, got 100000000") as caught:
+        play(engine.generate(asked))
+    assert caught.value.param == "logit_bias"
+
+
 def test_what_an_engine_cannot_do_is_refused_by_name(engine: Engine) -> None:
     asked = Sampling(logit_bias={"8": -100.0}, logprobs=1, min_p=0.1)
     for name in {"logit_bias", "logprobs", "min_p"} - engine.capabilities.settings:

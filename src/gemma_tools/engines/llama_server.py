@@ -26,9 +26,10 @@ from gemma_tools.engines.faults import http_fault, refuse_half_characters, statu
 from gemma_tools.engines.http import HttpServer, Response
 from gemma_tools.engines.llama_media import media_prompt, refuse_unseen
 from gemma_tools.engines.longer import BY_SERVER
+from gemma_tools.engines.numbers import token_biases
 from gemma_tools.engines.refusals import error_in, words_of
 from gemma_tools.engines.remote import Answer, Bounds, Patience, Remote, checked_url
-from gemma_tools.errors import ContextExceeded, EngineError, EngineProtocolError, EngineRejected, InvalidRequest
+from gemma_tools.errors import ContextExceeded, EngineError, EngineProtocolError, EngineRejected, InvalidRequest, ModelNotFound
 from gemma_tools.prompt import Prompt, Segment, TextGuard
 
 _FIELDS = {
@@ -210,6 +211,8 @@ class LlamaServerEngine(Engine):
         self._remote.close()
 
     def _ask(self, request: GenerationRequest, body: Mapping[str, Any], bounds: Bounds) -> Answer[str]:
+        if request.sampling.logit_bias:  # the server ignores ids that it does not have
+            token_biases(request.sampling.logit_bias, self._vocabulary_size(bounds))
         ids = self._control_ids(request.prompt.controls, bounds)
         spellings = {number: text for text, number in ids.items()}
         top = request.sampling.logprobs
@@ -325,6 +328,15 @@ class LlamaServerEngine(Engine):
             known = self._ids[controls] = {t["piece"]: t["id"] for t in tokens if t["piece"] in wanted}
         return known
 
+    def _vocabulary_size(self, bounds: Bounds) -> int | None:
+        """How many tokens the model has; None where the server does not say so."""
+        try:
+            [model] = self._json("/v1/models", bounds)["data"]
+            size = model["meta"]["n_vocab"]
+        except (ModelNotFound, EngineRejected, EngineProtocolError, LookupError, ValueError, TypeError):
+            return None
+        return size if isinstance(size, int) else None
+
     def _tokenize(self, content: str | list[int | str], bounds: Bounds, **options: bool) -> list[Any]:
         answer = self._json("/tokenize", bounds, {"content": content, **options})
         tokens = answer["tokens"]
@@ -384,11 +396,8 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
             body[field] = value
     if sampling.logprobs is not None:
         body["n_probs"] = max(1, sampling.logprobs)
-    if sampling.logit_bias:
-        try:
-            body["logit_bias"] = [[int(i), bias if bias > -100 else False] for i, bias in sampling.logit_bias.items()]
-        except ValueError:
-            raise InvalidRequest("its keys must be token ids, integers", param="logit_bias") from None
+    if biases := token_biases(sampling.logit_bias):
+        body["logit_bias"] = [[token, bias if bias > -100 else False] for token, bias in biases.items()]
     return body
 
 

@@ -20,6 +20,7 @@ from gemma_tools.engines.base import Cancellation, Capabilities, Engine, Generat
 from gemma_tools.engines.faults import refuse_half_characters
 from gemma_tools.engines.guidance import Guide, guided_vocabulary
 from gemma_tools.engines.longer import OF_MODEL
+from gemma_tools.engines.numbers import token_biases
 from gemma_tools.engines.stopping import until
 from gemma_tools.errors import (
     ContextExceeded,
@@ -313,6 +314,7 @@ class _Draw:
             return getattr(default, name, None) if value is None else value
 
         self._sampling = sampling
+        self._biases = token_biases(sampling.logit_bias, model.config.get_text_config().vocab_size)
         self._temperature: float = chosen("temperature") or 0.0
         self._steps: list[Any] = []
         if (top_k := chosen("top_k")) and top_k > 0:
@@ -346,13 +348,6 @@ class _Draw:
             scores[seen] = old.where(old < 0, old / sampling.repeat_penalty).where(old >= 0, old * sampling.repeat_penalty)
         for token, times in Counter(written).items():
             scores[token] -= (sampling.presence_penalty or 0) + times * (sampling.frequency_penalty or 0)
-        for key, bias in (sampling.logit_bias or {}).items():
-            scores[_token_id(key)] += bias
+        for token, bias in self._biases.items():
+            scores[token] += bias
         return scores
-
-
-def _token_id(key: str) -> int:
-    try:
-        return int(key)
-    except ValueError:
-        raise InvalidRequest("its keys must be token ids, integers", param="logit_bias") from None
