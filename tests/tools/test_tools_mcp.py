@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 
 from gemma_tools import FunctionGemmaModel
+from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import InvalidRequest, MissingDependency
 from gemma_tools.testing import ScriptedEngine
 from gemma_tools.tools import ToolBox, amcp_toolbox, mcp_toolbox, run_tools
+from gemma_tools.tools.ending import ended_by
 
 pytest.importorskip("mcp")
 
 SERVER = '''
-import os
+import os, socket
 from typing import Any
 try:
     from mcp.server.mcpserver import MCPServer
@@ -51,6 +53,13 @@ def fail() -> str:
 def variable(name: str) -> str:
     """Tells a variable."""
     return os.environ.get(name, "unset")
+
+@server.tool()
+def wait(port: int) -> str:
+    """Tells that it runs, and waits for ever."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.recv(1)
+    return "late"
 
 @server.tool()
 def leave() -> str:
@@ -176,3 +185,22 @@ def test_without_the_sdk_the_message_says_what_to_install(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "mcp", None)
     with pytest.raises(MissingDependency, match=r"gemma-tools\[mcp\]"), mcp_toolbox(["x"]):
         pass
+
+
+def test_a_call_ends_with_its_request(command: list[str]) -> None:
+    cancel = Cancellation()
+    with socket.create_server(("127.0.0.1", 0)) as listener, mcp_toolbox(command) as box:
+
+        def leave() -> None:
+            with listener.accept()[0]:
+                cancel.cancel()
+                ended.wait(60)
+
+        ended = threading.Event()
+        caller = threading.Thread(target=leave)
+        caller.start()
+        with ended_by(cancel):
+            result = box.call("wait", {"port": listener.getsockname()[1]})
+        ended.set()
+        caller.join()
+    assert "its request was" in result.content

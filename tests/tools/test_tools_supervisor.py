@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import pytest
 
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import InvalidRequest
-from gemma_tools.tools import ScriptResult, script_runner
+from gemma_tools.tools import ScriptResult, ToolBox, script_runner
 from gemma_tools.tools.ending import ended_by
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="subreapers and /proc are Linux's")
@@ -114,6 +115,48 @@ def test_a_request_that_ends_ends_what_left(run: Any, port: Port) -> None:
         result = run(LEAVES + "leave()\nimport time; time.sleep(1000)", port.number)
         watching.join()
     assert (result.return_code, "request" in result.error, gone) == (-signal.SIGKILL, True, [True])
+
+
+WAITS = "import socket, sys, time; held = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); time.sleep(600)"
+
+
+def test_a_cancelled_task_ends_the_scripts_that_it_waits_for(tmp_path: Path, port: Port) -> None:
+    (tmp_path / "wait.py").write_text(WAITS)
+    box = ToolBox([script_runner(tmp_path)])
+
+    async def main() -> None:
+        arguments = {"script_name": "wait.py", "arguments": port.number}
+        task = asyncio.create_task(box.acall("execute_python", arguments))
+        with await asyncio.to_thread(port.next) as connection:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await asyncio.to_thread(connection.recv, 1) == b""
+
+    asyncio.run(main())
+
+
+INTERRUPTED = """
+import sys
+from gemma_tools.reply import ToolCall
+from gemma_tools.tools import ToolBox, script_runner
+from gemma_tools.tools.loop import run_calls
+box = ToolBox([script_runner(sys.argv[1])])
+arguments = '{"script_name": "wait.py", "arguments": "%s"}' % sys.argv[2]
+try:
+    run_calls(box, [ToolCall(str(number), "execute_python", arguments) for number in range(2)])
+except KeyboardInterrupt:
+    sys.stdin.read()
+"""
+
+
+def test_an_interrupt_ends_all_scripts_that_run_at_once(tmp_path: Path, port: Port) -> None:
+    (tmp_path / "wait.py").write_text(WAITS)
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path), port.number]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process, port.next() as first, port.next() as second:
+        process.send_signal(signal.SIGINT)
+        assert (first.recv(1), second.recv(1)) == (b"", b"")
+        assert process.poll() is None
 
 
 def test_a_script_ends_with_a_caller_that_is_killed(tmp_path: Path, port: Port) -> None:

@@ -25,3 +25,15 @@ def ended_by(cancel: Cancellation) -> Iterator[None]:
 def cancellation() -> Cancellation:
     """The cancellation for the current tool; one that never happens, if there is none."""
     return _CURRENT.get() or Cancellation()
+
+
+@contextmanager
+def ended_if_left() -> Iterator[None]:
+    """Tools that are run in this context also end when it is left by an exception, such as an interrupt or a cancelled task."""
+    own = Cancellation()
+    with cancellation().calling(own.cancel), ended_by(own):
+        try:
+            yield
+        except BaseException:
+            own.cancel()
+            raise

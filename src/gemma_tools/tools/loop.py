@@ -24,6 +24,7 @@ from gemma_tools.errors import InvalidRequest
 from gemma_tools.observe import LoopWork, working
 from gemma_tools.policy import RequestFields
 from gemma_tools.reply import ToolCall
+from gemma_tools.tools.ending import ended_if_left
 from gemma_tools.tools.toolbox import Toolable, ToolBox, ToolResult, fault
 from gemma_tools.tools.transcript import Stopped, Transcript
 
@@ -347,10 +348,11 @@ def run_calls(box: ToolBox, calls: Sequence[ToolCall]) -> list[ToolResult]:
         return [box.call(calls[0].name, calls[0].arguments_json, id=calls[0].id)]
     pool = ThreadPoolExecutor(min(len(calls), _MAX_THREADS), thread_name_prefix="gemma-tools")
     try:
-        running = [
-            pool.submit(copy_context().run, partial(box.call, call.name, call.arguments_json, id=call.id)) for call in calls
-        ]
-        return [future.result() for future in running]
+        with ended_if_left():
+            running = [
+                pool.submit(copy_context().run, partial(box.call, call.name, call.arguments_json, id=call.id)) for call in calls
+            ]
+            return [future.result() for future in running]
     finally:
         # Nothing is left to wait for, unless this thread was interrupted, and then it must not wait.
         pool.shutdown(wait=False, cancel_futures=True)

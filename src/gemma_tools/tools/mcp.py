@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gemma_tools.errors import InvalidRequest, MissingDependency, ToolError
+from gemma_tools.tools.ending import cancellation
 from gemma_tools.tools.toolbox import ToolBox
 
 if TYPE_CHECKING:
@@ -41,7 +43,15 @@ def mcp_toolbox(
     from anyio.from_thread import BlockingPortal, start_blocking_portal
 
     def blocking(portal: BlockingPortal, function: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
-        return lambda **arguments: portal.call(partial(function, **arguments))
+        def call(**arguments: Any) -> Any:
+            running = portal.start_task_soon(partial(function, **arguments))
+            try:
+                with cancellation().calling(running.cancel):
+                    return running.result()
+            except CancelledError:
+                raise ToolError("the call was ended, because its request was") from None
+
+        return call
 
     opened = amcp_toolbox(server, env=env, headers=headers, timeout=timeout)
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(opened) as box:

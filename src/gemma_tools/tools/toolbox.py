@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 from gemma_tools.errors import InvalidRequest, ToolError
 from gemma_tools.log import log_content, logger
 from gemma_tools.observe import ToolReturned, ToolWork, tell, working
+from gemma_tools.tools.ending import ended_if_left
 from gemma_tools.tools.functions import FunctionTool, declared, result_text, tool
 
 FaultKind: TypeAlias = Literal["unknown_tool", "invalid_arguments", "failed", "repeated"]
@@ -128,7 +129,8 @@ class ToolBox:
             return prepared
         function, keywords = prepared
         try:
-            return _result(name, await function.arun(keywords))
+            with ended_if_left():
+                return _result(name, await function.arun(keywords))
         except (Exception, SystemExit) as error:
             return _failure(name, error)
 
