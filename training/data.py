@@ -34,8 +34,15 @@ SYSTEM_TEXTS = (
     "You help the people of {1}.",
     "Your name is {}.",
 )
-OPENINGS = ("", "", "", "", "please ", "can you ", "could you please ", "hey, ", "I would like you to ", "now ", "ok, ")
-CLOSINGS = ("", "", "", "", ".", " please", " thanks", "!", ", please", " for me", ", thank you")
+OPENINGS = (
+    "", "", "", "", "", "", "please ", "can you ", "could you please ", "hey, ", "I would like you to ", "now ", "ok, ",
+    "will you ", "hello, please ", "you should ", "let us ", "next, ", "quickly ", "I want you to ", "could I ask you to ",
+    "so, ", "go and ",
+)  # fmt: skip
+CLOSINGS = (
+    "", "", "", "", "", "", ".", ".", " please", " thanks", "!", ", please", " for me", ", thank you", ", can you?",
+    ", if you can", " at once", ", will you?", " soon", " as soon as possible", ", that would be nice", " (thanks)",
+)  # fmt: skip
 HELD_OUT_OPENINGS = ("", "would you ", "kindly ", "I need you to ", "and now ")
 HELD_OUT_CLOSINGS = ("", ".", " now", ", would you?", " right away")
 SMALL_TALK = {
