@@ -315,6 +315,17 @@ def test_a_bad_answer_is_one_clear_error(names: dict[str, list[str]]) -> None:
                 load_media([image(base + path)], MediaPolicy(allow_remote=True, max_bytes=len(PNG)))
 
 
+def test_a_head_that_never_ends_is_not_waited_for(names: dict[str, list[str]]) -> None:
+    def dribble(handler: BaseHTTPRequestHandler) -> None:
+        with suppress(OSError):
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nx-long: ")
+            while not threading.Event().wait(0.02):
+                handler.wfile.write(b"x")
+
+    with site({"/x": dribble}) as (base, _), pytest.raises(InvalidRequest, match=r"longer than 0\.5 seconds"):
+        load_media([image(f"{base}/x")] * 3, MediaPolicy(allow_remote=True, timeout=0.5))
+
+
 @pytest.mark.parametrize("address", ["http://\x00/", "http://1.1.1.1\x00/", "http://[::1", "http://", "http://:80/"])
 def test_an_address_that_cannot_be_read(address: str) -> None:
     with pytest.raises(InvalidRequest):
@@ -337,7 +348,7 @@ def test_sound_is_what_it_says(form: Any, data: bytes) -> None:
     "address",
     ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1", "::1",
      "fe80::1", "fc00::1", "::ffff:127.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1", "ff02::1",
-     "fec0::1", "::127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b:1::7f00:1", "2001:0:7f00:1::1"],
+     "fec0::1", "::127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b:1::7f00:1", "2001:0:7f00:1::1", "192.0.0.8"],
 )  # fmt: skip
 def test_addresses_that_are_not_public(address: str) -> None:
     assert not media._is_public(address)

@@ -153,6 +153,15 @@ def test_a_body_of_any_depth_is_answered_as_run_answers_it(written: str) -> None
     assert served.engine.asked == asked.engine.asked  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [({"metadata": 5}, "metadata"), ({"metadata": {"a": [1]}}, "metadata.a"), ({"user": {"a": 1}}, "user")],
+)
+def test_what_a_response_says_again_has_its_type(fields: dict[str, Any], param: str) -> None:
+    response = post({"m": scripted("Hello.")}, {"model": "m", "input": "Hi", **fields}, "/v1/responses")
+    assert (response.status, json.loads(response.body)["error"]["param"]) == (400, param)
+
+
 def test_what_a_response_says_again_may_have_any_depth() -> None:
     schema = '{"type":"object","properties":{"a":' * DEPTH + '{"type":"string"}' + "}}" * DEPTH
     body = f'{{"model":"m","input":"Hi","tools":[{{"type":"function","name":"f","parameters":{schema}}}]}}'

@@ -12,9 +12,11 @@ import binascii
 import ipaddress
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 from typing import Any
 from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 from urllib.request import url2pathname
@@ -32,6 +34,8 @@ _IMAGE_STARTS = {
 }
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 """The only IPv6 addresses that are assigned (RFC 4291). 6to4 and Teredo, which contain an IPv4 address, are inside."""
+_PROTOCOL_ASSIGNMENTS = ipaddress.ip_network("192.0.0.0/24")
+"""Not for hosts (RFC 6890); to some releases of Python half of it is global."""
 _AUDIO_STARTS = {
     "wav": (b"RIFF",),
     "mp3": (b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"\xff\xfa"),
@@ -42,7 +46,7 @@ _AUDIO_STARTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaPolicy:
-    """What may be loaded, and how much; `timeout` in seconds for one download.
+    """What may be loaded, and how much; `timeout` in seconds for all downloads of one request.
 
     Sizes in bytes are file sizes. Pixels and seconds are those of all images and of all audio together, from their headers: a
     small file may contain a picture that fills the memory.
@@ -68,10 +72,11 @@ def load_media(parts: Sequence[Mapping[str, Any]], policy: MediaPolicy) -> tuple
     """
     loaded: list[Mapping[str, Any]] = []
     total = points = length = 0.0
+    due = time.monotonic() + policy.timeout
     for number, part in enumerate(parts):
         if number >= policy.max_parts:
             raise _refusal(f"a request may have {policy.max_parts} images and audio", part, number)
-        media = _load(part, policy, number)
+        media = _load(part, policy, number, due)
         total += len(media["data"])
         if media["type"] == "image":
             points += pixels(media["data"], media["format"])
@@ -92,13 +97,13 @@ def refuse_media(part: Mapping[str, Any], number: int, reason: str) -> InvalidRe
     return _refusal(reason, part, number, code="unsupported_media")
 
 
-def _load(part: Mapping[str, Any], policy: MediaPolicy, number: int) -> Mapping[str, Any]:
+def _load(part: Mapping[str, Any], policy: MediaPolicy, number: int, due: float) -> Mapping[str, Any]:
     kind = part.get("type")
     value = part.get(str(kind))
     try:
         if kind == "image_url":
             url = value.get("url") if isinstance(value, Mapping) else value
-            data = _bytes_of(url, policy)
+            data = _bytes_of(url, policy, due)
             return {"type": "image", "data": data, "format": _image_format(data)}
         if kind == "input_audio" and isinstance(value, Mapping):
             data = _decode(str(value.get("data", "")), policy)
@@ -116,7 +121,7 @@ def _refusal(reason: str, part: Mapping[str, Any], number: int, code: str = "inv
     return InvalidRequest(f"media part {number} of the request ({part.get('type')}): {reason}", param="messages", code=code)
 
 
-def _bytes_of(url: object, policy: MediaPolicy) -> bytes:
+def _bytes_of(url: object, policy: MediaPolicy, due: float) -> bytes:
     if not isinstance(url, str) or not url:
         raise _Unloadable("it has no url")
     scheme = url.partition(":")[0].lower()
@@ -130,7 +135,7 @@ def _bytes_of(url: object, policy: MediaPolicy) -> bytes:
     if scheme in ("http", "https"):
         if not policy.allow_remote:
             raise _Unloadable("URLs are not downloaded; send a data URI, or create the backend with allow_remote_media=True")
-        return _fetch(url, policy)
+        return _fetch(url, policy, due)
     if not policy.allow_files:
         raise _Unloadable("files are not read; send a data URI, or create the backend with allow_file_media=True")
     return _read(Path(url2pathname(urlsplit(url).path) if scheme == "file" else url), policy)
@@ -176,12 +181,12 @@ def _audio_format(data: bytes, name: object) -> str:
     return name
 
 
-def _fetch(url: str, policy: MediaPolicy) -> bytes:
+def _fetch(url: str, policy: MediaPolicy, due: float) -> bytes:
     import httpx
 
-    deadline = time.monotonic() + policy.timeout
     # No proxy from the environment: the connection must use the address that was checked.
-    with httpx.Client(timeout=policy.timeout, follow_redirects=False, trust_env=False) as client:
+    patience = max(0.01, due - time.monotonic())
+    with _ended_at(due) as watch, httpx.Client(timeout=patience, follow_redirects=False, trust_env=False) as client:
         for _ in range(_REDIRECTS + 1):
             host, port = _endpoint(url)
             try:
@@ -189,7 +194,7 @@ def _fetch(url: str, policy: MediaPolicy) -> bytes:
                     "GET",
                     httpx.URL(url).copy_with(host=_public_address(host, port)),
                     headers={"host": urlsplit(url).netloc.rpartition("@")[2]},
-                    extensions={"sni_hostname": host},
+                    extensions={"sni_hostname": host, "trace": watch},
                 )
                 response = client.send(request, stream=True)
                 try:
@@ -198,23 +203,56 @@ def _fetch(url: str, policy: MediaPolicy) -> bytes:
                         continue
                     if response.status_code != 200:
                         raise _Unloadable(f"its server answered with status {response.status_code}")
-                    return _receive(response, deadline, policy)
+                    data = _receive(response, policy)
+                    if time.monotonic() >= due:  # it may have been cut
+                        raise _too_slow(policy)
+                    return data
                 finally:
                     response.close()
             except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+                if time.monotonic() >= due:
+                    raise _too_slow(policy) from error
                 raise _Unloadable(f"it cannot be downloaded ({type(error).__name__})") from error
     raise _Unloadable(f"more than {_REDIRECTS} redirects")
 
 
-def _receive(response: Any, deadline: float, policy: MediaPolicy) -> bytes:
+def _too_slow(policy: MediaPolicy) -> _Unloadable:
+    return _Unloadable(f"it took longer than {policy.timeout:g} seconds")
+
+
+def _receive(response: Any, policy: MediaPolicy) -> bytes:
     data = bytearray()
     for piece in response.iter_bytes():
         data += piece
         if len(data) > policy.max_bytes:
             break
-        if time.monotonic() > deadline:
-            raise _Unloadable(f"it took longer than {policy.timeout:g} seconds")
     return _within(bytes(data), policy)
+
+
+@contextmanager
+def _ended_at(due: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """A trace for requests of httpx, whose connections are cut at `due`, whatever they wait for.
+
+    httpx bounds each wait alone: a head that comes byte by byte would be read for hours.
+    """
+    wires: list[socket.socket] = []
+
+    def watch(event: str, told: Mapping[str, Any]) -> None:
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            wires.append(told["return_value"].get_extra_info("socket"))
+
+    def cut() -> None:
+        for wire in wires:
+            with suppress(OSError):
+                wire.shutdown(socket.SHUT_RDWR)
+
+    timer = Timer(max(0.0, due - time.monotonic()), cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield watch
+    finally:
+        timer.cancel()
 
 
 def _endpoint(url: str) -> tuple[str, int]:
@@ -248,4 +286,4 @@ def _is_public(text: str) -> bool:
             address = address.ipv4_mapped
         elif address not in _GLOBAL_UNICAST or address.sixtofour is not None or address.teredo is not None:
             return False
-    return address.is_global and not address.is_multicast
+    return address.is_global and not address.is_multicast and address not in _PROTOCOL_ASSIGNMENTS

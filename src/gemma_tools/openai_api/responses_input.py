@@ -14,7 +14,7 @@ from gemma_tools.openai_api.responses_store import Memory
 from gemma_tools.openai_api.responses_thoughts import unpacked
 from gemma_tools.openai_api.responses_tools import Offer, call_in_chat, read_choice, read_tools
 from gemma_tools.policy import Unknown
-from gemma_tools.validation.values import as_array, as_object, shown, wrong_type
+from gemma_tools.validation.values import as_array, as_object, check_object, check_text, shown, wrong_type
 
 Json = Mapping[str, Any]
 Items = list[tuple[Json, str]]
@@ -129,6 +129,14 @@ class Translated(NamedTuple):
         return InvalidRequest(error.message, param=param or None, code=error.code)
 
 
+def _check_repeated(body: Json) -> None:
+    """See that what the answer repeats has the types that clients read there."""
+    check_text(body.get("user"), "user")
+    for name, value in (check_object(body.get("metadata"), "metadata") or {}).items():
+        if not isinstance(value, str):
+            raise wrong_type("a string", value, f"metadata.{name}")
+
+
 def items_of(body: Json, memory: Memory) -> Items:
     """The items of the conversation: those of the previous response, if one is named, and those of the request.
 
@@ -159,6 +167,7 @@ def to_chat(body: Json, items: Items) -> Translated:
     Raises:
         InvalidRequest: a field or an item that chat completions do not have.
     """
+    _check_repeated(body)
     body = {name: value for name, value in body.items() if value is not None}
     left_out = _left_out_fields(body)
     offer = read_tools(body.get("tools", ()))

@@ -250,7 +250,8 @@ async def arun_tools(
     """`run_tools` for async code: the same arguments, limits, events and transcript.
 
     Calls of one reply run as tasks; sync functions run in threads, so nothing blocks the event loop. The result of `on_event`
-    is awaited if it is awaitable. Cancelling stops the model and the async functions; a sync function runs to its end.
+    is awaited if it is awaitable. Cancelling stops the model, the async functions, scripts and MCP
+    calls; any other sync function runs to its end.
     """
     box = tools if isinstance(tools, ToolBox) else ToolBox(tools)
     steps = rounds(messages, box, max_rounds=max_rounds, max_repeats=max_repeats)
