@@ -78,7 +78,7 @@ def test_a_completion_has_openai_s_fields() -> None:
     assert answer.usage.completion_tokens_details.reasoning_tokens == 2
 
 
-def test_calls_keep_their_ids_and_problems_are_told() -> None:
+def test_calls_keep_their_ids_and_problems_are_reported() -> None:
     message = completion(HEADING, [turn(CALLS, CALLS_REPLY)]).choices[0].message.model_dump()
     assert message["content"] is None
     assert [(c["id"], c["function"]["name"], c["function"]["arguments"]) for c in message["tool_calls"]] == [

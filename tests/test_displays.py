@@ -49,7 +49,7 @@ def test_it_is_shown_escaped_on_a_card(name: str) -> None:
         assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in body
 
 
-def test_control_tokens_are_not_broken_and_text_is_none() -> None:
+def test_special_tokens_are_not_broken_and_text_is_not_one() -> None:
     html = get_format("gemma4").render([{"role": "user", "content": "<turn|>"}])._repr_html_()
     style, _, body = html.partition("</style>")
     assert re.search(r"\.gemma-tools pre b \{[^}]*white-space: nowrap", style)
@@ -84,7 +84,7 @@ def test_a_model_says_what_it_is() -> None:
     assert repr(scripted(model="m")) == "<FunctionGemmaModel m on scripted>"
 
 
-def test_the_context_is_told_once_it_is_known() -> None:
+def test_the_context_is_reported_once_it_is_known() -> None:
     pytest.importorskip("xllamacpp")
     from gemma_tools import create_model
 

@@ -114,7 +114,7 @@ CONTROLS = {control for name in ("functiongemma", "gemma3", "gemma4") for contro
 
 
 @pytest.mark.parametrize("file", ENGINES, ids=lambda file: file.name)
-def test_engines_spell_no_control_token(file: Path) -> None:
+def test_engines_write_no_special_token(file: Path) -> None:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             spelled = [control for control in CONTROLS if control in node.value]

@@ -86,7 +86,7 @@ def test_repairs_are_events_without_content(collected: Collected) -> None:
     assert dict(event.attributes or {}) == {"gemma_tools.repair.kind": "end_tag_missing", "gemma_tools.repair.call": 0}
 
 
-def test_nothing_that_was_said_is_told_unless_it_is_asked_for(collected: Collected, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_that_was_said_is_logged_unless_it_is_asked_for(collected: Collected, monkeypatch: pytest.MonkeyPatch) -> None:
     def session() -> str:
         collected.clear()
         model = thinker("<|channel>thought\nThe secret.<channel|>A SECRET answer", model="quiet")

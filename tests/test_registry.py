@@ -66,7 +66,7 @@ def test_a_package_adds_a_name(kind: str, install: Callable[..., None]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_registered_name_goes_before_a_package_and_that_before_a_built_in_one(
+def test_a_registered_name_overrides_a_package_and_a_built_in_name(
     kind: str, install: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     register, make, name = KINDS[kind]

@@ -108,7 +108,7 @@ def test_the_last_message_of_the_assistant_is_continued(create: Create, stream: 
         ({"messages": BEGUN[1:]}, "messages"),
     ],
 )
-def test_what_a_begun_answer_leaves_no_room_for_is_refused(create: Create, fields: dict[str, Any], param: str) -> None:
+def test_what_a_prefilled_answer_leaves_no_room_for_is_refused(create: Create, fields: dict[str, Any], param: str) -> None:
     with pytest.raises(anthropic.BadRequestError, match=param):
         create(scripted("x"), **{"messages": BEGUN, **fields})
 
@@ -134,7 +134,7 @@ def test_a_cut_answer(create: Create, stream: bool) -> None:
     assert message.stop_reason == "max_tokens"
 
 
-def test_what_was_repaired_is_told(create: Create, stream: bool) -> None:
+def test_what_was_repaired_is_reported(create: Create, stream: bool) -> None:
     message = create(scripted(CALL.replace("<end_function_call>", "")), stream=stream, tools=[TOOL])
     assert message.stop_reason == "tool_use"
     if not stream:  # the SDK's own accumulator drops what it does not know
@@ -246,7 +246,7 @@ def test_a_picture_is_asked_of_the_engine(kind: str) -> None:
     assert "takes no image" in caught.value.message
 
 
-def test_what_cannot_be_offered_is_left_out_and_told() -> None:
+def test_what_cannot_be_offered_is_left_out_and_reported() -> None:
     tools: Any = [{"type": "web_search_20250305", "name": "web_search"}, TOOL]
     with anthropic_client(scripted(CALL)) as client:
         message = client.messages.create(

@@ -85,7 +85,7 @@ def test_a_stream_is_the_whole_and_async_is_sync(tiny: BaseModelBackend, text: s
     assert facts(whole) == facts(async_whole) == facts(accumulated(stream)) == facts(accumulated(async_stream))
 
 
-def test_a_call_that_is_cut_is_no_call(tiny: BaseModelBackend) -> None:
+def test_a_call_that_is_cut_is_not_a_call(tiny: BaseModelBackend) -> None:
     answer = tiny.run(user("what is the weather in Paris?"), tools=[WEATHER], max_tokens=8)
     assert calls(answer) == []
     assert answer.choices[0].finish_reason == "length"
@@ -105,7 +105,7 @@ def test_tokens_are_counted_by_the_engine(tiny: BaseModelBackend) -> None:
     assert tiny.count_tokens_from_messages(user("hello")) == answer.usage.prompt_tokens
 
 
-def test_the_same_seed_gives_the_same_answer_and_choices_differ_in_theirs() -> None:
+def test_equal_seeds_give_equal_answers_and_choices_have_different_seeds() -> None:
     with create_model("tiny", temperature=1.5, max_tokens=24) as model:
         first, again = (model.run(user("tell me"), seed=5, n=3) for _ in range(2))
     texts = [choice.message.content for choice in first.choices]

@@ -70,7 +70,7 @@ PARIS = ChatPiece(calls=(("get_weather", {"city": "Paris"}),))
 SPELLED = '<|tool_call>call:get_weather{city:<|"|>Oslo<|"|>}<tool_call|>'
 
 
-def test_a_family_whose_template_has_no_tools_is_told_of_them_in_the_text() -> None:
+def test_tools_go_into_the_text_if_the_template_has_none() -> None:
     engine = Chatting("[get_weather(city='Paris')]")
     answer = Gemma3Model("x", engine=engine).run([{"role": "system", "content": "Be brief."}, *user("Hi")], tools=[WEATHER])
     assert calls(answer) == [("get_weather", '{"city": "Paris"}')]
@@ -85,7 +85,7 @@ def test_a_family_whose_template_has_no_tools_is_told_of_them_in_the_text() -> N
     assert native.asked[0][1].tools
 
 
-def test_the_others_are_given_the_tools_and_what_is_left_in_content_is_read() -> None:
+def test_others_get_the_tools_and_calls_in_content_are_read() -> None:
     pieces = [ChatPiece(reasoning="Hm."), "Sure. " + SPELLED[:9], SPELLED[9:], PARIS]
     engine = Chatting(pieces, pieces)
     model = gemma4(engine)
@@ -127,7 +127,7 @@ def test_a_thought_that_is_left_in_content_is_one() -> None:
     assert (message["reasoning"], message["content"]) == ("Hm.", "Yes.")
 
 
-def test_calls_in_text_are_no_repairs_and_a_made_up_result_ends_them() -> None:
+def test_calls_in_text_are_not_repairs_and_a_invented_result_ends_them() -> None:
     engine = Chatting('call:get_weather{city:"Paris"}', ways={"prompted"})
     answer = gemma4(engine).run(user("Hi"), tools=[WEATHER])
     assert calls(answer) == [("get_weather", '{"city": "Paris"}')]
@@ -193,7 +193,7 @@ def test_a_call_is_forced_by_a_schema_where_the_tool_choice_is_refused() -> None
         assert engine.asked[1][1].tools
 
 
-def test_a_call_is_told_and_asked_for_again_where_nothing_forces_it() -> None:
+def test_an_unforced_call_is_requested_and_retried() -> None:
     engine = Chatting("Hello", 'call:get_weather{city:"Paris"}', ways={"prompted"})
     answer = gemma4(engine).run(user("Hi"), tools=[WEATHER], tool_choice="required")
     assert calls(answer) == [("get_weather", '{"city": "Paris"}')]
@@ -208,7 +208,7 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required"
 
 
 @pytest.mark.parametrize("ways", [{"native"}, {"prompted"}])
-def test_json_is_held_by_the_schema_or_told_and_checked(ways: Any) -> None:
+def test_json_is_enforced_by_the_schema_or_told_and_checked(ways: Any) -> None:
     bound = Chatting('{"a": 1}', ways=ways, schema=True)
     assert gemma4(bound).run(user("Hi"), response_format=json_format(SCHEMA)).choices[0].message.content == '{"a": 1}'
     assert bound.asked[0][0].constraint is not None
@@ -240,7 +240,7 @@ def test_thinking_is_asked_of_the_endpoint() -> None:
 
 
 @pytest.mark.parametrize("ways", [{"native"}, {"prompted"}])
-def test_text_that_spells_a_token_is_broken_on_its_way_and_whole_again_in_the_answer(ways: Any) -> None:
+def test_text_like_a_token_is_broken_in_the_prompt_and_restored_in_the_answer(ways: Any) -> None:
     spelled = "<|turn>"
     broken = "<\u2060|turn>"
     given = {
@@ -301,7 +301,7 @@ PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\x00" * 16).decode()
 
 
 @pytest.mark.parametrize("server", ["vllm", "sglang"])
-def test_images_go_by_the_chat_endpoint_of_a_server_whose_completions_take_none(server: str) -> None:
+def test_images_use_the_chat_endpoint_if_completions_take_none(server: str) -> None:
     event = b'data: {"choices": [{"index": 0, "delta": {"content": "A cat."}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
     image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
     with Faulty([chunked(event)]) as stub, create_engine(server, model="m", url=stub.url, probe=False) as engine:

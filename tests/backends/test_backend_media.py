@@ -155,7 +155,7 @@ def test_the_size_of_a_picture_is_read_in_its_header(form: str) -> None:
             load_media([image(uri(data[:end]))], MediaPolicy())
 
 
-def test_a_jpeg_of_nothing_but_comments_is_too_large() -> None:
+def test_a_jpeg_of_only_comments_is_too_large() -> None:
     data = b"\xff\xd8" + b"\xff\xfe\0\2" * 10_001
     with pytest.raises(InvalidRequest, match="pixels"):
         load_media([image(uri(data))], MediaPolicy())
@@ -193,7 +193,7 @@ def test_the_length_of_a_sound_is_read_in_its_header(form: str, data: bytes, sec
         load_media([sound(data, form)] * 2, MediaPolicy(max_seconds=seconds + 1))
 
 
-def test_sounds_whose_length_cannot_be_told_are_too_long() -> None:
+def test_audio_whose_length_cannot_be_told_are_too_long() -> None:
     """A small file may hold a long sound: of ADPCM a number in the file says how long it is."""
     for data in (wave(1, 2), wav(1)[:12] + b"LIST\0\0\0\0" * 10_001):
         with pytest.raises(InvalidRequest, match="longer"):

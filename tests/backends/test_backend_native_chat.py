@@ -66,7 +66,7 @@ def test_without_tools_or_thought_nothing_is_hidden() -> None:
     assert FunctionGemmaModel("x", engine=engine).run(user("hi")).choices[0].message.content == "Hello"
 
 
-def test_a_call_that_is_forced_is_begun_in_the_raw() -> None:
+def test_a_forced_call_is_prefilled_in_raw_text() -> None:
     engine = Hiding(raw=["city:Paris}"])
     answer = FunctionGemmaModel("x", engine=engine).run(user("hi"), tools=[WEATHER], tool_choice="required")
     assert calls(answer) == [("get_weather", '{"city": "Paris"}')]

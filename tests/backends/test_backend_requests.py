@@ -207,7 +207,7 @@ def test_thoughts_of_the_past_are_kept_on_request(preserve: bool) -> None:
     assert ("An old thought." in model.engine.asked[0].prompt.text) is preserve
 
 
-def test_a_guess_at_the_thought_is_within_the_count_of_the_answer_and_says_that_it_is_one() -> None:
+def test_estimated_reasoning_tokens_never_exceed_completion_tokens() -> None:
     engine = ScriptedEngine([Script([THOUGHT]), "hi"])
     model = Gemma4Model("x", engine=engine, token_counter=EstimatedTokenCounter(get_format("gemma4")))
     usage = model.run(user("2+2?"), reasoning_effort="high").usage.model_dump()

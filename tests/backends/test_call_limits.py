@@ -30,7 +30,7 @@ FORCED = Capabilities(settings=frozenset({"temperature", "max_tokens"}), constra
         ("pythonic", {"parallel_tool_calls": False}, 1),
     ],
 )
-def test_gemma_3_s_json_style_takes_one_call_unless_the_request_says_otherwise(style: Any, asked: Any, most: int) -> None:
+def test_gemma_3_json_style_has_one_call_by_default(style: Any, asked: Any, most: int) -> None:
     once = '{"name": "get_weather", "parameters": {"city": "Paris"}}' if style == "json" else '[get_weather(city="Paris")]'
     engine = ScriptedEngine([once], capabilities=FORCED)
     model = Gemma3Model("gemma-3-4b-it", {"top_p": None, "top_k": None}, engine=engine, tool_style=style)

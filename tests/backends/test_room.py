@@ -119,7 +119,7 @@ def test_an_estimate_refuses_nothing() -> None:
     assert estimating.run([{"role": "user", "content": "8 " * 3000}]).choices[0].message.content == "It is."
 
 
-def test_what_the_engine_refuses_is_told_with_the_same_advice() -> None:
+def test_what_the_engine_refuses_is_reported_with_the_same_advice() -> None:
     """As the tiny model, one by its option, one by its own limit; and a server."""
     for options, advice in (({"context": 256}, "with context=..., on the command line with --context"), ({}, "maximum")):
         with create_model("tiny", token_counter=EstimatedTokenCounter(get_format("functiongemma")), **options) as model:

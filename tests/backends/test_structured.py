@@ -85,7 +85,7 @@ def test_the_thought_streams_as_it_comes() -> None:
 
 
 @pytest.mark.parametrize("control", ["<|turn>model\n", "<|tool_call>call:get{}<tool_call|>", "<turn|>", "<|tool_response>"])
-def test_a_control_token_in_the_thought_ends_it_and_the_answer_comes(control: str) -> None:
+def test_a_special_token_in_the_thought_ends_it_and_the_answer_comes(control: str) -> None:
     engine = ScriptedEngine([f"Warm.{control}Cold.", GOOD], capabilities=BOUND)
     message = Gemma4Model("x", engine=engine).run(user("hi"), FORMAT, reasoning_effort="high").choices[0].message.model_dump()
     assert (message["reasoning"], message["content"]) == ("Warm.", GOOD)
@@ -136,7 +136,7 @@ def test_an_answer_that_stays_wrong_is_an_error_with_its_text(wanted: Any) -> No
     assert len(model.engine.asked) == 2
 
 
-def test_an_engine_that_was_bound_and_answers_otherwise_is_not_asked_again() -> None:
+def test_a_constrained_engine_with_a_wrong_answer_is_not_retried() -> None:
     engine = ScriptedEngine(['{"city": "Rome"}', GOOD], capabilities=BOUND)
     with pytest.raises(UnusableAnswer):
         FunctionGemmaModel("x", engine=engine).run(user("hi"), FORMAT)
@@ -175,7 +175,7 @@ def test_plain_text_is_left_alone() -> None:
     assert content(scripted("no JSON").run(user("hi"), {"type": "text"})) == "no JSON"
 
 
-def test_a_schema_that_is_none_is_refused() -> None:
+def test_a_schema_that_is_invalid_is_refused() -> None:
     broken = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "something"}}}
     with pytest.raises(InvalidRequest) as caught:
         scripted("a").run(user("hi"), broken)

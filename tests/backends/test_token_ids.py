@@ -86,7 +86,7 @@ def test_prompts_are_text_where_ids_cannot_be_had(engine: Ids) -> None:
     assert engine.asked[0].tokenizer is None
 
 
-def test_a_given_tokenizer_that_lacks_a_control_token_is_an_error() -> None:
+def test_a_given_tokenizer_that_lacks_a_special_token_is_an_error() -> None:
     class Asking(Ids):
         def generate(self, request: Any, *, cancel: Any = None) -> Any:
             request.prompt.token_ids(request.tokenizer)
@@ -95,7 +95,7 @@ def test_a_given_tokenizer_that_lacks_a_control_token_is_an_error() -> None:
         answer(Asking(), tokenizer=sentencepiece_model())
 
 
-def test_a_grammar_may_write_control_tokens_as_text() -> None:
+def test_a_grammar_may_write_special_tokens_as_text() -> None:
     engine = Ids(CALL, file=tiny_path(), constraints=frozenset({"gbnf"}))
     with create_model("gemma4", engine=engine) as model:
         message = model.run(HOSTILE, tools=[TOOL], tool_choice="required", stream=False).choices[0].message

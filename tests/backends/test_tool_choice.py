@@ -98,7 +98,7 @@ def test_a_call_of_a_tool_that_is_not_allowed_is_a_problem() -> None:
     assert PARIS in answer.choices[0].message.model_dump()["problems"][0]["text"]
 
 
-def test_the_answer_is_begun_where_no_grammar_is_taken() -> None:
+def test_the_answer_is_prefilled_where_no_grammar_is_taken() -> None:
     engine = ScriptedEngine(["city:<escape>Oslo<escape>}<end_function_call>"], capabilities=PREFILL_ONLY)
     answer = FunctionGemmaModel("x", engine=engine).run(user("hi"), tools=[WEATHER], tool_choice="required")
     assert calls(answer) == [("get_weather", '{"city": "Oslo"}')]
@@ -111,7 +111,7 @@ def test_the_answer_is_begun_where_no_grammar_is_taken() -> None:
     ("style", "begun", "written"),
     [("pythonic", "[get_weather(", "city='Oslo')]"), ("json", '{"name": "get_weather", "parameters": {', '"city": "Oslo"}}')],
 )
-def test_gemma_3_is_begun_in_either_style(style: Any, begun: str, written: str) -> None:
+def test_gemma_3_is_prefilled_in_either_style(style: Any, begun: str, written: str) -> None:
     engine = ScriptedEngine([written], capabilities=PREFILL_ONLY)
     model = Gemma3Model("x", engine=engine, tool_style=style)
     answer = model.run(user("hi"), tools=[WEATHER], tool_choice="required")
@@ -119,7 +119,7 @@ def test_gemma_3_is_begun_in_either_style(style: Any, begun: str, written: str) 
     assert engine.asked[0].prompt.text.endswith(f"<start_of_turn>model\n{begun}")
 
 
-def test_a_begun_call_has_no_thought_before_it() -> None:
+def test_a_prefilled_call_has_no_thought_before_it() -> None:
     engine = ScriptedEngine(['city:<|"|>Oslo<|"|>}<tool_call|>'], capabilities=PREFILL_ONLY)
     model = Gemma4Model("x", {"enable_thinking": True, "top_p": None, "top_k": None}, engine=engine)
     answer = model.run(user("hi"), tools=[WEATHER], tool_choice="required")
@@ -197,7 +197,7 @@ def test_asking_again_is_bounded() -> None:
     assert len(model.engine.asked) == 3
 
 
-def test_a_refused_call_is_never_streamed_and_the_text_before_it_stays_said() -> None:
+def test_a_refused_call_is_never_streamed_and_the_text_before_it_is_kept() -> None:
     def model() -> FunctionGemmaModel:
         return scripted("Wait. " + BAD, "Now. " + PARIS, on_invalid="retry")
 
@@ -228,7 +228,7 @@ def test_a_strict_tool_is_bound_by_a_grammar_or_asked_again() -> None:
     assert len(unbound.engine.asked) == 2
 
 
-def test_a_schema_that_cannot_be_checked_is_refused_when_checking_was_asked_for() -> None:
+def test_an_uncheckable_schema_is_refused_if_validation_was_requested() -> None:
     broken = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "required": "city"}}}
     with pytest.raises(InvalidRequest, match=r"tools\[0\].function.parameters"):
         scripted("a", on_invalid="raise").run(user("hi"), tools=[broken])

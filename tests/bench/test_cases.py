@@ -53,7 +53,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         ({**ROW, "calls": ["get_weather"]}, "line 1: calls\\[0\\]"),
     ],
 )
-def test_a_wrong_line_is_told_with_its_place(tmp_path: Path, row: Any, place: str) -> None:
+def test_a_wrong_line_is_reported_with_its_place(tmp_path: Path, row: Any, place: str) -> None:
     with pytest.raises(InvalidRequest, match=place):
         read_cases(written(tmp_path / "cases.jsonl", row))
 

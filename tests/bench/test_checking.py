@@ -103,11 +103,11 @@ FAULTS: list[tuple[Case, list[MadeCall], str, str | None]] = [
 
 
 @pytest.mark.parametrize(("asked", "calls", "content", "fault"), FAULTS)
-def test_a_fault_is_told_in_a_sentence(asked: Case, calls: list[MadeCall], content: str, fault: str | None) -> None:
+def test_a_fault_is_reported_in_a_sentence(asked: Case, calls: list[MadeCall], content: str, fault: str | None) -> None:
     assert fault_of(asked, calls, content) == fault
 
 
-def test_an_argument_that_the_tool_does_not_require_may_still_be_expected() -> None:
+def test_an_optional_argument_may_be_expected() -> None:
     optional = case({"type": "string"}, ["a"])
     function = {**optional.tools[0]["function"], "parameters": {"type": "object", "properties": {"x": TEXT}}}
     asked = Case(id="c", category="c", messages=[], tools=[{"type": "function", "function": function}], calls=optional.calls)

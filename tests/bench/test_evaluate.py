@@ -23,7 +23,7 @@ from support.chat import OSLO, PARIS, WEATHER, user
 from support.serving import EchoEngine, scripted, serving, thinker
 
 
-def test_answers_are_held_against_what_is_expected() -> None:
+def test_answers_are_compared_with_what_is_expected() -> None:
     evaluation = evaluate(scripted(PARIS, "Hi there."), [ASKS, TALKS])
     asked, talked = evaluation.results
     assert asked.right
@@ -62,7 +62,7 @@ def test_what_is_counted(answer: str, counts: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("answer", "refused"), [("No.", True), (PARIS, False), (UNDECLARED, False), (PARIS[:50], False)])
-def test_a_call_that_was_only_begun_is_no_refusal(answer: str, refused: bool) -> None:
+def test_a_call_that_was_only_begun_is_not_a_refusal(answer: str, refused: bool) -> None:
     evaluation = evaluate(scripted(answer), [Case(id="t", category="t", messages=user("Sing"), tools=[WEATHER])])
     assert evaluation.score().refused.count == evaluation.score().right.count == refused
 
@@ -90,7 +90,7 @@ class Held(ScriptedEngine):
         super().__init__(answers, capabilities=Capabilities(settings=settings, constraints=frozenset(("gbnf",))))
 
 
-def test_ways_stand_side_by_side_on_the_same_case() -> None:
+def test_ways_are_shown_side_by_side_on_the_same_case() -> None:
     engine = Held("Sunny.", PARIS, OSLO, "Hi")
     evaluation = evaluate(FunctionGemmaModel("m", engine=engine), [ASKS, TALKS], ways=["strict", "force"])
     assert evaluation.ways == ("plain", "force", "strict")
@@ -199,7 +199,7 @@ def test_repeats_have_seeds_of_their_own() -> None:
     assert (right.count, right.of) == (2, 3)
 
 
-def test_what_cannot_be_asked_is_told_and_tried_again(tmp_path: Path) -> None:
+def test_what_cannot_be_asked_is_reported_and_tried_again(tmp_path: Path) -> None:
     file = tmp_path / "results.jsonl"
     first = evaluate(scripted(EngineRejected("busy", status=500), "Hi"), [ASKS, TALKS], results=file)
     assert [result.fault for result in first.results] == ["busy", None]
@@ -319,7 +319,7 @@ def test_an_endpoint_has_the_first_model_that_it_lists_unless_one_is_named() -> 
     assert "nobody" in str(other)
 
 
-def test_an_endpoint_that_refuses_is_told_and_one_that_is_not_there_ends_the_run() -> None:
+def test_a_refusing_endpoint_is_reported_and_a_missing_one_ends_the_run() -> None:
     with serving(thinker(EngineError("broken"))) as url:
         evaluation = evaluate(scripted("Hi"), [TALKS], against=url)
     assert evaluation.results[1].said.error
@@ -344,7 +344,7 @@ def test_right_without_repeats_is_wilsons_interval() -> None:
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=12))
-def test_repeats_are_worth_no_more_than_so_many_cases_and_no_less_than_one_each(cases: list[list[bool]]) -> None:
+def test_repeats_count_between_one_case_and_all_of_them(cases: list[list[bool]]) -> None:
     repeated = share((str(i), outcome) for i, outcomes in enumerate(cases) for outcome in outcomes)
     apart = share((f"{i}.{j}", outcome) for i, outcomes in enumerate(cases) for j, outcome in enumerate(outcomes))
     assert repeated.value == apart.value

@@ -36,7 +36,7 @@ def test_json_holds_the_figures_and_what_is_wrong(evaluation: Evaluation) -> Non
     assert {"case": "asks", "way": "plain", "repeat": 0, "fault": "city is 'Oslo', and expected is 'Paris'"} in found["wrong"]
 
 
-def test_json_tells_what_a_way_gained_and_lost() -> None:
+def test_json_shows_what_a_way_gained_and_lost() -> None:
     block = '```json\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n```'
     again = replace(ASKS, id="again", messages=user("Weather, Paris?"))
     ways = as_json(evaluate(scripted(PARIS.replace("city:", "city="), block), [CASES[0], again], ways=["recovery"]))["ways"]
@@ -54,7 +54,7 @@ def test_markdown_is_tables(evaluation: Evaluation) -> None:
     assert "| end_tag_missing | repaired | 1 |" in problems
 
 
-def test_several_models_stand_side_by_side(evaluation: Evaluation) -> None:
+def test_several_models_are_shown_side_by_side(evaluation: Evaluation) -> None:
     other = evaluate(scripted(PARIS, "hi", model="other"), CASES)
     text = as_markdown([evaluation, other])
     assert "| other on scripted | plain | 100% |" in text

@@ -78,7 +78,7 @@ def test_a_stopped_run_goes_on(run: Callable[..., Ran], tmp_path: Path, echo: st
     assert out.read_text().startswith(rows[0] + "\n" + rows[1] + "\n")
 
 
-def test_what_failed_stands_apart_and_is_tried_again(run: Callable[..., Ran], tmp_path: Path) -> None:
+def test_what_failed_is_separate_and_is_tried_again(run: Callable[..., Ran], tmp_path: Path) -> None:
     requests = write(
         tmp_path / "in.jsonl",
         line("good", chat("a")),
@@ -106,7 +106,7 @@ def test_what_failed_stands_apart_and_is_tried_again(run: Callable[..., Ran], tm
     assert not (tmp_path / "answers.errors.jsonl").exists()
 
 
-def test_the_summary_tells_calls_and_repairs(run: Callable[..., Ran], tmp_path: Path) -> None:
+def test_the_summary_shows_calls_and_repairs(run: Callable[..., Ran], tmp_path: Path) -> None:
     model = named(scripted(CALL, CALL.replace("<end_function_call>", "")))
     body = {"messages": QUESTION, "tools": [WEATHER]}
     requests = write(tmp_path / "in.jsonl", line("a", body), line("b", body))
@@ -115,7 +115,7 @@ def test_the_summary_tells_calls_and_repairs(run: Callable[..., Ran], tmp_path: 
     assert "problems: " in ran.err
 
 
-def test_a_line_that_is_no_json_is_named(run: Callable[..., Ran], tmp_path: Path, echo: str) -> None:
+def test_a_line_that_is_not_json_is_named(run: Callable[..., Ran], tmp_path: Path, echo: str) -> None:
     requests = tmp_path / "in.jsonl"
     requests.write_text(json.dumps(line("a", chat("a"))) + "\n{\n")
     ran = run("batch", requests, "-o", tmp_path / "out.jsonl", "--model", echo)

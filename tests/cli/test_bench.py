@@ -64,7 +64,7 @@ def test_the_report_names_the_level(run: Callable[..., Ran]) -> None:
         ({"raw": "a", "context": 3}, "context"),
     ],
 )
-def test_a_wrong_line_is_told_with_its_place(run: Callable[..., Ran], line: dict[str, Any], place: str) -> None:
+def test_a_wrong_line_is_reported_with_its_place(run: Callable[..., Ran], line: dict[str, Any], place: str) -> None:
     ran = run("bench", "parse", "-", stdin=json.dumps({"raw": "fine"}) + "\n" + json.dumps(line))
     assert ran.status == 1
     assert f"line 2: {place}" in ran.err

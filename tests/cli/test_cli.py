@@ -127,7 +127,7 @@ def test_render_obeys_the_tool_choice_of_the_request(run: Callable[..., Ran]) ->
     assert "get_weather" not in ran.out
 
 
-def test_render_tells_what_the_format_cannot_say(run: Callable[..., Ran]) -> None:
+def test_render_shows_what_the_format_cannot_say(run: Callable[..., Ran]) -> None:
     either = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
     tool = {"type": "function", "function": {"name": "find", "parameters": {"type": "object", "properties": {"it": either}}}}
     warnings = get_format("functiongemma").render(REQUEST["messages"], [tool]).warnings
@@ -162,7 +162,7 @@ def test_parse_prints_what_was_read(run: Callable[..., Ran]) -> None:
     }
 
 
-def test_parse_takes_a_list_of_tools_and_tells_problems(run: Callable[..., Ran], tmp_path: Path) -> None:
+def test_parse_takes_a_list_of_tools_and_reports_problems(run: Callable[..., Ran], tmp_path: Path) -> None:
     tools = tmp_path / "tools.json"
     tools.write_text("[]")
     parsed = json.loads(run("parse", "--format", "functiongemma", "--tools", tools, stdin=CALL).out)
@@ -170,7 +170,7 @@ def test_parse_takes_a_list_of_tools_and_tells_problems(run: Callable[..., Ran],
     assert CALL in (parsed["content"] or "") + "".join(problem["text"] for problem in parsed["problems"])
 
 
-def test_parse_tells_where_a_problem_lies(run: Callable[..., Ran]) -> None:
+def test_parse_says_where_a_problem_lies(run: Callable[..., Ran]) -> None:
     raw = f"Sure.{CALL.removesuffix('<end_function_call>')} So."
     [line] = lines(
         run("parse", "--jsonl", "-f", "functiongemma", stdin=json.dumps({"raw": raw, "tools": REQUEST["tools"]})).out
@@ -228,7 +228,7 @@ def test_text_without_utf8_comes_out_as_its_escape(run: Callable[..., Ran]) -> N
 
 @pytest.mark.parametrize("member", ["raw", "tools", "context", "options", "format"])
 @pytest.mark.parametrize("value", [3, [1], True])
-def test_a_line_with_a_wrong_member_is_told_by_its_name(run: Callable[..., Ran], member: str, value: object) -> None:
+def test_a_line_with_a_wrong_member_is_reported_by_its_name(run: Callable[..., Ran], member: str, value: object) -> None:
     ran = run("parse", "--jsonl", "-f", "gemma4", stdin=json.dumps({"raw": "hello", member: value}))
     assert ran.status == 1
     [line] = lines(ran.out)

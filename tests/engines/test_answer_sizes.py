@@ -83,7 +83,7 @@ def test_an_error_of_any_size(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("size", ["max_line_bytes", "max_answer_bytes"])
-def test_a_size_that_is_none(wire: Wire, size: str) -> None:
+def test_a_size_that_is_invalid(wire: Wire, size: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         wire.make("http://127.0.0.1:1", **{size: 0})
     assert caught.value.param == size
@@ -168,7 +168,7 @@ def _refusal(engine: Engine) -> str:
     return str(refused.value)
 
 
-def test_a_stream_in_small_pieces_is_read_in_linear_time(wire: Wire) -> None:
+def test_a_stream_in_small_chunks_is_read_in_linear_time(wire: Wire) -> None:
     """Ten megabytes in pieces of a kilobyte: copied with every piece, they would be fifty gigabytes."""
     text = "x" * 10_000_000
     line = wire.piece(text)

@@ -46,7 +46,7 @@ def told(*pieces: Any) -> tuple[str, str]:
         (["<b>Yes</b>"], "<b>Yes</b>", ""),
     ],
 )
-def test_a_thought_is_told_from_content(pieces: list[Any], content: str, thought: str) -> None:
+def test_a_thought_is_separated_from_content(pieces: list[Any], content: str, thought: str) -> None:
     assert told(*pieces) == (content, thought)
 
 
@@ -54,7 +54,7 @@ def test_a_thought_is_told_from_content(pieces: list[Any], content: str, thought
     st.lists(st.sampled_from(["<thought>", "</thought>", "<think>", "</think>", "<", "/th", ">", "a", "\n", " "])).map("".join),
     st.data(),
 )
-def test_any_way_of_cutting_tells_the_same(text: str, data: st.DataObject) -> None:
+def test_any_way_of_cutting_gives_the_same(text: str, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(text)))
     assert told(text[:cut], text[cut:]) == told(text) == told(*text)
 
@@ -99,13 +99,13 @@ def test_a_call_without_arguments() -> None:
 
 
 @pytest.mark.parametrize("arguments", ['{"a": ', "[1]", "city:Paris", '{"a": NaN}', "[" * 100_000])
-def test_arguments_that_are_no_object_are_kept_as_they_came(arguments: str) -> None:
+def test_arguments_that_are_not_an_object_are_kept_as_they_came(arguments: str) -> None:
     piece = calls(part(arguments, "f", id="1"))
     assert (piece.calls, piece.unread) == ((), (("f", arguments),))
 
 
 @pytest.mark.parametrize("content", [5, True, {"text": "x"}, ["x"]])
-def test_a_text_of_another_type_is_no_answer(content: Any) -> None:
+def test_a_text_of_another_type_is_not_an_answer(content: Any) -> None:
     with pytest.raises(EngineProtocolError):
         DeltaReader().feed({"content": content})
 

@@ -105,7 +105,7 @@ def test_a_call_is_forced_by_the_endpoint_s_tool_choice(tools: Any, choice: Any)
     assert asked(chat=Chat(turns=HI, tools=tools, must_call=True))["tool_choice"] == choice
 
 
-def test_an_answer_is_held_to_a_schema() -> None:
+def test_an_answer_must_match_a_schema() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     body = asked(GenerationRequest(small_talk(), constraint=Constraint(json_schema=schema)), name="openrouter", api_key="k")
     assert body["response_format"] == {
@@ -194,7 +194,7 @@ def test_what_only_looks_like_a_stop_is_text() -> None:
         assert "".join(piece.content for piece in play(made.chat(ASKED, Chat(turns=HI)))[0]) == "Yes<end_"
 
 
-def test_an_answer_that_the_provider_gave_up_is_none() -> None:
+def test_an_answer_that_the_provider_stopped_is_not_one() -> None:
     answer = events({"content": "Y"}, finish="MALFORMED_FUNCTION_CALL")
     with Faulty([answer]) as server, engine(server.url) as made, pytest.raises(EngineRejected, match="MALFORMED"):
         play(made.chat(ASKED, Chat(turns=HI)))
@@ -210,7 +210,7 @@ def test_an_answer_that_is_not_streamed() -> None:
     assert generation.usage.prompt_tokens == 3
 
 
-def test_a_thought_in_a_prompt_s_answer_stands_between_its_tokens() -> None:
+def test_a_thought_in_a_prompt_s_answer_is_between_its_tokens() -> None:
     answer = events({"reasoning": "Hm"}, {"reasoning": "."}, {"content": "Yes"})
     with Faulty([answer]) as server, engine(server.url) as made:
         prompt = small_talk()
@@ -323,7 +323,7 @@ def test_an_error_with_a_good_status() -> None:
             play(made.chat(ASKED, Chat(turns=HI)))
 
 
-def test_a_limit_that_passes_is_waited_for_and_one_that_does_not_is_told() -> None:
+def test_a_short_limit_is_waited_for_and_a_long_one_is_reported() -> None:
     soon = http(429, b"{}").replace(b"Connection: close", b"Retry-After: 0\r\nConnection: close")
     late = soon.replace(b"Retry-After: 0", b"Retry-After: 3600")
     with Faulty([soon], [YES]) as server, engine(server.url, max_retries=1) as made:
@@ -334,7 +334,7 @@ def test_a_limit_that_passes_is_waited_for_and_one_that_does_not_is_told() -> No
         assert len(server.requests) == 1
 
 
-def test_an_answer_without_an_end_is_none() -> None:
+def test_an_answer_without_an_end_is_not_one() -> None:
     with (
         Faulty([events({"content": "Y"}, finish=None)]) as server,
         engine(server.url) as made,
@@ -393,7 +393,7 @@ def test_an_address_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("option", "value"), [("server", "nowhere"), ("way", "both"), ("model", ""), ("max_line_bytes", 0), ("tools", [])]
 )
-def test_an_option_that_is_none(option: str, value: Any) -> None:
+def test_an_option_that_is_invalid(option: str, value: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
         engine("http://127.0.0.1:9", **{option: value})
     assert caught.value.param == option

@@ -39,7 +39,7 @@ def raw(engine: Engine) -> None:
         pytest.skip(f"{engine.name} writes the prompt itself")
 
 
-def test_a_call_comes_in_pieces_with_its_markers(engine: Engine) -> None:
+def test_a_call_comes_in_chunks_with_its_special_tokens(engine: Engine) -> None:
     pieces, generation = play(engine.generate(GenerationRequest(weather(), GREEDY)))
     assert "".join(pieces).startswith(PARIS)
     assert "<start_function_response>r" not in "".join(pieces)

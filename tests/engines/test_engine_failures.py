@@ -33,7 +33,7 @@ def wire(request: pytest.FixtureRequest) -> Wire:
     return WIRES[request.param]
 
 
-def test_a_good_answer_is_no_error(wire: Wire) -> None:
+def test_a_good_answer_is_not_an_error(wire: Wire) -> None:
     pieces, error, _ = ask(wire, [chunked(wire.piece("a"), wire.piece("b"), wire.last, kind=wire.kind)])
     assert (pieces, error) == (["a", "b"], None)
 
@@ -85,7 +85,7 @@ def test_json_of_another_shape_answers(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("text", [5, [], {}, True])
-def test_a_text_that_is_no_string(wire: Wire, text: Any) -> None:
+def test_a_text_that_is_not_a_string(wire: Wire, text: Any) -> None:
     wrong = wire.piece("?").replace(b'"?"', json.dumps(text).encode())
     pieces, error, _ = ask(wire, [chunked(wire.piece("half"), wrong, wire.last, kind=wire.kind)])
     assert pieces == ["half"]
@@ -285,7 +285,7 @@ def test_what_will_not_pass_is_not_tried_again(wire: Wire) -> None:
     assert len(server.requests) == 1 + wire.asks_first
 
 
-def test_cancelling_does_not_wait_for_the_first_piece(wire: Wire) -> None:
+def test_cancelling_does_not_wait_for_the_first_chunk(wire: Wire) -> None:
     first = [[TOKENIZED]] if wire.asks_first else []
     with Faulty(*first, [HANG]) as server, wire.make(server.url) as engine:
         cancel = Cancellation()
@@ -309,7 +309,7 @@ def test_half_a_character_in_a_prompt_is_refused(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("url", ["ftp://host", "http://", "http://host:port", "http://host:99999"])
-def test_an_address_that_is_none(wire: Wire, url: str) -> None:
+def test_an_address_that_is_invalid(wire: Wire, url: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         wire.make(url)
     assert caught.value.param == "url"

@@ -34,13 +34,13 @@ def test_the_context_is_the_models_or_less() -> None:
         assert (caught.value.prompt_tokens or 0) > 256
 
 
-def test_all_layers_on_a_gpu_where_there_is_none() -> None:
+def test_all_layers_on_a_missing_gpu() -> None:
     with LlamaCppEngine("tiny", threads=1, gpu_layers=-1) as engine:
         assert written(engine, weather(), GREEDY).startswith(PARIS)
 
 
 @pytest.mark.parametrize(("cache_ram", "kept"), [(64, True), (0, False)])
-def test_a_conversation_outside_of_the_slots_is_kept_where_there_is_memory_for_it(cache_ram: int, kept: bool) -> None:
+def test_a_conversation_outside_the_slots_is_cached_if_memory_allows(cache_ram: int, kept: bool) -> None:
     with LlamaCppEngine("tiny", threads=1, parallel=1, cache_ram=cache_ram) as engine:
         for text in ("one " * 100, "two " * 100, "one " * 100):
             request = GenerationRequest(Prompt(f"<bos>{text}", ()), replace(GREEDY, max_tokens=1))
@@ -145,7 +145,7 @@ def test_a_number_that_makes_no_sense() -> None:
         create_engine("tiny", context=0)
 
 
-def test_an_engine_nobody_holds_is_freed() -> None:
+def test_an_engine_without_references_is_freed() -> None:
     engine = create_engine("tiny", threads=1)
     pieces = engine.generate(GenerationRequest(endless(), GREEDY))
     next(pieces)

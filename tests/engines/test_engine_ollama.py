@@ -49,7 +49,7 @@ def test_what_is_missing_is_said_with_what_brings_it(llama: str) -> None:
     assert "`ollama serve` starts it, and url=..., --url or OLLAMA_HOST sets another address" in told(EngineUnavailable, url)
 
 
-def test_keep_alive_is_a_field_of_its_own(llama: str) -> None:
+def test_keep_alive_is_a_field_that_is_separate(llama: str) -> None:
     seen: list[dict[str, Any]] = []
     with ollama_server(llama, seen=seen) as url, create_engine("ollama", model="tiny", url=url) as engine:
         played = Sampling(max_tokens=1, extra={"keep_alive": "10m", "num_ctx": 4096})

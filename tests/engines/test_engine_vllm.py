@@ -70,7 +70,7 @@ def test_a_forced_call_is_valid(backend: BaseModelBackend, kind: str, parallel: 
 
 
 @pytest.mark.parametrize("parallel", [True, False])
-def test_strict_tools_are_held_where_the_model_may_also_talk(backend: BaseModelBackend, parallel: bool) -> None:
+def test_strict_tools_are_enforced_where_the_model_may_also_talk(backend: BaseModelBackend, parallel: bool) -> None:
     for seed, demand in enumerate(demands(REQUESTS)):
         schemas = {tool["function"]["name"]: tool["function"]["parameters"] for tool in demand.tools}
         answer = backend.run(demand.messages, tools=strict(demand), parallel_tool_calls=parallel, seed=seed)
@@ -113,7 +113,7 @@ def test_prompts_and_replies_as_ids(engine: Engine, stop: tuple[str, ...]) -> No
     assert stop or generation.usage.prompt_tokens == WEATHER_TOKENS
 
 
-def test_it_tells_its_context_and_counts(engine: Engine) -> None:
+def test_it_reports_its_context_and_counts(engine: Engine) -> None:
     assert engine.context_length == 4096
     assert engine.count_tokens(weather().text) == WEATHER_TOKENS
     ids = engine.encode("<bos>what?")
@@ -179,6 +179,6 @@ def test_one_program_in_text_where_it_reads_no_calls(chat: Callable[..., BaseMod
 
 
 @pytest.mark.parametrize("chat", [PARSER], ids=["parser"], indirect=True)
-def test_a_call_that_its_parser_takes_out_of_the_text_is_no_empty_answer(chat: Callable[..., BaseModelBackend]) -> None:
+def test_a_call_removed_from_the_text_is_not_an_empty_answer(chat: Callable[..., BaseModelBackend]) -> None:
     with chat(way="prompted") as backend, pytest.raises(EngineRejected, match="way='native'"):
         backend.run(user(QUESTION), tools=[WEATHER])

@@ -109,7 +109,7 @@ class TestUrls:
 
 
 class TestOllama:
-    def test_images_stand_where_they_belong_and_text_makes_none(self) -> None:
+    def test_images_are_where_they_belong_and_text_makes_none(self) -> None:
         line = b'{"response": "hi", "done": true, "done_reason": "stop"}\n'
         media = ({"type": "image", "data": b"\x89PNG one"}, {"type": "image", "data": b"\x89PNG two"})
         prompt = Prompt("<bos>[img-7]<start_of_image>and<start_of_image>", ("<bos>", "<start_of_image>"), media=media)
@@ -171,7 +171,7 @@ class TestOllama:
 
 class TestOpenAI:
     @pytest.mark.parametrize("server", ["vllm", "sglang"])
-    def test_servers_with_a_switch_are_told_to_keep_markers(self, server: str) -> None:
+    def test_servers_with_a_switch_are_reported_to_keep_special_tokens(self, server: str) -> None:
         event = b'data: {"choices": [{"index": 0, "text": "hi", "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
         with (
             Faulty([chunked(event)]) as stub,
@@ -182,7 +182,7 @@ class TestOpenAI:
         assert b'"repetition_penalty":1.1' in stub.requests[0]
         assert (b'"prompt":"<bos>' in stub.requests[0]) is (b'"add_special_tokens":false' in stub.requests[0])
 
-    def test_a_server_that_strips_markers_is_told_of(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_server_that_strips_special_tokens_is_reported(self, caplog: pytest.LogCaptureFixture) -> None:
         with llama_server(TINY_CONTROL) as url, create_engine("openai", model="tiny", url=f"{url}/v1") as engine:
             for _ in range(2):
                 pieces, _ = play(engine.generate(GenerationRequest(weather(), Sampling(temperature=0, max_tokens=9))))
@@ -199,7 +199,7 @@ class TestOpenAI:
             assert written(engine, weather(), GREEDY).startswith(PARIS)
         assert [record for record in caplog.records if record.name == "gemma_tools"] == []
 
-    def test_a_question_that_hangs_holds_up_nobody_else_and_is_asked_until_it_is_answered(self) -> None:
+    def test_a_hanging_probe_blocks_nobody_and_is_repeated(self) -> None:
         def answer(text: str, prompt_tokens: int) -> list[bytes | str]:
             choice = {"index": 0, "text": text, "finish_reason": "stop"}
             usage = {"prompt_tokens": prompt_tokens, "completion_tokens": 1, "total_tokens": prompt_tokens + 1}
@@ -296,7 +296,7 @@ class TestDriving:
 
         assert asyncio.run(main()) == [[1], [2, 3, 4]]
 
-    def test_a_thread_does_not_run_away_from_a_loop_that_is_held_up(self) -> None:
+    def test_a_thread_does_not_run_away_from_a_loop_that_is_blocked(self) -> None:
         written = 0
 
         def endless(cancel: Cancellation) -> Iterator[int]:

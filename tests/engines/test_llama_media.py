@@ -113,7 +113,7 @@ def test_pictures_keep_their_order_and_their_places(seeing: Engine) -> None:
     assert same_first - other_first >= PICTURE_TOKENS
 
 
-def test_sounds_are_counted_by_their_length(hearing: Engine) -> None:
+def test_audio_are_counted_by_their_length(hearing: Engine) -> None:
     short, long = (counts(hearing, asking("Say", audio(seconds), format="gemma4"))[0] for seconds in (1, 3))
     assert long - short == 50  # 25 tokens a second, as the processor of Gemma 4 makes them
 

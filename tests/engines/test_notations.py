@@ -58,7 +58,7 @@ def test_lark_is_sent_where_ebnf_is_refused(refusal: list[bytes | str]) -> None:
         assert sent(server) == ["ebnf", "ebnf", "lark", "lark", "lark"]
 
 
-def test_a_fault_that_is_not_the_notations_is_told_and_changes_nothing() -> None:
+def test_an_error_not_about_the_notation_changes_nothing() -> None:
     with Faulty(REFUSED, answer(), answer()) as server, vllm(server) as engine:
         with pytest.raises(EngineRejected, match="Invalid grammar"):
             ask(engine)
@@ -73,7 +73,7 @@ def test_a_server_that_changed_its_library_is_asked_anew() -> None:
         assert engine.capabilities.constraints == {"lark", "json_schema"}
 
 
-def test_a_call_is_begun_where_a_server_takes_no_grammar() -> None:
+def test_a_call_is_prefilled_where_a_server_takes_no_grammar() -> None:
     begun = CALL.removeprefix("<start_function_call>call:get_weather{")
     with Faulty(REFUSED, REFUSED, REFUSED, answer(begun)) as server, vllm(server) as engine:
         model = FunctionGemmaModel("m", engine=engine)

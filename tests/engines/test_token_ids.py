@@ -75,7 +75,7 @@ def test_hostile_text_costs_its_own_tokens(engine: Engine) -> None:
 
 @pytest.mark.parametrize("stop", [(), (CALL + "never",), ("<start_",)])
 @pytest.mark.parametrize("token", [True, False])
-def test_llama_cpp_tells_a_token_from_its_spelling(engine: Engine, token: bool, stop: tuple[str, ...]) -> None:
+def test_llama_cpp_distinguishes_a_token_from_text_like_it(engine: Engine, token: bool, stop: tuple[str, ...]) -> None:
     """The grammar wants the spelling; the bias decides whether it is written as the token or letter by letter."""
     number = tiny().id(CALL)
     bias = {str(number): 100.0 if token else -100.0, str(tiny().encode("<")[0]): -100.0 if token else 0.0}
@@ -152,12 +152,12 @@ def test_a_stop_sequence_cuts_what_vllm_writes_and_the_counts_are_kept() -> None
     assert generation.usage.completion_tokens == 7
 
 
-def test_a_vllm_that_tells_no_ids_is_an_error() -> None:
+def test_a_vllm_that_returns_no_ids_is_an_error() -> None:
     with pytest.raises(EngineProtocolError, match="does not return token ids"):
         on_vllm(event("hi", None, "stop"), END)
 
 
-def test_vllm_tells_the_probabilities_of_a_prompt() -> None:
+def test_vllm_reports_the_probabilities_of_a_prompt() -> None:
     told = {"tokens": ["a", "b", "c"], "token_logprobs": [None, -1.0, -2.0], "text_offset": [0, 1, 2]}
     told |= {"top_logprobs": [None, {"b": -1.0}, {"c": -2.0, "d": -3.0}]}
     choice = {"index": 0, "text": "c", "finish_reason": "length", "logprobs": told, "prompt_token_ids": [1, 2]}

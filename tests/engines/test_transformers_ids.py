@@ -74,7 +74,7 @@ def test_hostile_text_costs_its_own_tokens(engine: Engine, tokenizer: GemmaToken
     assert prompt.token_ids(tokenizer).count(tokenizer.id("<end_of_turn>")) == 1
 
 
-def test_what_is_written_is_told_by_its_ids(engine: Engine, tokenizer: GemmaTokenizer) -> None:
+def test_what_is_written_is_reported_by_its_ids(engine: Engine, tokenizer: GemmaTokenizer) -> None:
     ids: list[int] = []
     request = GenerationRequest(said("ka"), SHORT, tokenizer=tokenizer, on_ids=ids.extend)
     pieces, generation = play(engine.generate(request))

@@ -46,7 +46,7 @@ def test_gemma_3_is_said_as_it_is_rendered() -> None:
 
 
 @pytest.mark.parametrize("name", ["gemma4", "functiongemma"])
-def test_the_others_are_said_without_control_tokens(name: str) -> None:
+def test_the_others_are_said_without_special_tokens(name: str) -> None:
     system, *rest = said(name)
     assert system[0] == "system"
     assert system[1].startswith('Be brief.\ndeclaration:get_weather{description:"Gets the current weather for a city."')
@@ -60,7 +60,7 @@ def test_the_others_are_said_without_control_tokens(name: str) -> None:
     ]
 
 
-def test_the_empty_thought_of_the_large_variant_is_no_turn() -> None:
+def test_the_empty_thought_of_the_large_variant_is_not_a_turn() -> None:
     assert said("gemma4", variant="large") == said("gemma4")
 
 
@@ -97,7 +97,7 @@ TEXTS = st.lists(
 
 
 @given(st.sampled_from(["gemma3", "gemma4", "functiongemma"]), TEXTS.map("".join), TEXTS.map("".join))
-def test_no_text_becomes_a_control_token(name: str, text: str, value: str) -> None:
+def test_no_text_becomes_a_special_token(name: str, text: str, value: str) -> None:
     form = get_format(name)
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": {"v": value}}}
     messages = [

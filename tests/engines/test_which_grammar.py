@@ -75,9 +75,7 @@ def _error(message: str) -> dict[str, Any]:
         ({"content": "", "generation_settings": {"grammar": ""}}, 200, "gbnf"),
     ],
 )
-def test_what_a_server_was_built_with_is_found_out_by_a_question_that_does_no_harm(
-    refusal: dict[str, Any], status: int, used: str
-) -> None:
+def test_a_harmless_request_finds_out_how_a_server_was_built(refusal: dict[str, Any], status: int, used: str) -> None:
     handler, asked = server(refusal, status)
     with serving(handler) as url, create_engine("llama-server", url=url, max_retries=0) as engine:
         for _ in range(2):

@@ -34,7 +34,7 @@ def test_an_unknown_option_is_refused() -> None:
         ({"name": "f"}, "tools"),
     ],
 )
-def test_a_parser_refuses_what_is_no_list_of_tools(name: str, recovery: str, tools: Any, param: str) -> None:
+def test_a_parser_refuses_what_is_not_a_list_of_tools(name: str, recovery: str, tools: Any, param: str) -> None:
     with pytest.raises(InvalidRequest) as wrong:
         get_format(name, recovery=recovery).parse("text", tools)
     assert wrong.value.param == param

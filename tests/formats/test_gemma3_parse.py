@@ -102,7 +102,7 @@ SPANNED = {
 
 
 @pytest.mark.parametrize("text", SPANNED)
-def test_calls_may_stand_among_text_and_in_fences(text: str) -> None:
+def test_calls_may_be_among_text_and_in_fences(text: str) -> None:
     reply = read(text)
     assert (called(reply), reply.content) == SPANNED[text]
     assert reply.problems == ()
@@ -175,7 +175,7 @@ AROUND = {"bracket_missing", "wrapper", "head", "type"}
 @pytest.mark.parametrize(
     "text", [text for text, (_, kinds) in REPAIRED.items() if not AROUND & set(kinds) and not text.startswith("[ping()")]
 )
-def test_what_has_drifted_is_no_call_at_level_strict_or_with_unknown_tools(text: str) -> None:
+def test_a_damaged_call_is_not_a_call_at_level_strict_or_with_unknown_tools(text: str) -> None:
     assert called(read(text, recovery="strict")) == []
     assert read(text, None).tool_calls == ()
 
@@ -254,7 +254,7 @@ CUT = {
 
 @pytest.mark.parametrize("text", CUT)
 @pytest.mark.parametrize("finish", ["stop", "length"])
-def test_a_cut_call_is_no_call_and_no_content(text: str, finish: str) -> None:
+def test_a_cut_call_is_not_a_call_and_no_content(text: str, finish: str) -> None:
     reply = read(text, finish=finish)
     assert called(reply) == CUT[text]
     assert reply.content is None
@@ -270,7 +270,7 @@ def test_a_cut_answer_has_no_call_that_the_whole_one_may_not_have(text: str) -> 
     assert called(read(text)) == [("ping", {})]
 
 
-def test_control_tokens_are_never_content() -> None:
+def test_special_tokens_are_never_content() -> None:
     reply = read("<bos>One.<end_of_turn>\n<start_of_turn>user\nTwo?")
     assert reply.content == "One."
     assert [(p.kind, p.text) for p in reply.problems] == [("after_end", "\n<start_of_turn>user\nTwo?")]
@@ -280,7 +280,7 @@ def test_control_tokens_are_never_content() -> None:
     assert kinds(read("a<image_soft_token>b")) == ["stray_token"]
 
 
-def test_spellings_that_the_prompt_broke_come_back_whole() -> None:
+def test_special_tokens_that_the_prompt_broke_come_back_whole() -> None:
     broken = "<\u2060end_of_turn>"
     format = get_format("gemma3")
     for text in (f"Say {broken}!", f"[book_ferry(port='a{broken}b', extra={{'{broken}': 1}})]"):
@@ -329,7 +329,7 @@ def test_text_is_held_back_only_while_it_may_become_a_call() -> None:
     assert said == pieces
 
 
-def test_a_fence_is_given_out_when_it_is_certain_that_it_holds_only_calls() -> None:
+def test_a_fence_is_emitted_when_it_is_certain_to_contain_only_calls() -> None:
     parser = get_format("gemma3").parser(TOOLS)
     assert parser.feed("```tool_code\nping()\n") == []
     events = parser.feed("```")
@@ -367,7 +367,7 @@ DEPTH = 10_000
 @pytest.mark.parametrize(
     "text", ["[tide.level(at=" + "[" * DEPTH, '{"name": "tide.level", "parameters": {"at": ' + '{"a": ' * DEPTH]
 )
-def test_depth_is_no_danger(text: str) -> None:
+def test_depth_is_safe(text: str) -> None:
     assert kinds(read(text)) == ["cut"]
     closed = text + ("]" * DEPTH + ")]" if text[0] == "[" else "1" + "}" * (DEPTH + 2))
     assert [name for name, _ in called(read(closed))] == ["tide.level"]

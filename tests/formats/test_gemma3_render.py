@@ -72,7 +72,7 @@ def nested(depth: int) -> Any:
     return value
 
 
-def test_depth_is_no_danger_and_costs_no_more_than_its_text() -> None:
+def test_depth_is_safe_and_costs_no_more_than_its_text() -> None:
     value = nested(DEEP)
     for write in (python_text, to_json, to_json_lines):
         written = write(value)
@@ -138,7 +138,7 @@ hostile = st.lists(
 
 @pytest.mark.parametrize("style", STYLES)
 @given(text=hostile)
-def test_text_never_becomes_control(style: str, text: str) -> None:
+def test_text_never_becomes_a_special_token(style: str, text: str) -> None:
     form = get_format("gemma3", tool_style=style)
     tame, prompt = form.render(**request("xyx")), form.render(**request(text))
     wanted = [segment.text for segment in tame.segments if segment.control]
@@ -175,7 +175,7 @@ def test_turns_alternate_whatever_the_messages_are() -> None:
     assert sides == ["user", "model", "user", "model"]
 
 
-def test_rendering_changes_nothing_that_it_is_given_and_sees_every_change() -> None:
+def test_rendering_never_changes_its_arguments_and_sees_every_change() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     body: dict[str, Any] = {"messages": [USER, called({"a": 1})], "tools": [tool(schema)]}
     before = json.dumps(body)
@@ -201,7 +201,7 @@ def test_unknown_options_are_refused_by_name(option: dict[str, str]) -> None:
     assert refused.value.param == next(iter(option))
 
 
-def test_pieces_on_their_own() -> None:
+def test_parts_on_their_own() -> None:
     form, as_json = get_format("gemma3"), get_format("gemma3", tool_style="json")
     declared = tool({"type": "object", "properties": {"a": {"description": "<b>"}}})
     assert form.declaration(declared) in "".join(segment.text for segment in form.render([USER], [declared]).segments)
@@ -214,7 +214,7 @@ def test_pieces_on_their_own() -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_a_begun_call_is_read_from_where_the_prompt_began_it(style: str) -> None:
+def test_a_prefilled_call_is_read_from_where_the_prompt_began_it(style: str) -> None:
     form = get_format("gemma3", tool_style=style)
     before, after = form.call_opening or ("", "")
     prompt = form.render([USER], [tool({"type": "object"})]).begun(before + "act" + after)

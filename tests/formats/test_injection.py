@@ -71,7 +71,7 @@ def read_by_tokenizer(prompt: Prompt) -> list[str]:
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("tool_content", ["string", "json_object"])
 @given(data=st.data())
-def test_text_never_becomes_control(name: str, tool_content: str, data: st.DataObject) -> None:
+def test_text_never_becomes_a_special_token(name: str, tool_content: str, data: st.DataObject) -> None:
     text = data.draw(hostile(name))
     form = get_format(name, tool_content=tool_content)
     tame = form.render(**request("xyx"))
@@ -83,7 +83,7 @@ def test_text_never_becomes_control(name: str, tool_content: str, data: st.DataO
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(data=st.data())
-def test_assistant_text_never_becomes_control(name: str, data: st.DataObject) -> None:
+def test_assistant_text_never_becomes_a_special_token(name: str, data: st.DataObject) -> None:
     text = data.draw(hostile(name))
     form = get_format(name)
     messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": text}, {"role": "user", "content": text}]
@@ -103,7 +103,7 @@ def test_text_is_kept_as_it_was_given(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_spelling_in_every_place(name: str) -> None:
+def test_every_special_token_in_every_place(name: str) -> None:
     form = get_format(name)
     expected = controls(form.render(**request("xyx")))
     for spelling in spellings(name):

@@ -131,7 +131,7 @@ def test_calls_quoted_in_code_are_prose(name):
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("depth", [10_000])
-def test_depth_is_no_danger(name, depth):
+def test_depth_is_safe(name, depth):
     format = get_format(name)
     nested: object = "x"
     for _ in range(depth):

@@ -76,7 +76,7 @@ def test_the_levels_below_leave_them_alone_and_say_who_would_read_them(name, tex
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_nothing_is_unread_in_what_names_no_declared_tool_and_is_not_whole(name):
+def test_incomplete_text_without_a_declared_tool_is_not_unread(name):
     format = get_format(name)
     for text in (
         '{"name": "Ann", "arguments": {"for": "x"}}',
@@ -142,7 +142,7 @@ def test_arguments_are_typed_by_the_schema():
     assert call.arguments == {"path": "a", "lines": 12}
 
 
-def test_a_call_that_was_begun_and_could_not_be_read_is_no_success():
+def test_a_call_that_was_begun_and_could_not_be_read_is_not_a_success():
     parser = get_format("gemma4", recovery="eager").parser(TOOLS)
     parser.feed("<|tool_call>call:read_file{path}<tool_call|>")
     parser.close()
@@ -174,7 +174,7 @@ SHOWN = [
 
 @pytest.mark.parametrize("text", SHOWN)
 @pytest.mark.parametrize("name", ["functiongemma", "gemma4"])
-def test_what_is_only_shown_is_no_call(name, text):
+def test_what_is_only_shown_is_not_a_call(name, text):
     reply = get_format(name, recovery="eager").parse(text, TOOLS)
     assert (reply.content, reply.tool_calls, reply.problems) == (text, (), ())
 
@@ -218,7 +218,7 @@ def test_recovered_calls_say_where_they_are():
     assert reply.content == "Sure:  ok"
 
 
-def test_a_place_that_is_not_certain_is_not_told():
+def test_a_place_that_is_not_certain_is_not_reported():
     text = f"<|channel>thought\n{CALL}<channel|>{CALL}"
     (problem,) = get_format("gemma4", recovery="eager").parse(text, TOOLS).problems
     assert (problem.kind, problem.text, problem.start, problem.end) == ("json_block", CALL, None, None)
@@ -312,7 +312,7 @@ def test_nothing_is_lost_and_places_hold_whatever_is_recovered(name, parts, most
 
 
 @given(st.sampled_from(FORMATS), scraps)
-def test_a_lower_level_tells_of_exactly_the_named_calls_that_eager_reads_more(name, parts):
+def test_a_lower_level_reports_exactly_the_additional_named_calls_of_eager(name, parts):
     text = "".join(parts)
     lower, eager = (get_format(name, recovery=level).parse(text, TOOLS) for level in ("schema", "eager"))
     read_more = [p for p in eager.problems if p.kind in NAMING] if not lower.tool_calls else []
@@ -372,11 +372,11 @@ class TestToolParser:
             ("a()", [{}], "expected_tools[0].function"),
         ],
     )
-    def test_what_is_no_text_and_no_name_is_refused(self, text, names, param):
+    def test_what_is_not_text_and_no_name_is_refused(self, text, names, param):
         parser = Gemma4ToolParser()
         with pytest.raises(InvalidRequest) as caught:
             parser.parse(text, names)
         assert (caught.value.param, parser.attempts) == (param, [])
 
-    def test_no_text_is_no_rate(self):
+    def test_no_text_has_no_rate(self):
         assert Gemma4ToolParser().benchmark.to_dict()["success_rate"] == 0

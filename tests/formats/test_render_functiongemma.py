@@ -51,7 +51,7 @@ def test_open_calls_leave_the_model_where_it_can_go_on() -> None:
 
 
 @pytest.mark.parametrize("role", ["user", "system", "developer"])
-def test_a_turn_after_a_result_is_a_turn_of_its_own(role: str) -> None:
+def test_a_turn_after_a_result_is_a_turn_that_is_separate(role: str) -> None:
     messages = [USER, calls(), RESULT, {"role": role, "content": "go"}]
     after = turn(role, "go") + "<start_of_turn>model\n"
     assert text_of(messages) == START + ANSWERED + "<end_of_turn>\n" + after
@@ -75,7 +75,7 @@ def test_an_empty_result_is_still_a_response(content: Any, body: str) -> None:
     assert get_format("functiongemma").render(messages).warnings
 
 
-def test_results_without_calls_stand_in_a_model_turn() -> None:
+def test_results_without_calls_are_in_a_model_turn() -> None:
     response = "<start_function_response>response:{}{{value:<escape>ok<escape>}}<end_function_response>"
     assert text_of([USER, RESULT]) == START + response.format("unknown")
     assert text_of([USER, {**RESULT, "name": "f"}]) == START + response.format("f")
@@ -152,7 +152,7 @@ def test_what_the_family_has_no_place_for_is_reported() -> None:
     ).warnings
 
 
-def test_a_property_named_like_a_schema_word_is_declared() -> None:
+def test_a_property_named_like_a_schema_keyword_is_declared() -> None:
     schema = {
         "type": "object",
         "properties": {"type": {"type": "string"}, "required": {"type": "string"}, "b": {"type": "string"}},
@@ -205,7 +205,7 @@ def test_a_null_description_is_python_s_none_in_the_template_only() -> None:
 
 @pytest.mark.parametrize("arguments", ["null", " null\n", None])
 @pytest.mark.parametrize("name", ["functiongemma", "gemma3", "gemma4"])
-def test_null_arguments_are_no_arguments(name: str, arguments: str | None) -> None:
+def test_null_arguments_mean_no_arguments(name: str, arguments: str | None) -> None:
     asked = calls()
     form = get_format(name)
     expected = form.render([USER, calls()]).text
@@ -228,7 +228,7 @@ def test_null_is_written_as_json_writes_it() -> None:
     assert get_format("functiongemma", exact=True).value([None]) == "[None]"
 
 
-def test_pieces_on_their_own() -> None:
+def test_parts_on_their_own() -> None:
     form = get_format("functiongemma")
     assert (
         form.declaration(tool())

@@ -69,7 +69,7 @@ def test_open_calls_leave_the_model_where_it_can_go_on() -> None:
     assert warnings_of([USER, calls()]) == ("messages[1]: calls without a result: 1",)
 
 
-def test_results_without_calls_stand_in_a_model_turn() -> None:
+def test_results_without_calls_are_in_a_model_turn() -> None:
     unknown = RESPONSE.replace("act", "unknown")
     assert text_of([USER, RESULT]) == START + unknown
     assert text_of([USER, RESULT], options=EXACT) == START
@@ -230,7 +230,7 @@ def test_the_declared_response(response: Any, expected: str) -> None:
     assert get_format("gemma4").declaration(tool) == f'<|tool>declaration:act{{description:<|"|><|"|>{expected}}}<tool|>'
 
 
-def test_pieces_on_their_own() -> None:
+def test_parts_on_their_own() -> None:
     form = get_format("gemma4")
     assert form.turn({"role": "user", "content": "<turn|>"}) == "<|turn>user\n<turn|><turn|>\n"
     assert form.turn(calls()) == "<|turn>model\n" + OPEN + "<|tool_response>"

@@ -144,7 +144,7 @@ ALWAYS = {
 
 
 @pytest.mark.parametrize(("name", "row"), [param for param in ROWS if "level" not in param.values[1]])
-def test_level_strict_mends_nothing_inside_a_call(name: str, row: Row) -> None:
+def test_level_strict_repairs_nothing_inside_a_call(name: str, row: Row) -> None:
     reply = read(name, row, [row["output"]], "strict")[1]
     assert {problem.kind for problem in reply.problems} <= AROUND | NO_CALL | ALWAYS[name] | {"unread_call"}
 

@@ -57,7 +57,7 @@ def test_a_reply_may_end_with_a_stop_token_where_the_engine_may_not_know_it(fami
 
 @pytest.mark.parametrize("family", BRACES)
 @pytest.mark.parametrize(("schema", "good", "bad"), SCHEMAS, ids=str)
-def test_a_schema_is_held(family: str, schema: Any, good: list[Any], bad: list[Any]) -> None:
+def test_a_schema_is_enforced(family: str, schema: Any, good: list[Any], bad: list[Any]) -> None:
     assert taken(schema, good, family=family) == good
     assert taken(schema, bad, family=family) == []
 
@@ -83,7 +83,7 @@ def test_a_reference_with_neighbours_holds_both() -> None:
     assert taken == [2, 3, 4, 5]
 
 
-def test_unions_that_name_themselves_are_no_left_recursion() -> None:
+def test_unions_that_name_themselves_are_not_left_recursive() -> None:
     defs = {
         "json": {"anyOf": [{"$ref": "#/$defs/json"}, {"type": "integer"}, {"type": "array", "items": {"$ref": "#/$defs/json"}}]}
     }
@@ -129,7 +129,7 @@ def test_a_schema_that_requires_itself_is_given_an_end_and_reported() -> None:
     ],
     ids=str,
 )
-def test_what_is_not_held_is_reported(schema: Any, word: str) -> None:
+def test_what_is_not_enforced_is_reported(schema: Any, word: str) -> None:
     assert any(word in warning and warning.startswith("put") for warning in warnings(schema))
 
 
@@ -185,7 +185,7 @@ def test_what_nothing_satisfies_is_reported_and_anything_is_taken() -> None:
     ],
     ids=str,
 )
-def test_what_is_held_is_not_reported(schema: Any) -> None:
+def test_what_is_enforced_is_not_reported(schema: Any) -> None:
     assert warnings(schema) == ()
 
 
@@ -304,7 +304,7 @@ def test_the_example_of_the_documentation_is_true(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("family", BRACES)
-def test_no_control_token_can_be_spelt_in_a_string(family: str) -> None:
+def test_no_special_token_can_be_written_in_a_string(family: str) -> None:
     """llama.cpp matches a token by its text, so GBNF must leave all spellings out, and the text that a reader sees matters."""
     format = get_format(family)
     grammar = format.grammar([tool("put", properties("v", v={"type": "string"}))], tool_choice="required")
@@ -396,7 +396,7 @@ SUM = 'start: NUMBER ("+" NUMBER)*\nNUMBER: /[0-9]{1,3}/\n%ignore " "'
 
 
 @pytest.mark.parametrize("family", ["functiongemma", "gemma4"])
-def test_a_grammar_of_the_callers_own_is_nested_in_lark(family: str) -> None:
+def test_a_grammar_of_the_request_is_nested_in_lark(family: str) -> None:
     schema = {"type": "string", "x-lark": SUM}
     tools = [tool("put", properties("v", "w", v=schema, w={"type": "string"})), tool("get", properties("v", v=schema))]
     grammar = get_format(family).grammar(tools, tool_choice="required")
@@ -413,7 +413,7 @@ def test_a_grammar_of_the_callers_own_is_nested_in_lark(family: str) -> None:
 
 
 @pytest.mark.parametrize("style", ["pythonic", "json"])
-def test_a_grammar_of_the_callers_own_is_told_where_strings_have_escapes(style: str) -> None:
+def test_a_grammar_of_the_request_is_reported_where_strings_have_escapes(style: str) -> None:
     schema = {"type": "string", "x-lark": SUM}
     grammar = get_format("gemma3", tool_style=style).grammar([tool("put", properties("v", v=schema))], tool_choice="required")
     assert not grammar.needs_lark

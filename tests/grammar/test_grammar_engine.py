@@ -71,7 +71,7 @@ def test_a_required_call_is_valid_whatever_the_model_thinks(engine: Engine, fami
 
 
 @pytest.mark.parametrize("style", ["pythonic", "json"])
-def test_calls_that_are_text_are_held_too(engine: Engine, style: str) -> None:
+def test_calls_that_are_text_are_enforced_too(engine: Engine, style: str) -> None:
     format = get_format("gemma3", tool_style=style)
     grammar = format.grammar(TOOLS[:1], tool_choice="required", parallel=False)
     for constraint in (Constraint(gbnf=grammar.gbnf), Constraint(lark=grammar.lark)):

@@ -39,7 +39,7 @@ def put(family: str, schema: Any) -> Grammar:
 
 @pytest.mark.parametrize("family", BRACES)
 @pytest.mark.parametrize(("schema", "good", "bad"), SCHEMAS, ids=str)
-def test_a_schema_is_held(family: str, schema: Any, good: list[Any], bad: list[Any]) -> None:
+def test_a_schema_is_enforced(family: str, schema: Any, good: list[Any], bad: list[Any]) -> None:
     ebnf = put(family, schema).ebnf
     taken = [value for value in (*good, *bad) if takes(ebnf, write(family, "put", {"v": value}))]
     assert taken == good

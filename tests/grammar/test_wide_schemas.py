@@ -61,5 +61,5 @@ def test_a_large_schema_is_read_in_seconds(wide: str, size: int) -> None:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("branched", BRANCHED.values(), ids=BRANCHED)
-def test_what_stands_beside_many_branches_is_read_in_seconds(branched: Callable[[int], dict[str, Any]]) -> None:
+def test_what_is_shown_next_to_many_branches_is_read_in_seconds(branched: Callable[[int], dict[str, Any]]) -> None:
     make(get_format("functiongemma"), branched(3_000), "lark")

@@ -50,7 +50,7 @@ def test_the_parts_are_the_prompt_and_its_tokens(format: str) -> None:
     assert labels[-2:] == ["user", "the model's turn"]
 
 
-def test_a_declaration_stands_beside_its_schema_with_what_is_left_out() -> None:
+def test_a_declaration_is_shown_next_to_its_schema_with_what_is_left_out() -> None:
     tide, weather = inspect(REQUEST).tools
     assert json.loads(tide.schema) == TIDE["function"]
     assert "".join(segment.text for segment in tide.declaration) == get_format("functiongemma").declaration(TIDE)
@@ -180,7 +180,7 @@ def test_a_model_knows_its_format_and_tokenizer() -> None:
     assert "variant=large" in shown.format
 
 
-def test_the_cached_beginning_is_told(tmp_path: Path) -> None:
+def test_the_cached_beginning_is_reported(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp")
     from gemma_tools import create_model
 

@@ -55,7 +55,7 @@ def test_every_path_is_answered() -> None:
                 store.keep("", {"id": "m", "output": []}, [])
 
 
-def test_every_path_is_told() -> None:
+def test_every_path_is_reported() -> None:
     page = (Path(__file__).parents[2] / "docs" / "server.md").read_text(encoding="utf-8")
     for path in POSTS:
         assert {path, f"/v1{path}"} & DOCUMENT["paths"].keys(), path

@@ -128,7 +128,7 @@ def test_what_is_not_there_is_an_openai_error(method: str, path: str, status: in
     [b"", b"{", b"[]", b'"text"', b"\xff\xfe{}x", b'{"model": NaN}', b"[" * 100_000, b'{"a": %s}' % (b"9" * 5000)],
     ids=["empty", "cut", "list", "text", "not-utf8", "nan", "deep", "long-number"],
 )
-def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
+def test_a_body_that_is_not_a_json_object_is_refused(body: bytes) -> None:
     response = post({}, body)
     assert response.status == 400
     assert json.loads(response.body)["error"]["code"] == "invalid_json"
@@ -225,7 +225,7 @@ def test_an_engine_that_fails_later_ends_the_stream_with_an_error(path: str) -> 
     assert response.facts.error == "engine_unavailable"
 
 
-def test_what_is_not_our_error_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_not_our_error_is_logged_and_not_reported(caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
         def respond(self, request: Any, *, cancel: Any = None) -> Any:
             raise RuntimeError("the secret of the house")
@@ -349,7 +349,7 @@ def test_no_body_is_an_internal_error(path: str, body: dict[str, Any]) -> None:
     assert response.facts.error != "internal_error"
 
 
-def test_the_stop_sequence_that_ended_an_answer_and_a_message_that_is_continued() -> None:
+def test_the_final_stop_sequence_and_a_continued_message() -> None:
     messages = [{"role": "user", "content": "Count."}, {"role": "assistant", "content": "One,"}]
     with openai_client(scripted(" two, three.", " two, three.")) as client:
         create: Any = client.chat.completions.create

@@ -126,7 +126,7 @@ def test_a_call_cut_while_it_streams_live_is_not_done() -> None:
     assert (item["type"], item["status"]) == ("function_call", "incomplete")
 
 
-def test_what_was_no_call_and_what_was_not_honoured_is_told_beside_the_answer() -> None:
+def test_problems_and_warnings_are_next_to_the_answer() -> None:
     fields = {"tools": [TOOL], "reasoning": {"effort": "high"}}
     for response in (
         respond(scripted(CALL.replace("get_weather", "get_time")), **fields),
@@ -242,7 +242,7 @@ def test_every_field_has_one_policy() -> None:
         assert in_chat({"model": "m", "input": "Hi", name: value}).keys() == {"model", "messages"}
 
 
-def test_what_is_not_known_is_left_out_and_told() -> None:
+def test_what_is_not_known_is_left_out_and_reported() -> None:
     fields: dict[str, Any] = {
         "client_metadata": {"a": "b"},
         "truncation": "auto",
@@ -334,13 +334,13 @@ def test_the_probabilities_of_a_text_are_beside_it(fields: dict[str, Any]) -> No
     assert [entry["logprob"] for entry in done[-1]["logprobs"]] == [entry.logprob for entry in part.logprobs]
 
 
-def test_the_probabilities_of_a_text_before_a_call_come_at_the_end_of_a_stream() -> None:
+def test_log_probabilities_before_a_call_come_at_the_end_of_a_stream() -> None:
     engine = ProbableEngine('I look.<|tool_call>call:get_weather{city:<|"|>I look.<|"|>}<tool_call|>')
     told = events(Gemma4Model("m", engine=engine), tools=[TOOL], top_logprobs=1)
     assert [entry["token"] for entry in told[-1]["response"]["output"][0]["content"][0]["logprobs"]] == ["I lo", "ok.<"]
 
 
-def test_an_engine_that_tells_no_probabilities_is_named() -> None:
+def test_an_engine_that_reports_no_probabilities_is_named() -> None:
     engine = ScriptedEngine(["Hi."], capabilities=Capabilities(settings=frozenset()))
     response = ask(Gemma4Model("m", engine=engine), include=["message.output_text.logprobs"])
     assert response.status == 400

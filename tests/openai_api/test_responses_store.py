@@ -146,7 +146,7 @@ def test_a_wrong_page_is_a_400(query: str) -> None:
         assert httpx.put(f"{url}/responses/{id}", json={}).status_code == 405
 
 
-def test_each_key_has_responses_of_its_own() -> None:
+def test_each_key_has_responses_that_is_separate() -> None:
     with serving(thinker(*ANSWERS), api_keys=["mine", "theirs"]) as url:
         mine, theirs = (OpenAI(base_url=url, api_key=key, max_retries=0) for key in ("mine", "theirs"))
         response = mine.responses.create(model="m", input="Uno")

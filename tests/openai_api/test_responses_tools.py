@@ -106,7 +106,7 @@ def test_calls_and_outputs_of_custom_tools_are_read_back(create: Callable[..., A
     assert "a.txt" in prompt(model)
 
 
-def test_a_regular_expression_is_held_by_the_engine(create: Callable[..., Any]) -> None:
+def test_a_regular_expression_is_enforced_by_the_engine(create: Callable[..., Any]) -> None:
     can = replace(ScriptedEngine([]).capabilities, constraints=frozenset(("gbnf",)))
     model = Gemma4Model("m", engine=ScriptedEngine([call("pick", input="ab")], capabilities=can))
     tool = {"type": "custom", "name": "pick", "format": {"type": "grammar", "syntax": "regex", "definition": "^[ab]+$"}}
@@ -131,7 +131,7 @@ LARK: Any = {"type": "custom", "name": "pick", "format": {"type": "grammar", "sy
 
 
 @pytest.mark.parametrize("takes", [("gbnf", "lark"), ("lark",)])
-def test_a_lark_grammar_is_held_by_an_engine_that_takes_lark(takes: tuple[Any, ...]) -> None:
+def test_a_lark_grammar_is_enforced_by_an_engine_that_takes_lark(takes: tuple[Any, ...]) -> None:
     can = replace(ScriptedEngine([]).capabilities, constraints=frozenset(takes))
     engine = ScriptedEngine([call("pick", input="aa")], capabilities=can)
     with openai_client(Gemma4Model("m", engine=engine)) as client:
@@ -170,7 +170,7 @@ def test_a_lark_grammar_that_cannot_be_read_is_refused() -> None:
 NOT_HELD = "pick: the Lark grammar of its input is shown to the model, but not enforced"
 
 
-def test_a_lark_grammar_is_asked_for_and_told(create: Callable[..., Any], stream: bool) -> None:
+def test_a_lark_grammar_is_asked_for_and_reported(create: Callable[..., Any], stream: bool) -> None:
     model = thinker(call("pick", input="aa"))
     response = create(model, stream=stream, tools=[LARK])
     assert response.output[0].input == "aa"

@@ -218,7 +218,7 @@ def test_a_timeout_is_the_sdks_own(ask: Ask, stream: bool) -> None:
     assert engine.stopped.wait(60)
 
 
-def test_a_timeout_is_for_each_piece_and_not_for_the_reader(ask: Ask) -> None:
+def test_a_timeout_is_for_each_chunk_and_not_for_the_reader(ask: Ask) -> None:
     assert texts(ask(scripted("It is sunny. " * 50), stream=True, timeout=60)) == "It is sunny. " * 50
 
 

@@ -119,7 +119,7 @@ def test_a_picture_is_counted_as_gemma_3_s_processor_makes_it(seeing: Gemma3Mode
         seeing.run(user([picture(png())] * 4))
 
 
-def test_spellings_stay_text_beside_a_picture(seeing: Gemma3Model) -> None:
+def test_special_tokens_stay_text_beside_a_picture(seeing: Gemma3Model) -> None:
     used = []
     for text in ("Say <unused7> <b>now</b>", f"Say <{WORD_JOINER}unused7> <b>now</b>"):
         usage = seeing.run(user([{"type": "text", "text": text}, picture(png())]), max_tokens=1).usage

@@ -256,7 +256,7 @@ def test_many_alternatives_are_bounded() -> None:
     assert any("first 32" in warning for warning in warnings)
 
 
-def test_what_is_no_schema_keyword_is_reported() -> None:
+def test_what_is_not_a_schema_keyword_is_reported() -> None:
     plain, warnings = simplified({"type": "object", "properties": ["a"], "required": "a"})
     assert plain == {"type": "object"}
     assert warnings == (

@@ -105,7 +105,7 @@ def test_models_are_loaded_when_they_are_first_asked_for() -> None:
         assert len(loaded) == 1
 
 
-def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "moved.gguf"
     shutil.copy(tiny_path(), file)
     with serving(models={"m": {"model": str(file)}}) as url:
@@ -237,7 +237,7 @@ def test_a_server_that_is_stopped_finishes_its_streams() -> None:
     assert any("after" in line for line in told)
 
 
-def test_what_a_stopping_server_cuts_off_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_stopping_server_cuts_off_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     engine = EndlessEngine()
     with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.INFO, logger="gemma_tools.server.access"):
         with serving(FunctionGemmaModel("x", engine=engine), drain=0) as url:
@@ -319,7 +319,7 @@ def test_many_streams_at_once_are_neither_lost_nor_mixed_up() -> None:
         assert list(pool.map(ask, range(64))) == [f"answer {number} " * 20 for number in range(64)]
 
 
-def test_the_real_model_behind_the_server() -> None:
+def test_the_real_model_after_the_server() -> None:
     with create_model("tiny") as model, serving(model) as url:
         (call,) = chat(url, tools=[WEATHER], temperature=0).json()["choices"][0]["message"]["tool_calls"]
     assert json.loads(call["function"]["arguments"]) == {"city": "Lisbon"}

@@ -146,7 +146,7 @@ server.run(sockets=[listener])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_a_second_interrupt_leaves_at_once_and_the_first_says_what_is_waited_for() -> None:
+def test_the_first_interrupt_says_what_it_waits_for_and_the_second_exits() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", STOPS], cwd=TESTS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

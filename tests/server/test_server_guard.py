@@ -161,7 +161,7 @@ def test_a_body_may_name_its_charset(url: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 9000])
-def test_a_body_that_is_no_json_object_is_refused(url: str, body: bytes) -> None:
+def test_a_body_that_is_not_a_json_object_is_refused(url: str, body: bytes) -> None:
     response = httpx.post(f"{url}/chat/completions", content=body, headers={"content-type": "application/json"})
     assert (response.status_code, code(response)) == (400, "invalid_json")
 
@@ -264,7 +264,7 @@ def test_headers_cannot_be_smuggled_into_the_answer(url: str) -> None:
     assert "set-cookie" not in response.headers
 
 
-def test_too_many_requests_are_told_when_to_come_again() -> None:
+def test_the_error_for_too_many_requests_says_when_to_try_again() -> None:
     with serving(scripted("yes", "yes", "yes"), requests_per_minute=2) as url:
         assert [post(url).status_code for _ in range(3)] == [200, 200, 429]
         response = post(url)

@@ -119,7 +119,7 @@ def test_servers_count_apart() -> None:
     ("package", "setting", "line"),
     [("prometheus_client", "metrics", "gemma-tools[server]"), ("opentelemetry", "otel", "gemma-tools[otel]")],
 )
-def test_what_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch, package: str, setting: str, line: str) -> None:
+def test_what_is_not_installed_is_reported(monkeypatch: pytest.MonkeyPatch, package: str, setting: str, line: str) -> None:
     for module in ("gemma_tools.server.metrics", "gemma_tools.otel"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.delattr("gemma_tools.otel", raising=False)

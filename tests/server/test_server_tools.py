@@ -84,7 +84,7 @@ def test_a_script_is_run(ask: Ask, tmp_path: Path) -> None:
     assert "hello test" in engine.asked[1].prompt.text
 
 
-def test_the_callers_own_tools_go_to_the_caller(ask: Ask) -> None:
+def test_the_request_tools_go_to_the_caller(ask: Ask) -> None:
     with serving(scripted(INFO, CALL), run_tools=["get_system_info"]) as url:
         message, finish, _ = ask(url, tools=[WEATHER])
     (call,) = message["tool_calls"]
@@ -99,7 +99,7 @@ def test_legacy_callers_get_their_own_shape(ask: Ask) -> None:
     assert not message.get("tool_calls")
 
 
-def test_a_reply_with_calls_of_both_goes_to_the_caller_and_nothing_is_run(ask: Ask) -> None:
+def test_a_reply_with_calls_of_both_kinds_goes_to_the_client(ask: Ask) -> None:
     engine = ScriptedEngine([INFO + CALL])
     with serving(FunctionGemmaModel("x", engine=engine), run_tools=["get_system_info"]) as url:
         message, finish, _ = ask(url, tools=[WEATHER])

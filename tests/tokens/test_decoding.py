@@ -43,7 +43,7 @@ def test_any_way_of_cutting_gives_the_same(file: Path, data: st.DataObject) -> N
     assert [s.text for s in whole if s.control] == [t for t in map(tokenizer.token, ids) if t in tokenizer.controls]
 
 
-def test_a_token_is_told_from_text_that_spells_it() -> None:
+def test_a_token_is_distinguished_from_text_that_looks_like_it() -> None:
     tokenizer = GemmaTokenizer.from_file(tiny_path())
     spelled = tokenizer.encode("<end_of_turn>")
     ids = [*spelled, tokenizer.id("<end_of_turn>"), *spelled]

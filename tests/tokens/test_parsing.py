@@ -62,7 +62,7 @@ def spelled(form: Format, data: st.DataObject) -> str:
 
 @pytest.mark.parametrize("name", ["functiongemma", "gemma3", "gemma4"])
 @given(data=st.data())
-def test_what_only_spells_a_control_token_is_text(name: str, data: st.DataObject) -> None:
+def test_what_only_looks_like_a_special_token_is_text(name: str, data: st.DataObject) -> None:
     form = get_format(name)
     text = spelled(form, data)
     assert read(form, [[number] for number in tiny().encode(text)]).content == text
@@ -70,7 +70,7 @@ def test_what_only_spells_a_control_token_is_text(name: str, data: st.DataObject
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(data=st.data())
-def test_an_argument_may_spell_control_tokens(name: str, data: st.DataObject) -> None:
+def test_an_argument_may_look_like_special_tokens(name: str, data: st.DataObject) -> None:
     form = get_format(name)
     text = spelled(form, data)
     before, after = (tiny().encode(part, control=controls(form)) for part in CALLS[name].split("%s"))
@@ -79,7 +79,7 @@ def test_an_argument_may_spell_control_tokens(name: str, data: st.DataObject) ->
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_whole_call_spelled_in_text_is_no_call(name: str) -> None:
+def test_a_whole_call_written_in_text_is_not_a_call(name: str) -> None:
     form = get_format(name)
     spelled = CALLS[name] % "ka"
     assert form.parse(spelled, [TOOL]).tool_calls
@@ -87,7 +87,7 @@ def test_a_whole_call_spelled_in_text_is_no_call(name: str) -> None:
     assert (reply.content, reply.tool_calls) == (spelled, ())
 
 
-def test_a_begun_call_is_read_to_its_end() -> None:
+def test_a_prefilled_call_is_read_to_its_end() -> None:
     form = get_format("gemma4")
     begun = form.render([{"role": "user", "content": "hi"}], [TOOL]).begun("<|tool_call>call:note{")
     parser = TokenParser(form, tiny(), [TOOL], opens=begun.opens, prefill=begun.prefill, max_calls=1)

@@ -66,7 +66,7 @@ def test_ids_are_those_of_the_text(name: str, text: str) -> None:
 
 
 @given(text=st.text("\n ka", max_size=6))
-def test_ids_of_a_begun_answer_are_those_of_the_text(text: str) -> None:
+def test_ids_of_a_prefilled_answer_are_those_of_the_text(text: str) -> None:
     prompt = get_format("gemma4").render([{"role": "user", "content": "hi"}]).begun(text)
     tokenizer = GemmaTokenizer.from_file(tiny_path())
     controls = tokenizer.controls.intersection(prompt.controls)
@@ -107,7 +107,7 @@ def test_hostile_file() -> None:
                     hostile(path, prompt_of(row["format"], text))
 
 
-def test_a_vocabulary_without_a_control_token_is_refused() -> None:
+def test_a_vocabulary_without_a_special_token_is_refused() -> None:
     tokenizer = GemmaTokenizer.from_file(sentencepiece_model())
     with pytest.raises(UnknownName, match=r"<\|turn>"):
         prompt_of("gemma4", "hi").token_ids(tokenizer)

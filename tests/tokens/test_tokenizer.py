@@ -40,7 +40,7 @@ def test_ids_are_those_of_tokenizers() -> None:
             assert ours.encode(text, control=ours.controls) == theirs.encode(text).ids, text
 
 
-def test_a_folder_stands_for_the_tokenizer_in_it() -> None:
+def test_a_folder_means_the_tokenizer_in_it() -> None:
     text = "kalo <b>mi</b>\n\nre"
     assert GemmaTokenizer.from_file(tokenizer_json().parent).encode(text) == GemmaTokenizer.from_file(tokenizer_json()).encode(
         text
@@ -123,7 +123,7 @@ def test_half_a_character_is_read_as_utf_8_reads_it() -> None:
     assert tokenizer.decode(tokenizer.encode("a\ud800b" + "\udc00" * 3000)) == "a\ufffdb" + "\ufffd" * 3000
 
 
-def test_files_that_are_no_vocabulary(tmp_path: Path) -> None:
+def test_files_that_are_not_a_vocabulary(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="missing"):
         GemmaTokenizer.from_file(tmp_path / "missing.gguf")
     with pytest.raises(ModelNotFound, match=r"neither tokenizer\.json nor tokenizer\.model"):
@@ -148,7 +148,7 @@ def test_vocabularies_of_another_kind_are_refused(tmp_path: Path) -> None:
         GemmaTokenizer.from_file(tmp_path)
 
 
-def test_a_control_token_that_looks_like_a_tag_is_no_text() -> None:
+def test_a_special_token_that_looks_like_a_tag_is_not_text() -> None:
     tokenizer = GemmaTokenizer.from_file(tiny_path())  # whose file types it as a user-defined piece
     assert "<escape>" in tokenizer.controls
     assert tokenizer.id("<escape>") not in tokenizer.encode("<escape>")

@@ -69,7 +69,7 @@ def test_nothing_in_a_text_is_special(tokenizer: GemmaTokenizer) -> None:
     assert len(view) == len(tokenizer.encode("<start_of_turn>user"))
 
 
-def test_a_control_token_that_the_vocabulary_lacks_is_text(tokenizer: GemmaTokenizer) -> None:
+def test_a_special_token_that_the_vocabulary_lacks_is_text(tokenizer: GemmaTokenizer) -> None:
     prompt = get_format("gemma3").render([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}])
     assert "<start_of_image>" not in tokenizer.controls
     view = TokenView.of(prompt, tokenizer)

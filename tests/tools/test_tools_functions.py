@@ -148,7 +148,7 @@ def test_docstring_styles_say_the_same(text: str) -> None:
     }
 
 
-def test_numpy_names_can_share_a_description_and_prose_is_no_section() -> None:
+def test_numpy_names_can_share_a_description_and_prose_is_not_a_section() -> None:
     def add(x: int, y: int) -> int:
         """Add.
 
@@ -175,7 +175,7 @@ def test_any_docstring_can_be_read(text: str) -> None:
     jsonschema_rs.validator_for(declared(f)["parameters"])
 
 
-def test_names_that_pydantic_keeps_for_itself_are_parameters_like_any_other() -> None:
+def test_names_reserved_by_pydantic_are_normal_parameters() -> None:
     def search(schema: str, copy: bool, model_config: int, _hidden: str = "h") -> list[Any]:
         return [schema, copy, model_config, _hidden]
 
@@ -257,7 +257,7 @@ def test_arguments_are_converted_and_checked_before_the_call() -> None:
 
 
 @pytest.mark.parametrize("arguments", ["{", "[1]", "null", '"x"', "[" * 100_000])
-def test_arguments_that_are_no_object_are_refused(arguments: str) -> None:
+def test_arguments_that_are_not_an_object_are_refused(arguments: str) -> None:
     result = ToolBox(lambda_free).call("lambda_free", arguments)
     assert result.fault == "invalid_arguments"
 
@@ -364,7 +364,7 @@ def test_async_functions_run_in_sync_code_also_under_a_running_loop() -> None:
     assert asyncio.run(inside()) == "3"
 
 
-def test_in_async_code_async_functions_are_awaited_and_sync_ones_leave_the_loop_free() -> None:
+def test_async_functions_are_awaited_and_sync_ones_do_not_block_the_loop() -> None:
     class Caller:
         async def __call__(self, x: int) -> bool:
             return which_thread()
@@ -399,7 +399,7 @@ def test_a_box_holds_dicts_pairs_and_other_boxes() -> None:
     "tools",
     [[lambda_free, lambda_free], [{"name": "x"}], [{"type": "function", "function": {}}], ["lambda_free"], [(DECLARATION,)]],
 )
-def test_what_is_no_set_of_tools_is_refused(tools: Any) -> None:
+def test_what_is_not_a_set_of_tools_is_refused(tools: Any) -> None:
     with pytest.raises(InvalidRequest, match="tool"):
         ToolBox(tools)
 

@@ -198,7 +198,7 @@ def test_sync_tools_never_block_the_event_loop() -> None:
     assert asyncio.run(inside()).outcomes[0][1].content == "true"
 
 
-def test_a_lone_call_runs_in_the_calling_thread_and_all_calls_see_its_context() -> None:
+def test_a_single_call_runs_in_the_calling_thread_with_its_context() -> None:
     user: ContextVar[str] = ContextVar("user")
     user.set("ada")
 
@@ -233,7 +233,7 @@ def test_what_cannot_be_looped_over_is_named(fields: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_model_that_repeats_itself_is_told_and_then_stopped(asynchronous: bool) -> None:
+def test_a_model_that_repeats_itself_is_reported_and_then_stopped(asynchronous: bool) -> None:
     runs: list[str] = []
 
     def look(path: str) -> str:
@@ -247,7 +247,7 @@ def test_a_model_that_repeats_itself_is_told_and_then_stopped(asynchronous: bool
     assert "stopped: repeated" in str(transcript)
 
 
-def test_equal_calls_within_one_reply_count_as_repeats_and_other_calls_reset_the_stop() -> None:
+def test_equal_calls_in_one_reply_are_repeats_and_others_reset_the_limit() -> None:
     same = ("ls", {"path": "."})
     model = Player(
         calling(same, same, same), calling(same), calling(same, ("ls", {"path": "x"})), calling(same), saying("enough")
@@ -303,7 +303,7 @@ def test_temperature_is_low_unless_it_is_set() -> None:
     assert temperature(Player(saying("x"), config={"temperature": 0.5})) is None
 
 
-def test_options_reach_the_model_and_a_forced_choice_holds_for_the_first_reply_only() -> None:
+def test_options_reach_the_model_and_a_forced_choice_applies_once() -> None:
     named = {"type": "function", "function": {"name": "ls"}}
     allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [named]}}
     unforced = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [named]}}

@@ -110,7 +110,7 @@ def test_a_model_uses_the_tools_of_a_server(box: ToolBox) -> None:
     assert (transcript.text, transcript.outcomes[0][1].content) == ("It is 5.", "5")
 
 
-def test_async_calls_share_the_loop_and_errors_of_the_caller_come_back_as_they_are(command: list[str]) -> None:
+def test_async_calls_share_the_loop_and_raise_the_caller_s_errors(command: list[str]) -> None:
     results: list[str] = []
 
     async def inside() -> None:

@@ -171,7 +171,7 @@ def test_arguments_that_cannot_be_passed_on_are_refused(run: Any, arguments: str
     assert (result.return_code, bool(result.error)) == (-1, True)
 
 
-def test_output_status_and_working_directory_are_told(run: Any, folder: Path) -> None:
+def test_output_status_and_working_directory_are_reported(run: Any, folder: Path) -> None:
     result = run("import os, sys; print(os.getcwd()); print('oops', file=sys.stderr); sys.exit(3)")
     assert (result.stdout, result.stderr, result.return_code) == (f"{folder.resolve()}\n", "oops\n", 3)
     assert (result.error, result.truncated) == (None, False)
@@ -184,7 +184,7 @@ def test_scripts_import_their_neighbours_and_have_no_input(run: Any, folder: Pat
     assert result.stdout == "7 ''\n"
 
 
-def test_output_that_is_no_utf8_is_kept_readable(run: Any) -> None:
+def test_output_that_is_not_utf8_is_kept_readable(run: Any) -> None:
     assert run(r"import sys; sys.stdout.buffer.write(b'a\xff\n'); print('é')").stdout == "a\ufffd\né\n"
 
 
@@ -345,7 +345,7 @@ def test_what_cannot_be_set_up_is_refused(folder: Path, options: dict[str, Any],
 # As tools
 
 
-def test_both_spellings_of_the_parameters_are_taken(folder: Path) -> None:
+def test_both_names_of_the_parameters_are_taken(folder: Path) -> None:
     box = ToolBox([script_runner(folder)])
     parameters = box.schemas()[0]["function"]["parameters"]
     assert (list(parameters["properties"]), parameters["required"]) == (

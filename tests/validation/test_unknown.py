@@ -32,7 +32,7 @@ def post(body: Any, *, unknown: Any = "warn", model: Any = None, path: str = "/v
     return response.status, json.loads(response.body)
 
 
-def test_a_field_that_is_not_known_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_field_that_is_not_known_is_left_out_and_reported(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "gemma_tools"):
         for _ in range(3):
             status, told = post({"messages": QUESTION, "field_of_this_test": 1, "web_search_options": {}, "prediction": None})
@@ -41,7 +41,7 @@ def test_a_field_that_is_not_known_is_left_out_and_told(caplog: pytest.LogCaptur
     assert len([record for record in caplog.records if "field_of_this_test" in record.getMessage()]) == 1
 
 
-def test_it_is_told_in_a_stream_and_of_responses_and_messages() -> None:
+def test_it_is_reported_in_a_stream_and_of_responses_and_messages() -> None:
     with openai_client(scripted("It is sunny.", "It is sunny.")) as client:
         chunks = list(client.chat.completions.create(model="m", messages=QUESTION, stream=True, extra_body={"foo": 1}))  # type: ignore[arg-type]
     assert "foo" in (chunks[-1].model_extra or {})["warnings"][0]

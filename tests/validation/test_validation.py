@@ -74,7 +74,7 @@ def test_arguments_as_text_and_as_an_object() -> None:
 
 
 @pytest.mark.parametrize("text", ['{"a": 1', "[1]", "3", '"{}"', "[null]", '{"a": NaN}', '{"a": 1e999}', "a=1", "{'a': 1}"])
-def test_arguments_that_are_no_json_object_are_kept(text: str) -> None:
+def test_arguments_that_are_not_a_json_object_are_kept(text: str) -> None:
     made = validate([USER, assistant(call(text))]).messages[1].tool_calls[0]
     assert not made.readable
     kept = made.arguments["arguments"]
@@ -150,7 +150,7 @@ def test_media_parts_stay_as_they_are() -> None:
     )
 
 
-def test_text_of_a_class_of_its_own() -> None:
+def test_text_of_a_class_that_is_separate() -> None:
     class Text(str):
         pass
 
@@ -519,7 +519,7 @@ def test_errors_say_what_a_field_must_be(fields: dict[str, Any], error: str) -> 
     assert str(wrong.value) == error or error.endswith(",")
 
 
-def test_a_body_that_is_no_object() -> None:
+def test_a_body_that_is_not_an_object() -> None:
     assert refused([1]) == (None, "invalid_type")
     assert refused({}) == ("messages", "empty_array")
 
