@@ -135,7 +135,7 @@ class Response:
         return None if self._seconds is None else monotonic() + self._seconds
 
     def _piece(self, due: float | None) -> bytes:
-        if due is not None:
+        if due is not None and not self._response.isclosed():  # Python 3.13 closes the socket after the last byte
             self._wire.settimeout(max(0.001, due - monotonic()))
         piece = self._response.read1(65536)
         self._meter.add(piece)
