@@ -16,8 +16,8 @@ def app(settings: dict[str, Any]) -> Application:
         deployment_config={
             "num_replicas": 2,
             # A request goes where the beginning of its prompt is in the cache, unless that replica has far more to do.
-            "request_router_config": RequestRouterConfig(
-                request_router_class=PrefixCacheAffinityRouter, request_router_kwargs={"imbalanced_threshold": 4}
+            "request_router_config": RequestRouterConfig.model_validate(
+                {"request_router_class": PrefixCacheAffinityRouter, "request_router_kwargs": {"imbalanced_threshold": 4}}
             ),
         },
         **settings,

@@ -13,10 +13,9 @@ def build() -> App:
     return create_app(load_settings({}, os.environ))
 
 
-@serve.deployment(num_replicas=2, ray_actor_options={"num_cpus": 0.5})
 @serve.ingress(build)
 class Server:
     """A replica: Ray's proxy gives it the requests."""
 
 
-app = Server.bind()
+app = serve.deployment(num_replicas=2, ray_actor_options={"num_cpus": 0.5})(Server).bind()
