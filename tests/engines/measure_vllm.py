@@ -52,6 +52,8 @@ FAMILIES: dict[str, Callable[..., BaseModelBackend]] = {
 HOT: dict[str, Any] = {"temperature": 1.0, "max_tokens": 250}
 GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 250}
 OUTCOMES = ("valid", "no call", "cut at the limit", "invalid")
+FORCED = ("right", "wrong", "cut at the limit", "invalid", "no call", "given up", "refused")
+"""What comes of a required call: "wrong" is valid, but not the call that is right; "refused" is a status 400."""
 ASK = [{"role": "user", "content": "what is the weather in Paris?"}]
 KNOWN = [schema for schema, _, _ in SCHEMAS if jsonschema_rs.meta.is_valid(properties(v=schema))]
 """Those that a validator takes, too."""
@@ -224,6 +226,8 @@ def judged(question: Answered, ask: Callable[[], ChatCompletion]) -> str:
     tools = question.tools
     if any(name not in tools or broken_json(json.dumps(given), tools[name]) for name, given in made):
         return "invalid"
+    if choice.finish_reason == "length":
+        return "cut at the limit"
     if question.calls:
         return "right" if made == question.calls else "wrong" if made else "no call"
     return "right" if not made and (choice.message.content or "").strip() == question.reply["content"] else "wrong"
@@ -255,7 +259,8 @@ def asking(way: Way, url: str, family: Family, model: BaseModelBackend, handed: 
 
 def chat(templates: Path | None) -> None:
     """The same questions by both ways, family by family."""
-    table("auto, greedy", "questions", "right", "right, streamed", "invalid", "invalid, streamed", "status 400", "wrong")
+    heads = ("questions", "right", "right, streamed", "invalid", "invalid, streamed", "cut at the limit", "status 400", "wrong")
+    table("auto, greedy", *heads)
     rows: list[tuple[object, ...]] = []
     families: dict[Family, type[Any]] = {"functiongemma": FunctionGemmaModel, "gemma4": Gemma4Model}
     with TemporaryDirectory() as folder:
@@ -274,17 +279,18 @@ def chat(templates: Path | None) -> None:
                 for way in ("vLLM", "vLLM, helped", "gemma_tools"):
                     ask = asking(way, server.url, family, model, templates is None)
                     whole, streamed = (_counted(questions, partial(ask, stream=stream)) for stream in (False, True))
-                    faults = whole["invalid"], streamed["invalid"], whole["refused"], whole["wrong"] + whole["no call"]
-                    row(f"{family}, {way}", len(questions), whole["right"], streamed["right"], *faults)
+                    faults = whole["invalid"], streamed["invalid"], whole["cut at the limit"], whole["refused"]
+                    wrong = whole["wrong"] + whole["no call"]
+                    row(f"{family}, {way}", len(questions), whole["right"], streamed["right"], *faults, wrong)
                     forced = _counted(wanted, partial(ask, stream=False, tool_choice="required"))
                     rows.append(
                         (
                             f"{family}, {way}",
                             len(wanted),
-                            *(forced[o] for o in ("right", "wrong", "invalid", "no call", "given up", "refused")),
+                            *(forced[o] for o in FORCED),
                         )
                     )
-    table("required, greedy", "questions", "right", "valid, not right", "invalid", "no call", "given up", "status 400")
+    table("required, greedy", "questions", *FORCED)
     for cells in rows:
         row(*cells)
 
