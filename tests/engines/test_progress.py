@@ -48,7 +48,7 @@ def on_a_terminal(code: str, environment: dict[str, str]) -> str:
 
 def test_a_terminal_shows_the_file_its_bytes_and_the_time(environment: dict[str, str]) -> None:
     written = on_a_terminal(FETCH, environment)
-    assert re.search(r"folder/x\.gguf +━+ +60\.0/60\.0 MB +[0-9.]+ [MG]B/s +[0-9:]+\r?\n", written), written
+    assert re.search(r"x\.gguf +━+ +60\.0/60\.0 MB +[0-9.]+ [MG]B/s +[0-9:]+\r?\n", written), written
     assert "loading x.gguf, 0.06 GB ..." in written
     assert re.search(r"loaded x\.gguf, 0\.06 GB, in [0-9.]+ s\r\n\Z", written), written
 

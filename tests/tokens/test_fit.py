@@ -75,7 +75,7 @@ def test_of_a_long_exchange_the_oldest_calls_go_with_their_results() -> None:
 
 def test_what_must_stay_and_is_too_long_is_refused_with_both_numbers() -> None:
     messages = [SYSTEM, *exchange(1), {"role": "user", "content": "x" * 500}]
-    with pytest.raises(ContextExceeded, match="there is room for 150") as caught:
+    with pytest.raises(ContextExceeded, match="there is room for only 150") as caught:
         fit(messages, counter=COUNTER, limit=200, reserve=50)
     assert (caught.value.prompt_tokens or 0) > 500
     assert caught.value.context == 200

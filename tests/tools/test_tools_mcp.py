@@ -84,7 +84,7 @@ def box(command: list[str]) -> Iterator[ToolBox]:
 
 
 def test_the_tools_are_declared_as_the_server_does(box: ToolBox) -> None:
-    assert box.names == ("add", "mixed", "fail", "variable", "leave")
+    assert box.names == ("add", "mixed", "fail", "variable", "wait", "leave")
     function = box.schemas()[0]["function"]
     assert function["description"] == "Adds two numbers."
     assert function["parameters"]["required"] == ["a"]

@@ -64,7 +64,9 @@ def download_bar() -> type[Any] | None:
                 progress.TimeRemainingColumn(elapsed_when_finished=True),
                 console=Console(stderr=True),
             )
-            self._task = self._drawn.add_task(self.desc.partition(":")[0], total=self.total, completed=self.n)
+            # Releases of the Hub's client name the file here, or its path, or its address shortened from the left.
+            file = self.desc.rpartition("/")[2].partition(":")[0]
+            self._task = self._drawn.add_task(file, total=self.total, completed=self.n)
             self._drawn.start()
 
         def display(self, *_: object, **__: object) -> None:
