@@ -264,6 +264,20 @@ def test_without_an_exact_counter_numbers_are_marked_as_estimates() -> None:
     assert model.count_tokens_from_messages(user("hi")) == usage.prompt_tokens
 
 
+def test_an_engine_is_never_asked_to_count_an_empty_text() -> None:
+    """Ray's prefix-aware router fails on one, and then does not answer."""
+    counted: list[str] = []
+
+    class Counting(ScriptedEngine):
+        def count_tokens(self, text: str) -> int:
+            counted.append(text)
+            return len(text)
+
+    FunctionGemmaModel("x", engine=Counting(["hello"])).run(user("hi"))
+    assert counted
+    assert all(counted)
+
+
 def test_logs_say_what_happened_and_not_what_was_said(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -165,7 +165,7 @@ _MARGIN: Final = 1.08
 
 def token_counter(format: Format, engine: Engine, tokenizer: GemmaTokenizer | None = None) -> BaseTokenCounter:
     """The engine's counter if it has one, else that of `tokenizer` or of the model's file, else an estimate."""
-    if engine.count_tokens("") is not None:
+    if engine.count_tokens("a") is not None:  # some routers of servers fail on an empty text, and do not answer at all
         return EngineTokenCounter(format, engine)
     found = tokenizer or GemmaTokenizer.of(engine)
     return TokenizerCounter(format, found) if found else EstimatedTokenCounter(format)
