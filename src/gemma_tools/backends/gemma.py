@@ -136,9 +136,8 @@ class GemmaBackend(BaseModelBackend):
             recovery: how much damaged output is read as calls: "strict", "schema" or "eager".
             stream_arguments: "whole" streams a call when it is complete, "live" while it is written.
             on_invalid: what happens to a call whose arguments do not match their schema: "report" adds a problem to the
-                message,
-                "retry" shows the model its error (and raises after three rounds), "raise" raises UnusableAnswer. The default is
-                "report" if the extra `validation` is installed; a strict tool without a grammar is retried.
+                message, "retry" shows the model its error (and raises after three rounds), "raise" raises UnusableAnswer. The
+                default is "report" if the extra `validation` is installed; a strict tool without a grammar is retried.
             tokenizer: the model's tokenizer, or its file (see `GemmaTokenizer.from_file`), for an engine without the
                 model's file: engines that take token ids get the prompt as ids, and tokens are counted exactly.
             allow_remote_media: download images from http(s) URLs, only from public addresses.
@@ -593,9 +592,8 @@ class GemmaBackend(BaseModelBackend):
             prompt=counter.count_prompt(prompt) if asked is None else asked,
             completion=completion,
             cached=usage.cached_tokens,
-            reasoning=min(counter.count(thought), completion)
-            if thought
-            else 0,  # no engine reports it, and an estimate may be high
+            # No engine reports it, and an estimate may be high.
+            reasoning=min(counter.count(thought), completion) if thought else 0,
             estimated=(asked is None or written is None or thought is not None) and not counter.exact,
         )
 

@@ -34,6 +34,9 @@ from gemma_tools.engines.progress import loading
 from gemma_tools.engines.remote import Bounds
 from gemma_tools.errors import InvalidRequest, MissingDependency, ModelNotFound
 
+_LEAST = {"gpu_layers": -1, "cache_ram": 0}
+"""The least value of those options that are integers and may be less than 1."""
+
 
 class LlamaCppEngine(LlamaServerEngine):
     """Runs a GGUF model in this process.
@@ -69,7 +72,8 @@ class LlamaCppEngine(LlamaServerEngine):
         lora: Sequence[Adapter] = (),
         cache_ram: int = 1024,
     ) -> None:
-        self.check(model, context, parallel, threads, gpu_layers, mmproj, lora, cache_ram)
+        numbers = {"context": context, "parallel": parallel, "threads": threads}
+        self.check(model, mmproj, lora, gpu_layers=gpu_layers, cache_ram=cache_ram, **numbers)
         if threads is None:
             # llama.cpp's threads wait for each other in a busy loop, which on a busy machine costs far more than they save.
             threads = 1 if model == "tiny" else compute_threads()
@@ -101,23 +105,15 @@ class LlamaCppEngine(LlamaServerEngine):
 
     @staticmethod
     def check(
-        model: str | Path = "tiny",
-        context: int = 8192,
-        parallel: int = 2,
-        threads: int | None = None,
-        gpu_layers: int | None = None,
-        mmproj: str | Path | None = None,
-        lora: Sequence[Adapter] = (),
-        cache_ram: int = 1024,
+        model: str | Path = "tiny", mmproj: str | Path | None = None, lora: Sequence[Adapter] = (), **numbers: int | None
     ) -> None:
         """Check the arguments, as far as possible without downloading or loading anything.
 
         Raises:
             InvalidRequest, MissingDependency, ModelNotFound: as the class.
         """
-        check_least(1, context=context, parallel=parallel, threads=threads)
-        check_least(-1, gpu_layers=gpu_layers)
-        check_least(0, cache_ram=cache_ram)
+        for name, number in numbers.items():
+            check_least(_LEAST.get(name, 1), **{name: number})
         if find_spec("xllamacpp") is None:
             raise MissingDependency("xllamacpp", "local", "running a model in this process")
         files = {"model": [model], "mmproj": [mmproj] if mmproj else [], "lora": [file for file, _ in scaled(lora)]}

@@ -282,9 +282,7 @@ def _typed(error: Exception, seconds: float | None, fault: Callable[[Exception],
 
 
 def _cause(typed: EngineError, error: Exception) -> Exception | None:
-    """The cause to show besides `typed`: only for an answer that was not understood. Elsewhere a client's traceback hides
-    it.
-    """
+    """The cause to show besides `typed`: only for an answer that was not understood. A client's traceback hides others."""
     return error if isinstance(typed, EngineProtocolError) and typed is not error else None
 
 
