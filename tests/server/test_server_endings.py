@@ -55,7 +55,14 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> bool:
 def alive(scripts: Path) -> list[int]:
     """The processes of scripts that still run."""
     pids = [int(path.name.removeprefix("pid-")) for path in scripts.glob("pid-*")]
-    return [pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in pids if _runs(pid)]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except (FileNotFoundError, ProcessLookupError):  # it ended, perhaps just now
+        return False
 
 
 def runner(answers: int = 4) -> FunctionGemmaModel:

@@ -122,19 +122,25 @@ class _Bounded:
         self._meter = meter
         self._events = events
         self._event_lines = 0
+        self._begun: list[bytes] = []  # the chunks of an unfinished line
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        begun: list[bytes] = []  # the chunks of an unfinished line
-        async for piece in self._stream:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        # Not a generator: httpx leaves those to the garbage collector, which may run in another thread while one is at work.
+        self._pieces = aiter(self._stream)
+        return self
+
+    async def __anext__(self) -> bytes:
+        async for piece in self._pieces:
             self._meter.add(piece)
             end = piece.rfind(b"\n") + 1
+            self._begun.append(piece[:end] if end else piece)
             if end:
-                begun.append(piece[:end])
-                yield self._lines(b"".join(begun))
-                begun = []
-            begun.append(piece[end:])
-        if rest := b"".join(begun):
-            yield self._lines(rest)
+                whole, self._begun = b"".join(self._begun), [piece[end:]]
+                return self._lines(whole)
+        rest, self._begun = b"".join(self._begun), []
+        if not rest:
+            raise StopAsyncIteration
+        return self._lines(rest)
 
     async def aclose(self) -> None:
         """Close the connection."""
