@@ -278,6 +278,8 @@ def test_what_was_left_out_cannot_be_chosen() -> None:
         ({"tools": [{"name": "a b"}]}, "tools[0].name"),
         ({"tools": [{"name": "a", "input_schema": 5}]}, "tools[0].input_schema"),
         ({"tool_choice": {"type": "some"}}, "tool_choice.type"),
+        ({"tool_choice": {"type": ["auto"]}}, "tool_choice.type"),
+        ({"tool_choice": {"type": "tool", "name": ["get_weather"]}}, "tool_choice.name"),
         ({"thinking": {"type": "maybe"}}, "thinking.type"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"stop_sequences": [""]}, "stop_sequences"),

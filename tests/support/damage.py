@@ -8,9 +8,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-_deep: Any = []
-for _ in range(300):
-    _deep = [_deep]
+
+def _deep() -> Any:
+    value: Any = []
+    for _ in range(300):
+        value = [value]
+    return value
+
 
 oddities = st.one_of(
     st.none(),
@@ -19,9 +23,11 @@ oddities = st.one_of(
     st.floats(),
     st.text(max_size=8),
     st.sampled_from(
-        ["", "\ud800", "\x00", "auto", "<bos>", "<|turn>", "x" * 5000, 10**30, -1, 1e308, [], {}, [None], {"a": 1}]
+        ["", "\ud800", "\x00", "auto", "<bos>", "<|turn>", "x" * 5000, 10**30, -1, 1e308],
     ),
-    st.just(_deep),
+    # Made anew each time: what is drawn may be hurt again.
+    st.sampled_from([list, dict, lambda: [None], lambda: {"a": 1}]).map(lambda make: make()),
+    st.builds(_deep),
     st.dictionaries(st.text(max_size=5), st.none() | st.integers() | st.text(max_size=5), max_size=3),
     st.lists(st.none() | st.integers() | st.text(max_size=5), max_size=3),
 )

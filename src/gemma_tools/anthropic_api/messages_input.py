@@ -235,13 +235,13 @@ def _add_tools(chat: dict[str, Any], body: Json, left_out: list[str]) -> None:
     if "tool_choice" not in body:
         return
     choice = as_object(body["tool_choice"], "tool_choice")
-    kind = choice.get("type")
-    if kind not in _CHOICES:
+    kind, name = choice.get("type"), check_text(choice.get("name"), "tool_choice.name")
+    if not isinstance(kind, str) or kind not in _CHOICES:
         raise InvalidRequest(f"{shown(kind)} is not one of {', '.join(_CHOICES)}", param="tool_choice.type")
-    if kind == "tool" and choice.get("name") in missing:
-        message = f"the tool {choice['name']!r} is not supported here, so it cannot be chosen"
+    if kind == "tool" and name in missing:
+        message = f"the tool {name!r} is not supported here, so it cannot be chosen"
         raise InvalidRequest(message, param="tool_choice.name", code="unsupported_value")
-    chat["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}} if kind == "tool" else _CHOICES[kind]
+    chat["tool_choice"] = {"type": "function", "function": {"name": name}} if kind == "tool" else _CHOICES[kind]
     if check_flag(choice.get("disable_parallel_tool_use"), "tool_choice.disable_parallel_tool_use"):
         chat["parallel_tool_calls"] = False
     if not kept and chat["tool_choice"] == "auto":
