@@ -70,7 +70,7 @@ def _listing(kept: dict[int, Exchange]) -> str:
     head = ("", "time", "model", "asked", "finish", "calls", "problems", "prompt", "output")
     rows = table(head, (tuple(_row(number, exchange)) for number, exchange in reversed(kept.items())))
     none = "<p>No requests yet.</p>" if not kept else ""
-    note = f"<p><small>The last {MOST} generations, newest first, of {MOST_BYTES >> 20} MiB at most.</small></p>"
+    note = f"<p><small>The last {MOST} generations, newest first, in up to {MOST_BYTES >> 20} MiB of memory.</small></p>"
     return document("Requests", f"<h1>Requests</h1>{note}{none or rows}")
 
 
