@@ -124,6 +124,15 @@ def test_the_openai_object() -> None:
     assert inspect(REQUEST).completion is inspect(REQUEST).output is None
 
 
+def test_the_tokens_of_a_thought_are_counted() -> None:
+    request = {"model": "tiny-gemma4", "messages": [{"role": "user", "content": "When is high tide?"}]}
+    shown = inspect(request, "<|channel>thought\nThey sail at noon.<channel|>At four.")
+    assert shown.completion is not None
+    usage = shown.completion["usage"]
+    thought = usage["completion_tokens_details"]["reasoning_tokens"]
+    assert 0 < thought < usage["completion_tokens"] == output_of(shown).count
+
+
 def test_tools_that_may_not_be_called() -> None:
     output = output_of(inspect({**REQUEST, "tools": [WEATHER], "tool_choice": "none"}, CALL))
     assert not output.reply.tool_calls
@@ -185,8 +194,8 @@ def test_the_cached_beginning_is_reported(tmp_path: Path) -> None:
     from gemma_tools import create_model
 
     with create_model("tiny", temperature=0) as model, watch(model) as seen:
-        for _ in range(2):
-            model.run(QUESTION, tools=[WEATHER])
+        completions = [model.run(QUESTION, tools=[WEATHER]) for _ in range(2)]
+    assert [output_of(one).count for one in seen] == [c.usage.completion_tokens for c in completions if c.usage]
     cached = seen[1].cached
     assert cached
     assert sum(part.cached or 0 for part in seen[1].parts) == cached

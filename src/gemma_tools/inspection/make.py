@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -42,9 +42,8 @@ def inspect(
     Args:
         request: the body of an OpenAI chat request.
         output: a model's output, including special tokens.
-        model: a backend, or a model's name, for the format and, if the model's file is on this machine, the tokenizer; the
-            default
-            is the request's own.
+        model: a backend, or a model's name. It decides the format and, if the model's file is on this machine, the
+            tokenizer. The default is the request's own.
         format: a format, or its name, instead of the model's.
         tokenizer: the model's tokenizer, or its file; without one the counts are estimates.
         finish: "length" if the token limit cut the output.
@@ -70,7 +69,7 @@ def inspect(
     else:
         thinks, keeps = bool(parsed.enable_thinking), parsed.preserve_thinking
         prompt = made.render(parsed.messages, allowed, enable_thinking=thinks, preserve_thinking=keeps)
-    counter: BaseTokenCounter = TokenizerCounter(made, found) if found else EstimatedTokenCounter(made)
+    counter = _counter(made, found)
     written = 0 if output is None else counter.count(output.removeprefix(prompt.prefill))
     exchange = Exchange(
         model=named.model_type if isinstance(named, BaseModelBackend) else named or "",
@@ -149,12 +148,19 @@ def _left_out(format: Format, tool: Tool) -> tuple[str, ...]:
 
 def _completion(exchange: Exchange, output: Output) -> Mapping[str, Any]:
     use = exchange.tokens or TokenUse(prompt=0, completion=output.count, estimated=True)
+    if output.reply.reasoning and not use.reasoning:
+        thought = _counter(exchange.format, exchange.tokenizer).count(output.reply.reasoning)
+        use = replace(use, reasoning=min(thought, use.completion))
 
     def turn() -> Turn:
         yield from ()
         return Answer(reply=output.reply, text=exchange.text or "", tokens=use, warnings=exchange.warnings)
 
     return completion(Heading(model=exchange.model, created=int(exchange.time)), [turn()]).model_dump(exclude_unset=True)
+
+
+def _counter(format: Format, tokenizer: GemmaTokenizer | None) -> BaseTokenCounter:
+    return TokenizerCounter(format, tokenizer) if tokenizer else EstimatedTokenCounter(format)
 
 
 def _told(format: Format) -> str:

@@ -95,7 +95,7 @@ class Output:
     problems: tuple[ProblemView, ...]
     levels: tuple[LevelView, ...]
     count: int
-    """Its tokens."""
+    """Its tokens, as the engine counted them, if it did."""
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,19 @@ def view_output(exchange: Exchange, text: str) -> Output:
     problems = tuple(
         ProblemView(number, problem, advice(problem, levels, exchange)) for number, problem in enumerate(reply.problems, 1)
     )
-    count = exchange.tokenizer.count(text, control=_known(exchange)) if exchange.tokenizer else 0
     return Output(
         parts=tuple(_parts(exchange, text, reply)),
         reply=reply,
         problems=problems,
         levels=levels,
-        count=count or EstimatedTokenCounter(exchange.format).count(text),
+        count=exchange.tokens.completion if exchange.tokens else _count(exchange, text),
     )
+
+
+def _count(exchange: Exchange, text: str) -> int:
+    if exchange.tokenizer is None:
+        return EstimatedTokenCounter(exchange.format).count(text)
+    return exchange.tokenizer.count(text, control=_known(exchange))
 
 
 def _known(exchange: Exchange) -> frozenset[str]:
