@@ -11,6 +11,7 @@ from openai.types.chat import ChatCompletion
 from gemma_tools import get_format
 from gemma_tools.batch import run_batch
 from gemma_tools.bench import Gemma4ToolParser
+from gemma_tools.display import output, tokens
 from gemma_tools.reply import Reply
 from support.serving import CALL, QUESTION, WEATHER, scripted
 
@@ -46,13 +47,13 @@ def test_it_is_shown_escaped_on_a_card(name: str) -> None:
     assert "<script" not in body
     assert "\x1b" not in body
     if name != "benchmark":
-        assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in body
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in re.sub('<span class="whole">|</span>', "", body)
 
 
 def test_special_tokens_are_not_broken_and_text_is_not_one() -> None:
     html = get_format("gemma4").render([{"role": "user", "content": "<turn|>"}])._repr_html_()
     style, _, body = html.partition("</style>")
-    assert re.search(r"\.gemma-tools pre b \{[^}]*white-space: nowrap", style)
+    assert re.search(r"\n  pre b \{[^}]*white-space: nowrap", style)
     assert body.count("<b>&lt;turn|&gt;</b>") == 1
     assert body.count("&lt;turn|&gt;") == 2
 
@@ -63,6 +64,28 @@ def test_a_completion_says_what_it_holds() -> None:
     assert "tool_calls" in html
     old = run(CALL, functions=[WEATHER["function"]])._repr_html_()  # type: ignore[attr-defined]
     assert "call get_weather" in old
+
+
+def test_special_tokens_of_refused_text_are_not_broken() -> None:
+    text = "<start_function_call>call:nobody{city:<escape>Lisbon<escape>}<end_function_call>"
+    for refused in (get_format("functiongemma").parse(text, [WEATHER]), run(text, tools=[WEATHER])):
+        html = refused._repr_html_()  # type: ignore[union-attr]
+        whole = re.findall(r'<span class="whole">&lt;(.*?)&gt;</span>', html)
+        assert whole == ["start_function_call", "escape", "escape", "end_function_call"]
+    marked = output('<|tool_call>call:nobody{city:<|"|>')
+    assert re.findall(r'<span class="whole">(.*?)</span>', marked) == ["&lt;|tool_call&gt;", "&lt;|&quot;|&gt;"]
+
+
+def test_an_answer_of_a_batch_is_shown_as_its_completion_or_its_error() -> None:
+    models, good = {"m": scripted(CALL)}, {"model": "m", "messages": QUESTION, "tools": [WEATHER]}
+    [answer] = run_batch(models, [good])
+    assert "call get_weather" in answer._repr_html_()
+    [answer] = run_batch(models, [{**good, "model": "other"}])
+    assert "&quot;error&quot;" in answer._repr_html_()
+
+
+def test_a_line_break_among_tokens_is_visible() -> None:
+    assert "⏎" in tokens([(1, "a", ""), (2, "\n", "")])
 
 
 def test_a_completion_is_openais_own() -> None:

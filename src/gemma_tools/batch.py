@@ -40,9 +40,14 @@ class BatchAnswer:
         return self.status == 200
 
     def _repr_html_(self) -> str:
+        from gemma_tools.completion import completion_html
         from gemma_tools.display import card, escape, facts, pre
 
-        return card(facts({"request": self.custom_id, "status": self.status}) + pre(escape(to_json_lines(self.body))))
+        if self.body.get("object") == "chat.completion":
+            body = completion_html(self.body)
+        else:
+            body = pre(escape(to_json_lines(self.body)))
+        return card(facts({"request": self.custom_id, "status": self.status}) + body)
 
     def line(self) -> dict[str, Any]:
         """The answer as a line of OpenAI's output file."""

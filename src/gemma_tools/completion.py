@@ -16,7 +16,7 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
 
-from gemma_tools.display import card, escape, facts, pre, rows, table
+from gemma_tools.display import card, escape, facts, output, pre, rows, table
 from gemma_tools.generators import Returning, drain
 from gemma_tools.reply import ContentDelta, Event, Problem, ReasoningDelta, Reply, ToolCallDelta, ToolCallEnded, ToolCallStarted
 
@@ -88,6 +88,11 @@ class Completion(ChatCompletion):
         return card("".join(_shown(self)))
 
 
+def completion_html(body: Mapping[str, Any]) -> str:
+    """A completion from its data, as HTML."""
+    return "".join(_shown(Completion.model_validate(body)))
+
+
 def _shown(whole: ChatCompletion) -> Iterator[str]:
     """A completion as HTML: the text and calls of each choice, its problems, and its token counts."""
     for choice in whole.choices:
@@ -101,7 +106,7 @@ def _shown(whole: ChatCompletion) -> Iterator[str]:
         yield facts({"choice": choice.index or None, "finish": choice.finish_reason})
         problems = extra.get("problems") or ()
         if problems:
-            found = ((escape(p["kind"]), escape(p["message"]), pre(escape(p["text"]))) for p in problems)
+            found = ((escape(p["kind"]), escape(p["message"]), output(p["text"])) for p in problems)
             yield table(("problem", "what was found", "its text"), found)
     for warning in (whole.model_extra or {}).get("warnings") or ():
         yield f'<p class="warning"><strong>Left out</strong> {escape(warning)}</p>'

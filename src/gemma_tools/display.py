@@ -24,6 +24,9 @@ _INVISIBLE: Final = (
 _SHOWN: Final = _CONTROLS | {code: f"⟨U+{code:04X}⟩" for code in _INVISIBLE}
 _PLAIN: Final = re.compile("[\ud800-\udfff" + "".join(map(re.escape, map(chr, _SHOWN))) + "]")
 
+_NOTATION: Final = re.compile(r"&lt;\|?(?:&quot;|\w{1,30})\|?&gt;")
+"""What looks like a special token, in HTML."""
+
 
 class Shown(Protocol):
     """A chunk of text to show; `gemma_tools.prompt.Segment` is one."""
@@ -92,10 +95,15 @@ def rows(labelled: Iterable[tuple[str, str, str, str]]) -> str:
     return f'<dl class="rows">{"".join(lines)}</dl>'
 
 
+def output(text: str) -> str:
+    """Monospaced raw output. What looks like a special token is never broken across lines; whether it is one is not known."""
+    return pre(_NOTATION.sub(r'<span class="whole">\g<0></span>', escape(text)))
+
+
 def tokens(shown: Iterable[tuple[int, str, str]]) -> str:
-    """Tokens on alternating backgrounds: their ids, texts and classes (`special`, `cached`)."""
+    """Tokens on alternating backgrounds: their ids, texts and classes (`special`, `cached`); a line break is shown as `⏎`."""
     spans = (
-        f'<span title="{number}"{kinds and f" class={chr(34)}{kinds}{chr(34)}"}>{escape(text)}</span>'
+        f'<span title="{number}"{kinds and f" class={chr(34)}{kinds}{chr(34)}"}>{escape(text.replace(chr(10), "⏎"))}</span>'
         for number, text, kinds in shown
     )
     return f'<div class="tokens">{pre("".join(spans))}</div>'

@@ -189,14 +189,14 @@ class Reply:
 
 
 def _problem_table(problems: Sequence[Problem]) -> str:
-    from gemma_tools.display import escape, pre, table
+    from gemma_tools.display import escape, output, table
 
     cells = (
         (
             escape(problem.kind),
             escape(problem.message),
             "" if problem.start is None else f"{problem.start} to {problem.end}",
-            pre(escape(problem.text)) if problem.text else "",
+            output(problem.text) if problem.text else "",
         )
         for problem in problems
     )

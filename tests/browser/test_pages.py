@@ -122,3 +122,33 @@ def test_displays_are_readable_whatever_the_notebook_is(page: Page, theme: str) 
     check(page)
     light = page.evaluate("getComputedStyle(document.querySelector('.gemma-tools')).backgroundColor") == "rgb(255, 255, 255)"
     assert light == (theme == "true")
+
+
+NOTEBOOK = """
+  .output dl, .output dt, .output dd { display: block; }
+  .output dt { float: left; width: 20%; padding: 0; margin: 0; }
+  .output dd { float: left; width: 80%; padding: 0; margin: 0; }
+  :not(.markdown).output td, :not(.markdown).output tr { text-align: right; line-height: normal; }
+  .output tbody tr:nth-child(even) { background: #888; }
+  .output table { table-layout: fixed; margin-left: auto; }
+"""
+"""The styles of JupyterLab for lists and tables in outputs, which are stronger than a rule for one class."""
+
+
+def test_styles_of_a_notebook_do_not_spoil_a_display(page: Page) -> None:
+    text = '<|channel>thought\nShort.<channel|>Soon.<|tool_call>call:nobody{port:<|"|>Brest<|"|>}<tool_call|>'
+    shown = get_format("gemma4").parse(text, [WEATHER])._repr_html_()
+
+    def boxes() -> object:
+        return page.evaluate(
+            """() => [...document.querySelectorAll('.gemma-tools :is(dt, dd, td, th)')].map(node => {
+              const box = node.getBoundingClientRect(), style = getComputedStyle(node);
+              return [box.x, box.y, box.width, box.height, style.textAlign, style.backgroundColor];
+            })"""
+        )
+
+    page.set_content(f'<div class="output">{shown}</div>')
+    own = boxes()
+    assert own
+    page.set_content(f'<style>{NOTEBOOK}</style><div class="output">{shown}</div>')
+    assert boxes() == own
