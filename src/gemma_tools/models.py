@@ -94,7 +94,8 @@ def family_of_file(header: Header, path: str) -> Family:
         UnknownName: the file contains a model of another architecture.
     """
     architecture = header.get("general.architecture")
-    if architecture == "gemma3" and "<start_function_call>" in header.get("tokenizer.ggml.tokens", ()):
+    tokens = header.get("tokenizer.ggml.tokens")
+    if architecture == "gemma3" and isinstance(tokens, list) and "<start_function_call>" in tokens:
         return _FAMILIES["functiongemma"]
     if architecture not in ("gemma3", "gemma3n", "gemma4"):
         raise UnknownName(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from gemma_tools.gguf import read_header
 from gemma_tools.models import family_of, model_file, ollama_name
 from gemma_tools.testing import ScriptedEngine
 from support.chat import WEATHER, calls, user
+from support.gguf_files import Typed, gguf_header, typed
+from support.gguf_headers import as_read, headers
 
 
 @pytest.mark.parametrize(
@@ -196,20 +197,9 @@ def test_a_file_is_known_by_its_metadata(tmp_path: Path) -> None:
         assert calls(model.run(user("what is the weather in Paris?"), tools=[WEATHER]))
 
 
-def gguf(path: Path, **pairs: str | list[str]) -> Path:
+def gguf(path: Path, **pairs: str | int | list[str]) -> Path:
     """A GGUF file with nothing but a header."""
-
-    def string(text: str) -> bytes:
-        return struct.pack("<Q", len(text.encode())) + text.encode()
-
-    body = b"GGUF" + struct.pack("<IQQ", 3, 0, len(pairs))
-    for key, value in pairs.items():
-        body += string(key)
-        if isinstance(value, str):
-            body += struct.pack("<I", 8) + string(value)
-        else:
-            body += struct.pack("<IIQ", 9, 8, len(value)) + b"".join(map(string, value))
-    path.write_bytes(body)
+    path.write_bytes(gguf_header({key: typed(value) for key, value in pairs.items()}))
     return path
 
 
@@ -231,6 +221,7 @@ def gguf(path: Path, **pairs: str | list[str]) -> Path:
             "small",
         ),
         ({"general.architecture": "gemma4"}, Gemma4Model, "small"),
+        ({"general.architecture": "gemma3", "tokenizer.ggml.tokens": 5}, Gemma3Model, "3"),
         ({"general.architecture": "gemma3", "tokenizer.ggml.tokens": ["<start_function_call>"]}, FunctionGemmaModel, None),
     ],
 )
@@ -279,6 +270,17 @@ def test_broken_files_are_one_clear_error(tmp_path: Path) -> None:
             path.mkdir()
         with pytest.raises(ModelNotFound, match=path.stem):
             create_model(str(path))
+
+
+@given(headers)
+def test_a_header_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, pairs: dict[str, Typed]) -> None:
+    path = tmp_path_factory.mktemp("header") / "x.gguf"
+    for version in (2, 3):
+        path.write_bytes(gguf_header(pairs, [("token_embd.weight", (2, 3), 0)], version))
+        assert read_header(path) == {key: as_read(*value) for key, value in pairs.items()}
+    path.write_bytes(gguf_header(pairs, version=1))
+    with pytest.raises(ModelNotFound, match="version 2 or 3"):
+        read_header(path)
 
 
 def test_the_header_of_a_real_file() -> None:

@@ -19,7 +19,10 @@ from random import Random
 
 HERE = Path(__file__).parent
 KEPT = HERE.parents[1] / ".fuzz"
-LAZY = ("gemma_tools.engines.llama_server", "gemma_tools.engines.openai_completions", "gemma_tools.engines.ollama")
+LAZY = (
+    *(f"gemma_tools.engines.{name}" for name in ("llama_server", "openai_completions", "ollama")),
+    "gemma_tools.tokens.merging",
+)
 """Modules that are imported on first use: imported here, so that their branches are seen."""
 LIMITS = ("-timeout=300", "-rss_limit_mb=4096", "-max_len=8192", "-len_control=0", "-print_final_stats=1")
 SEEDS = 50

@@ -21,15 +21,18 @@ from hypothesis import strategies as st
 from gemma_tools import FunctionGemmaModel, Gemma3Model, Gemma4Model
 from gemma_tools.data import tiny_path
 from gemma_tools.engines import GenerationRequest
-from gemma_tools.errors import EngineError, InvalidRequest, ModelNotFound
+from gemma_tools.errors import EngineError, InvalidRequest, ModelNotFound, UnknownName
 from gemma_tools.formats import get_format
 from gemma_tools.gguf import read_header
+from gemma_tools.models import family_of_path
 from gemma_tools.openai_api.wire import ApiRequest
 from gemma_tools.routes import handle
 from gemma_tools.testing import ScriptedEngine
 from gemma_tools.tokens import GemmaTokenizer
 from gemma_tools.tools import run_tools
 from support.damage import hurt_bytes, hurt_values
+from support.gguf_files import ARRAY, gguf_header
+from support.gguf_headers import gguf_files
 from support.outputs import FORMATS, TOOLS, damage, output, pieces, words
 from support.outputs import calls as typed_calls
 from support.servers.loopback import Faulty
@@ -252,11 +255,27 @@ def _vocabularies() -> dict[str, bytes]:
     }
 
 
+TOKENIZER: dict[str, Any] = {
+    "added_tokens": [{"id": 0, "content": "<bos>", "special": True}, {"id": 5, "content": "<b>", "special": False}],
+    "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u2581"}]},
+    "model": {
+        "type": "BPE",
+        "byte_fallback": True,
+        "vocab": {"<bos>": 0, "a": 1, "b": 2, "ab": 3, "<0x0A>": 4, "<b>": 5, "aba": 6},
+        "merges": ["a b", ["ab", "a"]],
+    },
+}
+"""A `tokenizer.json`, small enough that what is hurt is most often read."""
+
+
 @given(st.data())
 def test_files_of_models(data: st.DataObject) -> None:
     """Any file is a tokenizer that reads what it wrote, or is refused."""
     name = data.draw(st.sampled_from(["model.gguf", "tokenizer.json", "tokenizer.model"]))
-    content = data.draw(hurt_bytes(st.just(_vocabularies()[name])) | st.binary(max_size=64))
+    contents = hurt_bytes(st.just(_vocabularies()[name])) | st.binary(max_size=64)
+    if name == "tokenizer.json":
+        contents |= hurt_values(st.just(TOKENIZER)).map(lambda value: json.dumps(value).encode())
+    content = data.draw(contents)
     with TemporaryDirectory() as folder:
         path = Path(folder, name)
         path.write_bytes(content)
@@ -265,28 +284,24 @@ def test_files_of_models(data: st.DataObject) -> None:
             tokenizer.decode(tokenizer.encode("Kalo mi 12 <b>"))
 
 
-_string = lambda text: struct.pack("<Q", len(text)) + text  # noqa: E731
-HEADER = b"".join(
-    [
-        b"GGUF",
-        struct.pack("<IQQ", 3, 0, 4),
-        _string(b"general.architecture") + struct.pack("<I", 8) + _string(b"gemma3"),
-        _string(b"gemma3.context_length") + struct.pack("<II", 4, 8192),
-        _string(b"tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 2) + _string(b"<bos>") + _string(b"a"),
-        _string(b"tokenizer.ggml.scores") + struct.pack("<IIQ2f", 9, 6, 2, 0.0, -1.0),
-    ]
-)
+GGUF_MARKS = [*(struct.pack("<I", kind) for kind in range(14)), struct.pack("<Q", 1 << 27)]
 
 
-@example(HEADER[:24] + _string(b"a") + struct.pack("<IIQ", 9, 9, 1))  # an array of arrays
-@given(hurt_bytes(st.just(HEADER), [struct.pack("<I", 9), struct.pack("<I", 13), struct.pack("<Q", 1 << 27)]))
+@example(gguf_header({"a": (ARRAY, (ARRAY, [(4, [1])]))}))
+@given(hurt_bytes(gguf_files(), GGUF_MARKS))
 def test_gguf_headers(content: bytes) -> None:
-    """Any file has a header, or is refused."""
+    """Any file has a header, a family and a tokenizer, or is refused."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "model.gguf")
         path.write_bytes(content)
         with suppress(ModelNotFound):
             read_header(path)
+        with suppress(ModelNotFound, UnknownName):
+            family_of_path(str(path))
+        with suppress(ModelNotFound, InvalidRequest):
+            tokenizer = GemmaTokenizer.from_file(path)
+            tokenizer.decode(tokenizer.encode("ab abc <b>\n\né"))
+            tokenizer.decode(range(len(tokenizer)))
 
 
 def book_table(name: str, guests: int = 1) -> str:

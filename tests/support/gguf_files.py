@@ -1,38 +1,54 @@
-"""GGUF files that tests write: projectors and a LoRA adapter for the tiny model, with weights drawn at random.
+"""GGUF files that tests write: headers, and projectors and a LoRA adapter for the tiny model with weights drawn at random.
 
-They show how pictures, sounds and adapters are handled. What the model then says of them means nothing.
+These show how pictures, sounds and adapters are handled. What the model then says of them means nothing.
 """
 
 from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
 from random import Random
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 
 WIDTH = 128
 """How long the vectors are that the tiny model reads."""
 PICTURE_TOKENS = 4
 """How many tokens a picture takes with these projectors, besides those before and after it."""
 
-Pairs: TypeAlias = Mapping[str, bool | int | float | str | list[float]]
+Typed: TypeAlias = tuple[int, Any]
+"""A value and its type in GGUF. The value of an array is the type of its elements, and the elements."""
+Pairs: TypeAlias = Mapping[str, bool | int | float | str | list[float] | list[str]]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+NUMBERS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+"""The types of numbers, as `struct` has them."""
+STRING, ARRAY = 8, 9
+
+
+def gguf_header(
+    pairs: Mapping[str, Typed], tensors: Iterable[tuple[str, tuple[int, ...], int]] = (), version: int = 3
+) -> bytes:
+    """The header of a GGUF file, with the name, the shape and the offset of each tensor (all of type F32)."""
+    named = list(tensors)
+    head = b"GGUF" + struct.pack("<IQQ", version, len(named), len(pairs))
+    head += b"".join(_string(key) + struct.pack("<I", kind) + _content(kind, value) for key, (kind, value) in pairs.items())
+    for name, shape, offset in named:
+        head += _string(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, offset)
+    return head
 
 
 def write_gguf(path: Path, pairs: Pairs, shapes: Shapes, *, scale: float = 0.5) -> Path:
     """A GGUF file with `pairs` in its header, and tensors of `shapes` (the fastest dimension first)."""
     random = Random(1)
-    head = bytearray(b"GGUF" + struct.pack("<IQQ", 3, len(shapes), len(pairs)))
-    for key, value in pairs.items():
-        head += _string(key) + _value(value)
+    tensors = []
     data = bytearray()
     for name, shape in shapes.items():
-        head += _string(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, len(data))
+        tensors.append((name, shape, len(data)))
         data += array("f", (random.uniform(-scale, scale) for _ in range(prod(shape)))).tobytes()
         data += bytes(-len(data) % 32)
+    head = gguf_header({key: typed(value) for key, value in pairs.items()}, tensors)
     path.write_bytes(head + bytes(-len(head) % 32) + data)
     return path
 
@@ -136,15 +152,27 @@ def _string(text: str) -> bytes:
     return struct.pack("<Q", len(text.encode())) + text.encode()
 
 
-def _value(value: bool | int | float | str | list[float]) -> bytes:
+def _content(kind: int, value: Any) -> bytes:
+    if kind == STRING:
+        return _string(value)
+    if kind == ARRAY:
+        element, items = value
+        return struct.pack("<IQ", element, len(items)) + b"".join(_content(element, item) for item in items)
+    return struct.pack(f"<{NUMBERS[kind]}", value)
+
+
+def typed(value: bool | int | float | str | list[float] | list[str]) -> Typed:
+    """A value with the type that files have for it."""
     match value:
         case bool():
-            return struct.pack("<I?", 7, value)
+            return 7, value
         case int():
-            return struct.pack("<II", 4, value)
+            return 4, value
         case float():
-            return struct.pack("<If", 6, value)
+            return 6, value
         case str():
-            return struct.pack("<I", 8) + _string(value)
+            return STRING, value
+        case [str(), *_]:
+            return ARRAY, (STRING, value)
         case _:
-            return struct.pack(f"<IIQ{len(value)}f", 9, 6, len(value), *value)
+            return ARRAY, (6, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sentencepiece
@@ -14,6 +15,8 @@ from gemma_tools.data import tiny_path
 from gemma_tools.engines.llama_cpp import LlamaCppEngine
 from gemma_tools.errors import InvalidRequest, ModelNotFound, UnknownName
 from gemma_tools.tokens import GemmaTokenizer
+from support.gguf_files import gguf_header, typed
+from support.gguf_headers import GOOD, PIECES
 from support.vocabularies import CONTROLS, MARKERS, RUNS, sentencepiece_model, texts, tokenizer_json
 
 SPACE = "\u2581"
@@ -134,6 +137,14 @@ def test_files_that_are_not_a_vocabulary(tmp_path: Path) -> None:
         ("c.model", b"\x00" * 9),
         ("d.json", b"[]"),
         ("e.gguf", b"GGUF"),
+        ("f.json", b'{"model": {"type": "BPE", "byte_fallback": true, "vocab": {"a": 1000000000000}}}'),
+        ("g.json", b'{"model": {"type": "BPE", "byte_fallback": true, "vocab": {"a": 0, "b": -1}}}'),
+        ("h.json", b'{"model": {"type": "BPE", "byte_fallback": true, "vocab": {"a": 0}, "merges": [null]}}'),
+        (
+            "i.json",
+            b'{"model": {"type": "BPE", "byte_fallback": true, "vocab": {"a": 0}}, "added_tokens": [{"id": 1, "content": 2}]}',
+        ),
+        ("j.json", b"[" * 100_000),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ModelNotFound):
@@ -146,6 +157,29 @@ def test_vocabularies_of_another_kind_are_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text('{"model": {"type": "WordPiece", "vocab": {"a": 0}}}')
     with pytest.raises(InvalidRequest, match="BPE"):
         GemmaTokenizer.from_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("tokens", 5, "no tokenizer"),
+        ("tokens", "a", "no tokenizer"),
+        ("tokens", [1.0] * len(PIECES), "no tokenizer"),
+        ("token_type", [1.0], "the type of each token"),
+        ("token_type", ["a"] * len(PIECES), "the type of each token"),
+        ("scores", [0.0], "the score of each token"),
+        ("scores", 7, "the score of each token"),
+        ("model", 7, "of type 7 is not supported"),
+        ("tokens", ["<0x4>" if piece == "<0x41>" else piece for piece in PIECES], "'<0x4>' is of the type BYTE"),
+    ],
+)
+def test_a_gguf_file_with_other_values_is_refused(tmp_path: Path, key: str, value: Any, reason: str) -> None:
+    path = tmp_path / "x.gguf"
+    path.write_bytes(gguf_header(GOOD[0]))
+    assert GemmaTokenizer.from_file(path).encode("ab é") == [[*PIECES].index(piece) for piece in ("ab", SPACE, "é")]
+    path.write_bytes(gguf_header({**GOOD[0], f"tokenizer.ggml.{key}": typed(value)}))
+    with pytest.raises(InvalidRequest, match=reason):
+        GemmaTokenizer.from_file(path)
 
 
 def test_a_special_token_that_looks_like_a_tag_is_not_text() -> None:

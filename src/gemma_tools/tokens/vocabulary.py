@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from gemma_tools.errors import InvalidRequest, ModelNotFound
 from gemma_tools.gguf import read_header
@@ -65,16 +65,24 @@ def read_vocabulary(path: Path) -> Vocabulary:
         if not found:
             raise ModelNotFound(f"{path} contains neither tokenizer.json nor tokenizer.model")
         path = found[0]
-    if path.suffix == ".json":
-        return _from_json(path)
     try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-        if magic == b"GGUF":
-            return _from_gguf(read_header(path), path)
-        return _from_sentencepiece(path.read_bytes(), path)
+        vocabulary = _from_file(path)
     except OSError as error:
         raise ModelNotFound(f"{path} cannot be read: {error.strerror}") from None
+    kinds = zip(vocabulary.pieces, vocabulary.kinds, strict=True)
+    if wrong := next((piece for piece, kind in kinds if kind == Kind.BYTE and not _BYTE.fullmatch(piece)), None):
+        raise _refuse(path, f"the token {wrong!r} is of the type BYTE, but is not written as one, such as <0x0A>")
+    return vocabulary
+
+
+def _from_file(path: Path) -> Vocabulary:
+    if path.suffix == ".json":
+        return _from_json(path.read_bytes(), path)
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic == b"GGUF":
+        return _from_gguf(read_header(path), path)
+    return _from_sentencepiece(path.read_bytes(), path)
 
 
 def _refuse(path: Path, reason: str) -> InvalidRequest:
@@ -88,28 +96,42 @@ def _spaced(pieces: Sequence[str]) -> list[str]:
 def _from_gguf(header: Mapping[str, Any], path: Path) -> Vocabulary:
     key = "tokenizer.ggml."
     pieces, kinds = header.get(key + "tokens"), header.get(key + "token_type")
-    if not pieces or kinds is None or len(kinds) != len(pieces):
+    if not pieces or not isinstance(pieces, list) or not _are_numbers(kinds, len(pieces)):
         raise _refuse(path, "the file has no tokenizer, or lacks the type of each token")
     merges, scores = header.get(key + "merges"), header.get(key + "scores")
     spaced = _spaced(pieces)
-    if merges:
+    if merges and isinstance(merges, list):
         scores = _scores_of_merges(spaced, kinds, [_halves(merge) for merge in merges], path)
-    elif header.get(key + "model") != "llama" or scores is None:
+    elif header.get(key + "model") != "llama":
         raise _refuse(path, f"a tokenizer of type {header.get(key + 'model')!r} is not supported: Gemma's is 'llama'")
+    elif not _are_numbers(scores, len(pieces)):
+        raise _refuse(path, "the file lacks the score of each token")
     return Vocabulary(spaced, kinds, scores, bool(header.get(key + "add_space_prefix", True)))
 
 
-def _from_json(path: Path) -> Vocabulary:
+def _are_numbers(value: Any, count: int) -> TypeGuard[tuple[Any, ...]]:
+    """Whether a value of a GGUF header is an array of `count` numbers: only strings are read into a list."""
+    return isinstance(value, tuple) and len(value) == count
+
+
+def _from_json(data: bytes, path: Path) -> Vocabulary:
     try:
-        file = json.loads(path.read_bytes())
-        model = file["model"]
-        vocab: Mapping[str, int] = model["vocab"]
-        added = {token["id"]: token for token in file.get("added_tokens", ())}
-        size = 1 + max([*vocab.values(), *added])
-    except OSError as error:
-        raise ModelNotFound(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return _from_tokenizer(json.loads(data), len(data), path)
+    except InvalidRequest:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         raise ModelNotFound(f"{path} is not a Hugging Face tokenizer.json") from None
+
+
+def _from_tokenizer(file: Any, most: int, path: Path) -> Vocabulary:
+    """The vocabulary in a parsed `tokenizer.json`. Ids of `most` or more are refused: no file has room for so many tokens."""
+    model = file["model"]
+    vocab: Mapping[str, int] = model["vocab"]
+    added = {token["id"]: token for token in file.get("added_tokens", ())}
+    ids = [*vocab.values(), *added]
+    if not all(isinstance(number, int) and 0 <= number < most for number in ids):
+        raise ValueError(ids)
+    size = 1 + max(ids)
     if model.get("type") != "BPE" or not model.get("byte_fallback"):
         raise _refuse(path, "the tokenizer must be of type BPE with byte fallback, as Gemma's is")
     pieces, kinds = [""] * size, [int(Kind.UNUSED)] * size
