@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from gemma_tools.completion import Answer, Heading, TokenUse, Turn, chunks, completion
+from gemma_tools.completion import Accumulator, Answer, Heading, TokenUse, Turn, chunks, completion
 from gemma_tools.reply import (
     ContentDelta,
     Event,
@@ -190,6 +190,20 @@ def test_logprobs_and_warnings_are_passed_on() -> None:
     assert last.choices[0].logprobs is not None
     assert last.choices[0].logprobs.model_dump() == logprobs.model_dump()
     assert last.model_dump()["warnings"] == ["a type was lost"]
+
+
+def test_chunks_join_to_the_completion_with_its_warnings_and_stop_sequence() -> None:
+    def stopped() -> Turn:
+        yield ContentDelta("Hi")
+        return Answer(reply=Reply(content="Hi"), text="Hi", tokens=TOKENS, stopped="!", warnings=("a type was lost",))
+
+    whole = Accumulator()
+    for chunk in chunks(HEADING, [stopped()]):
+        whole.add(chunk)
+    joined = whole.completion()
+    assert joined.model_dump()["warnings"] == ["a type was lost"]
+    assert joined.choices[0].model_dump()["stop_reason"] == "!"
+    assert joined.choices == completion(HEADING, [stopped()]).choices
 
 
 def test_requests_with_functions_get_a_function_call() -> None:

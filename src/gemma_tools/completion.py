@@ -203,19 +203,27 @@ class Accumulator:
         from openai.lib.streaming.chat import ChatCompletionStreamState
 
         self._state: Any = ChatCompletionStreamState()
+        self._whole: dict[str, Any] = {}
+        self._choice: dict[str, Any] = {}
 
     def add(self, chunk: ChatCompletionChunk) -> None:
         """Take the next chunk."""
         self._state.handle_chunk(chunk)
+        # The state takes fields that are not OpenAI's from the first chunk only; `warnings` and `stop_reason` come in the last.
+        self._whole |= chunk.model_extra or {}
+        for choice in chunk.choices:
+            self._choice |= choice.model_extra or {}
 
     def completion(self) -> ChatCompletion:
         """The completion so far."""
         # The state's own method raises for a cut reply; the snapshot's calls keep their place in the stream.
-        snapshot = self._state.current_completion_snapshot.model_dump(exclude_none=True)
-        message = snapshot["choices"][0]["message"] = {"content": None, "refusal": None, **snapshot["choices"][0]["message"]}
+        snapshot = self._state.current_completion_snapshot.model_dump(exclude_none=True) | self._whole
+        choice = snapshot["choices"][0]
+        choice |= self._choice
+        message = choice["message"] = {"content": None, "refusal": None, **choice["message"]}
         for call in message.get("tool_calls", ()):
             call.pop("index", None)
-        return ChatCompletion.model_validate(snapshot)
+        return Completion.model_validate(snapshot)
 
 
 def with_delta(

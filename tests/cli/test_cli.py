@@ -405,6 +405,20 @@ def test_chat_shows_no_terminal_codes_of_a_tool_or_a_model(run: Callable[..., Ra
     assert ran == Ran(0, '→ get_weather {"city": "Lisbon"}\n← get_weather [2Jwet\n[31mIt is wet.\n', "")
 
 
+def test_chat_says_why_a_reply_is_empty(run: Callable[..., Ran]) -> None:
+    _, model = play(CALL, CALL)
+    ran = run("chat", *model, stdin="hello\nhello\n")
+    assert ran == Ran(0, "(undeclared: no tool named 'get_weather' is declared)\n" * 2, "")
+
+
+def test_chat_shows_each_warning_once(run: Callable[..., Ran]) -> None:
+    _, model = play("Hello!", "Hello!")
+    ran = run("chat", "gemma-3-270m", *model[1:], stdin="hello\nhello\n")
+    first, warning, second = ran.out.splitlines()
+    assert (first, second) == ("Hello!", "Hello!")
+    assert warning.startswith("(warning: gemma-3-270m is a base model")
+
+
 def test_chat_from_a_file_ends_with_the_first_error(run: Callable[..., Ran]) -> None:
     _, model = play("Hello!", EngineError("the engine is tired"), "never said")
     ran = run("chat", *model, stdin="hello\nhello\nhello\n")

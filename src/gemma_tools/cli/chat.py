@@ -29,6 +29,8 @@ from gemma_tools.cli.options import (
 from gemma_tools.errors import GemmaToolsError
 
 if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletion
+
     from gemma_tools.backends.base import BaseModelBackend
     from gemma_tools.backends.config import Settings
     from gemma_tools.reply import ToolCall
@@ -86,6 +88,7 @@ class Conversation:
         self.backend = backend
         self.box = box
         self.messages: list[Mapping[str, Any]] = [{"role": "system", "content": system}] if system else []
+        self.warned: set[str] = set()
         self.screen = Console(highlight=False, markup=False, soft_wrap=True)
 
     def hold(self) -> None:
@@ -133,12 +136,23 @@ class Conversation:
                 delta = chunk.choices[0].delta
                 self._show(getattr(delta, "reasoning_content", None) or "", "dim")
                 self._show(delta.content or "")
-            case Replied(_, completion) if completion.choices[0].message.content:
-                self._show("\n")
+            case Replied(_, completion):
+                self._replied(completion)
             case CallStarted(call):
                 self._show(f"→ {call.name} {call.arguments_json}\n", "cyan")
             case CallFinished(call, result):
                 self._show(f"← {call.name} {result.content}\n", "red" if result.fault else "green")
+
+    def _replied(self, completion: ChatCompletion) -> None:
+        """End the reply's line, and show its problems and the warnings that are new: an empty reply alone would be a riddle."""
+        message = completion.choices[0].message
+        self._show("\n" if message.content else "")
+        for problem in (message.model_extra or {}).get("problems") or ():
+            self._show(f"({problem['kind']}: {problem['message']})\n", "yellow")
+        for warning in (completion.model_extra or {}).get("warnings") or ():
+            if warning not in self.warned:
+                self.warned.add(warning)
+                self._show(f"(warning: {warning})\n", "yellow")
 
     def _show(self, text: str, style: str = "") -> None:
         if text:
