@@ -169,8 +169,11 @@ def test_work_grows_with_the_text(name: str, way: int, level: str, cut: str) -> 
         count = max(4, size // len(run))
         texts = [written(name, place + run * (count * times)) for times in (1, 2, 4)]
         format.parse(texts[0], TOOLS)  # what is made when it is first used is not counted
-        first, second, third = (work(format, TOOLS, text, len(text) if cut == "whole" else 1) for text in texts)
-        if third - second > GROWTH * (second - first) + 4 * size:
+        for _ in range(3):  # from Python 3.12 on a profile counts the calls of all threads, so a bad figure is taken again
+            first, second, third = (work(format, TOOLS, text, len(text) if cut == "whole" else 1) for text in texts)
+            if third - second <= GROWTH * (second - first) + 4 * size:
+                break
+        else:
             wrong.append((place, run, first, second, third))
     assert wrong == []
 
