@@ -84,6 +84,8 @@ def family_of(name: str) -> Family:
                 raise UnknownName(f"{name!r} cannot be run: {_OTHERS[word]}")
             sizes = " ".join((part[found.end() :], *parts))
             return _sized(_FAMILIES[word], sizes, base=_is_base(part) and not any(map(_TUNED.search, parts)))
+    if name.startswith("hf:"):
+        raise UnknownName(f"neither the file nor the repository of {name!r} is named after a Gemma model")
     raise UnknownName(f"there is no model {name!r}")
 
 

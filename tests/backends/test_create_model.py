@@ -109,6 +109,7 @@ def test_case_separators_owners_and_quantisations_change_nothing(
     ("name", "reason"),
     [
         ("gpt-4", "there is no model 'gpt-4'"),
+        ("hf:owner/repo/x.gguf", "neither the file nor the repository of 'hf:owner/repo/x.gguf' is named after a Gemma"),
         ("gemma", "no model"),
         ("gemma-30b", "no model"),
         ("gemma31", "no model"),

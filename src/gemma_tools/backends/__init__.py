@@ -131,7 +131,8 @@ def _family(name: str) -> Family:
         raise UnknownName(
             f"{unknown}. Known names contain functiongemma, gemma3:SIZE or gemma-3-SIZE-it, gemma3n:SIZE or gemma-3n-SIZE-it, "
             "gemma4:SIZE or gemma-4-SIZE-it, diffusiongemma or medgemma, also after an owner, such as google/, and between "
-            "other words. Also known are *.gguf and *.litertlm files, hf:OWNER/REPO/FILE.gguf, and "
+            "other words, and so do those of hf:OWNER/REPO/FILE.gguf. Also known are *.gguf and *.litertlm files on this "
+            "machine, with any name, and "
             f"{', '.join(known)}. For a model with any other name use the class of its family, as in "
             'Gemma3Model("anything"). If the engine has already loaded its model, use the family\'s name, as in '
             'create_model("gemma3", engine=...)'
