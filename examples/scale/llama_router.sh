@@ -1,5 +1,5 @@
 #!/bin/sh
-# SGLang's router before llama-servers: a request goes where the beginning of its prompt is in the cache.
+# SGLang's router for several llama-servers. A request goes to the server that has the beginning of its prompt in the cache.
 # Usage: llama_router.sh PORT http://HOST:PORT http://HOST:PORT ...
 port=$1
 shift

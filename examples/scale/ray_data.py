@@ -15,7 +15,7 @@ FORMAT = get_format("functiongemma")
 
 
 def work(lines: dict[str, Any]) -> dict[str, list[str]]:
-    """The prompt and the calls of each line of a batch."""
+    """The prompt and the calls of each line in a batch."""
     rows = [json.loads(line) for line in lines["text"]]
     replies = [FORMAT.parse(row["output"], row["tools"]) for row in rows]
     return {
@@ -26,7 +26,7 @@ def work(lines: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def main(rows: str, folder: str) -> None:
-    """Work through the file `rows` on all of the cluster's CPUs."""
+    """Process the file `rows` on all CPUs of the cluster."""
     dataset = ray.data.read_text(rows, override_num_blocks=40)
     dataset.map_batches(work, batch_size=256).write_json(folder)
 

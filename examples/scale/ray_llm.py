@@ -1,4 +1,4 @@
-"""Gemma on two vLLM replicas behind one address: `serve run ray_llm:app model=google/gemma-3-4b-it`."""
+"""Gemma on two vLLM replicas with one address: `serve run ray_llm:app model=google/gemma-3-4b-it`."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from ray.serve.llm.request_router import PrefixCacheAffinityRouter
 
 
 def app(settings: dict[str, Any]) -> Application:
-    """An application with `model`, a name on the Hub or a folder; what else is in `settings` goes to `LLMConfig`."""
+    """An application with `model`, a name on the Hub or a folder. All other `settings` go to `LLMConfig`."""
     model = settings.pop("model")
     config = LLMConfig(
         model_loading_config={"model_id": "gemma", "model_source": model},
         deployment_config={
             "num_replicas": 2,
-            # A request goes where the beginning of its prompt is in the cache, unless that replica has far more to do.
+            # A request goes to the replica that has the beginning of its prompt in the cache, unless that one is much busier.
             "request_router_config": RequestRouterConfig.model_validate(
                 {"request_router_class": PrefixCacheAffinityRouter, "request_router_kwargs": {"imbalanced_threshold": 4}}
             ),

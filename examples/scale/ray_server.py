@@ -9,13 +9,13 @@ from gemma_tools.server.settings import load_settings
 
 
 def build() -> App:
-    """The application of one replica, by the settings in its environment."""
+    """The application of one replica, with the settings in its environment."""
     return create_app(load_settings({}, os.environ))
 
 
 @serve.ingress(build)
 class Server:
-    """A replica: Ray's proxy gives it the requests."""
+    """A replica. It gets its requests from Ray's proxy."""
 
 
 app = serve.deployment(num_replicas=2, ray_actor_options={"num_cpus": 0.5})(Server).bind()
