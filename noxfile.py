@@ -80,7 +80,7 @@ def laws(session: nox.Session) -> None:
     install(session, "tests")
     many = {"GEMMA_TOOLS_EXAMPLES": "1000"}
     session.run("pytest", *PARALLEL, "--timeout=1800", "-m", "hypothesis", *session.posargs, env=many)
-    session.run("pytest", *PARALLEL, "tests/formats/test_linear.py", env=many)
+    session.run("pytest", *PARALLEL, "tests/formats/test_linear.py", "tests/grammar/test_wide_schemas.py", env=many)
 
 
 @nox.session

@@ -8,21 +8,19 @@ beginning for every piece, or for every character, would take minutes.
 from __future__ import annotations
 
 import os
-from cProfile import Profile
+from functools import partial
 from itertools import product
-from typing import Any
 
 import pytest
 
 from gemma_tools.formats import get_format
 from gemma_tools.formats.base import Format
 from support.outputs import TOOLS
+from support.work import more_than_linear
 
 STEP = 1 if "GEMMA_TOOLS_EXAMPLES" in os.environ else 3
 """Each way of reading takes every third pair of a place and a run, and another third; `nox -s laws` takes all pairs."""
-SIZE = {"whole": 120, "by character": 16}
-GROWTH = 2.3
-"""How much more work twice the text may be, what does not depend on the text taken away."""
+SIZE = {"whole": 60, "by character": 12}
 TOKENS = {
     "functiongemma": {"S": "<start_function_call>", "E": "<end_function_call>", "D": "<escape>", "H": "<start_function_"},
     "gemma4": {"S": "<|tool_call>", "E": "<tool_call|>", "D": '<|"|>', "H": "<|tool_"},
@@ -142,16 +140,12 @@ def written(name: str, text: str) -> str:
     return "".join(TOKENS[name].get(c, c) for c in text)
 
 
-def work(format: Format, tools: Any, text: str, size: int) -> int:
-    """How many functions are called to read `text` in pieces of `size`."""
-    pieces = [text[i : i + size] for i in range(0, len(text), size)]
-    profile = Profile()
-    with profile:
-        parser = format.parser(tools)
-        for piece in pieces:
-            parser.feed(piece)
-        parser.close()
-    return sum(entry.callcount for entry in profile.getstats())
+def read(format: Format, text: str, size: int) -> None:
+    """Read `text` in pieces of `size`."""
+    parser = format.parser(TOOLS)
+    for start in range(0, len(text), size):
+        parser.feed(text[start : start + size])
+    parser.close()
 
 
 @pytest.mark.parametrize(
@@ -161,20 +155,16 @@ def work(format: Format, tools: Any, text: str, size: int) -> int:
 def test_work_grows_with_the_text(name: str, way: int, level: str, cut: str) -> None:
     format = get_format(name, recovery=level)
     for first in ('Scall:book_table{name:"a",dishes:[a]}E', "[book_table(name='a', dishes=['a'])]"):
-        work(format, TOOLS, written(name, first), 1)  # patterns are compiled when first used
+        read(format, written(name, first), 1)  # patterns are compiled when first used
     wrong, size = [], SIZE[cut]
     for (row, place), (column, run) in product(*map(enumerate, TABLES[name])):
         if (row + column + way) % STEP:
             continue
         count = max(4, size // len(run))
         texts = [written(name, place + run * (count * times)) for times in (1, 2, 4)]
-        format.parse(texts[0], TOOLS)  # what is made when it is first used is not counted
-        for _ in range(3):  # from Python 3.12 on a profile counts the calls of all threads, so a bad figure is taken again
-            first, second, third = (work(format, TOOLS, text, len(text) if cut == "whole" else 1) for text in texts)
-            if third - second <= GROWTH * (second - first) + 4 * size:
-                break
-        else:
-            wrong.append((place, run, first, second, third))
+        reads = [partial(read, format, text, len(text) if cut == "whole" else 1) for text in texts]
+        if counts := more_than_linear(*reads, slack=4 * size):
+            wrong.append((place, run, counts))
     assert wrong == []
 
 
