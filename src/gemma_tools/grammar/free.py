@@ -46,8 +46,7 @@ def _free(free: Free, rules: Rules, spellings: tuple[str, ...]) -> Node:
         if free.low <= free.high // 2:
             ways.append(repeat(alt(unit, seq(Lit("<"), harmless)), free.low, free.high // 2))
         return alt(*ways)
-    tree = _tree(spellings)
-    stray, part = rules.add("STRAY", _stray(tree, plain)), rules.add("PART", _begun(tree, plain))
+    stray, part = map(rules.add, ("STRAY", "PART"), _after_angle(spellings, plain))
     onward = alt(stray, *(seq(part, escape) for escape in escapes))
     begun = rules.add("BEGUN", seq(Lit("<"), part))
     # Every character counts, otherwise a model that writes tokens of another format would find no end.
@@ -60,6 +59,12 @@ def _free(free: Free, rules: Rules, spellings: tuple[str, ...]) -> Node:
 
 
 @lru_cache(maxsize=64)
+def _after_angle(spellings: tuple[str, ...], plain: Ranges) -> tuple[Node, Node]:
+    """`_stray` and `_begun`: they are large, and the same in all grammars of a format."""
+    tree = _tree(spellings)
+    return _stray(tree, plain), _begun(tree, plain)
+
+
 def _tree(spellings: tuple[str, ...]) -> _Tree:
     """The tokens without their `<`, as a tree of characters; a leaf ends a token."""
     tree: _Tree = {}
