@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,6 +43,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for argument, names in (("engine_name", chosen or sorted(BUILT_IN)), ("installed_name", chosen)):
         if argument in metafunc.fixturenames:
             metafunc.parametrize(argument, names, scope="module")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def given_environment() -> Iterator[Mapping[str, str]]:
+    """The environment as it was given. The tests trust one certificate: a client reads all of them whenever it is made."""
+    before = dict(os.environ)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(Path(__file__).with_name("data") / "authority.pem"))
+        yield before
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import dataclasses
 import importlib
 import inspect
 import json
-import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -90,7 +90,7 @@ def absent_packages(code: str) -> set[str]:
     return {package for package in imported if package != "gemma_tools" and find_spec(package) is None}
 
 
-def checked(checker: str, folder: Path) -> None:
+def checked(checker: str, folder: Path, environment: Mapping[str, str]) -> None:
     """Run a type checker on this package's source and what is in `folder`; it must find nothing."""
     try:
         importlib.import_module(checker)
@@ -100,13 +100,13 @@ def checked(checker: str, folder: Path) -> None:
         command = ["--config-file", str(folder / "mypy.ini"), *map(str, sorted(folder.glob("*.py")))]
     else:
         command = ["--project", str(folder), "--pythonpath", sys.executable]
-    environment = {**os.environ, "MYPYPATH": SOURCE}
+    environment = {**environment, "MYPYPATH": SOURCE}
     done = subprocess.run([sys.executable, "-m", checker, *command], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
-def test_what_pages_show_passes(checker: str, tmp_path: Path) -> None:
+def test_what_pages_show_passes(checker: str, tmp_path: Path, given_environment: Mapping[str, str]) -> None:
     """Strictly. Of frameworks that are not here nothing is known, so that their decorators and base classes are let pass."""
     modules = programs_of_pages()
     absent = {name: absent_packages(code) for name, code in modules.items()}
@@ -122,14 +122,14 @@ def test_what_pages_show_passes(checker: str, tmp_path: Path) -> None:
     (tmp_path / "mypy.ini").write_text("\n".join(ini), encoding="utf-8")
     settings = {"extraPaths": [SOURCE], "reportMissingImports": False}  # mypy finds wrong imports of this package
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
-    checked(checker, tmp_path)
+    checked(checker, tmp_path, given_environment)
 
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
-def test_what_is_wrong_does_not_pass(checker: str, tmp_path: Path) -> None:
+def test_what_is_wrong_does_not_pass(checker: str, tmp_path: Path, given_environment: Mapping[str, str]) -> None:
     """The file expects an error at each wrong line, and a checker that finds none says so."""
     (tmp_path / "usage.py").write_text(USAGE.read_text(encoding="utf-8"), encoding="utf-8")
     (tmp_path / "mypy.ini").write_text("[mypy]\nstrict = True", encoding="utf-8")
     settings = {"extraPaths": [SOURCE], "typeCheckingMode": "strict", "reportUnnecessaryTypeIgnoreComment": True}
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
-    checked(checker, tmp_path)
+    checked(checker, tmp_path, given_environment)
