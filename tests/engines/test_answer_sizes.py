@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gemma_tools.backends import create_model
-from gemma_tools.engines import Cancellation, Engine, GenerationRequest
+from gemma_tools.engines import Engine, GenerationRequest
 from gemma_tools.errors import EngineProtocolError, EngineRejected, InvalidRequest
 from support.servers.loopback import Faulty, chunked, http
 from support.tiny import GREEDY, play, small_talk
@@ -23,14 +23,6 @@ PIECE = b"x" * 1000
 @pytest.fixture(params=WIRES)
 def wire(request: pytest.FixtureRequest) -> Wire:
     return WIRES[request.param]
-
-
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses between attempts, which are not made."""
-    made: list[float] = []
-    monkeypatch.setattr(Cancellation, "wait", lambda self, seconds: made.append(seconds))
-    return made
 
 
 def busy(*headers: bytes, status: int = 429) -> bytes:

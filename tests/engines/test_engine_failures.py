@@ -181,6 +181,7 @@ def test_the_server_dies_in_the_stream(wire: Wire) -> None:
 REPLICA_LOST = "Internal Server Error, original exception: The actor died unexpectedly before finishing this task."
 
 
+@pytest.mark.usefixtures("pauses")
 @pytest.mark.parametrize("lost", ["status", "stream"])
 def test_a_proxy_has_lost_its_replica(wire: Wire, lost: str) -> None:
     said = http(500, wire.error(REPLICA_LOST)) if lost == "status" else chunked(wire.piece(""), kind=wire.kind)
@@ -265,6 +266,7 @@ def test_the_timeout_may_come_from_the_environment(wire: Wire, monkeypatch: pyte
         ask(wire, [HANG], timeout=None)
 
 
+@pytest.mark.usefixtures("pauses")
 @pytest.mark.parametrize("failure", [b"", http(503, b'{"error": {"message": "Loading model"}}'), http(429, b"{}")])
 def test_what_may_pass_is_tried_again(wire: Wire, failure: bytes) -> None:
     good = chunked(wire.piece("a"), wire.last, kind=wire.kind)
