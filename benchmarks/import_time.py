@@ -1,6 +1,6 @@
-"""How long `import gemma_tools` takes, against `import openai`: the median over fresh interpreters, and the ratio.
+"""The time of `import gemma_tools`, compared with `import openai`: the median of fresh interpreters, and the ratio.
 
-Python's own start is measured too and taken off both.
+Python's own start is measured too, and subtracted from both.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ ROUNDS = 15
 
 
 def seconds(statement: str) -> float:
-    """The time that a fresh interpreter takes for a statement, its own start included."""
+    """The time that a fresh interpreter takes for a statement, including its own start."""
     begin = perf_counter()
     subprocess.run([sys.executable, "-c", statement], check=True)
     return perf_counter() - begin
 
 
 def main() -> None:
-    """Measure the statements in turn, so that a busy moment hits all of them, and print a table."""
+    """Measure the statements in turn, so that a busy moment affects all of them, and print a table."""
     statements = ("pass", "import gemma_tools", "from gemma_tools import get_format", "import openai")
     for statement in statements:
         seconds(statement)  # compiled files are written

@@ -1,8 +1,8 @@
-"""How long reading a call takes, against `json.loads` of the OpenAI message that says the same; and how it grows.
+"""The time to parse a call, compared with `json.loads` of the same call as an OpenAI message; and how it grows.
 
     python benchmarks/parse.py
 
-Prints ratios measured in one run; nothing is asserted.
+It prints ratios measured in one run, and asserts nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ ARGUMENTS = {
 
 
 def seconds(function: Callable[[], object], number: int) -> float:
-    """The least processor time of one call, of nine rounds."""
+    """The lowest CPU time of one call, in nine rounds."""
     return min(repeat(function, timer=process_time, number=number, repeat=9)) / number
 
 
@@ -61,7 +61,7 @@ def written(format: Format, arguments: dict[str, object]) -> str:
 
 
 def streamed(format: Format, text: str, size: int) -> Callable[[], object]:
-    """Feeding `text` in pieces of `size` characters."""
+    """Feeds `text` in chunks of `size` characters."""
     pieces = [text[i : i + size] for i in range(0, len(text), size)]
 
     def run() -> object:

@@ -1,14 +1,14 @@
-"""How many prompt tokens a server reuses in a conversation with tools, ours against llama-server's own chat endpoint.
+"""How many prompt tokens a server reuses in a conversation with tools: this library and llama-server's own chat endpoint.
 
     python benchmarks/prefix_cache.py
 
-Both sides ask the same llama-server, on the same weights, with the same questions and the same results; what the model writes
-goes back into the conversation, as agents do it. The numbers are llama-server's own: tokens of the prompt, and how many of
-them it reused from the request before. Each side has a server of its own, with one slot.
+Both sides use the same llama-server, weights, questions and tool results. The model's output goes back into the conversation,
+as in an agent. llama-server itself reports the numbers: the tokens of the prompt, and how many of them it reused from the
+previous request. Each side has its own server with one slot.
 
-The chat template says what Gemma 4's says, in our words; llama-server gives it the results of calls as `tool_responses` of the
-message that made them. Of what a server has after a step, the last token was only written and never read: one token is lost
-each time. More are lost where the next prompt does not begin with the same tokens.
+The chat template does the same as Gemma 4's, but was written for this script. llama-server gives it the results of calls as
+`tool_responses` of the message that made the calls. The last token of each step was generated but never read as input, so one
+token is lost each time. More are lost if the next prompt does not begin with the same tokens.
 """
 
 from __future__ import annotations
@@ -88,12 +88,12 @@ STEPS = (
     ("weather in Oslo please", "snow"),
     ("start a 5 minute timer", "started"),
 )
-"""Questions and what the tool that is called for them says: each makes two steps, the call and the answer."""
+"""Questions, and the results of the tools that they call. Each question makes two steps: the call and the answer."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Tokens of one request's prompt: all of them, those that were not read again, and those that had to be although known."""
+    """Tokens of one request's prompt: all, those that were reused, and known ones that had to be read again."""
 
     kind: str
     prompt: int

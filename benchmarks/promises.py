@@ -1,11 +1,11 @@
-"""How often the tiny model's answers keep what requests demand, and what grammars do to its accuracy.
+"""How often the tiny model's answers fulfil the request, and how grammars change its accuracy.
 
     python benchmarks/promises.py [COUNT] [--engine NAME]
 
-For each family, in process and over llama-server's HTTP, or on an engine that `nox -s engines` installs: COUNT requests (200)
-that require a call, that name a tool, that forbid calls, and that want JSON of a schema; half of them off-topic. An answer
-that was cut, or given up, counts as broken. Then COUNT requests for tools that the model has seen, with values that it has
-not, without a grammar, bound by one where it calls (`strict`), and made to call (`required`): how many of the calls are right.
+For each family, in the process and with llama-server over HTTP, or on an engine that `nox -s engines` installs: COUNT requests
+(200) of each kind. They require a call, name a tool, forbid calls, or ask for JSON of a schema; half of them are off-topic. An
+answer that was cut or given up counts as broken. Then it counts right calls, with COUNT requests for known tools and new
+values: without a grammar, with one for calls (`strict`), and with a required call (`required`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def in_process(name: str) -> Iterator[BaseModelBackend]:
 
 @contextmanager
 def over_http(name: str) -> Iterator[BaseModelBackend]:
-    """The model behind llama-server."""
+    """The model on llama-server."""
     with llama_server(tiny_path()) as url, create_model(name, engine="llama-server", url=url, **SETTINGS) as model:
         yield model
 
@@ -87,7 +87,7 @@ def structured(model: BaseModelBackend, count: int) -> Iterator[str | None]:
 
 
 def right(model: BaseModelBackend, family: Family, count: int, *, strict: bool, choice: str) -> int:
-    """How many requests for a known tool get exactly the call that was meant."""
+    """How many requests for a known tool get exactly the expected call."""
     source = Source(random.Random(7), "test")
     found = 0
     for _ in range(count):

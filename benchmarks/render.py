@@ -1,9 +1,9 @@
-"""How long rendering takes, as a multiple of `json.dumps` of the same request in the same run.
+"""The time to render a prompt, divided by that of `json.dumps` of the same request in the same run.
 
     python benchmarks/render.py
 
-Every row is one format and one size. Columns: the same request object again and again; a deep copy each time; the caches
-emptied before each rendering; and, where jinja2 is installed, a small template that prints the same declarations and turns.
+Every row is one format and one size. The columns: the same request object each time; a deep copy each time; empty caches each
+time; and, if jinja2 is installed, a small template that prints the same declarations and turns.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIZES = ((20, 10), (100, 200))
 
 
 def make_request(tools: int, turns: int) -> dict[str, Any]:
-    """An OpenAI request of that size: typed and described properties, one of each kind of nesting."""
+    """An OpenAI request of that size. Its properties have types and descriptions, with one of each kind of nesting."""
     return {"messages": list(_messages(tools, turns)), "tools": [_tool(i) for i in range(tools)]}
 
 
@@ -77,16 +77,16 @@ def forget() -> None:
 
 
 def seconds(action: Callable[[dict[str, Any]], object], body: dict[str, Any]) -> float:
-    """How much processor time one run of `action` takes, which a busy machine does not change much."""
+    """The CPU time of one run of `action`; a busy machine does not change it much."""
     start = time.process_time()
     action(body)
     return time.process_time() - start
 
 
 def ratios(format: Format, body: dict[str, Any], rounds: int = 60) -> dict[str, float]:
-    """The times of `render(...).text`, each the shortest of its kind, divided by that of `json.dumps`.
+    """The times of `render(...).text`, divided by that of `json.dumps`; of each kind the shortest time.
 
-    The kinds take turns, so that a busy machine hits all of them, and the shortest times are those it hit least.
+    The kinds take turns, so that a busy machine affects all of them. It affects the shortest times least.
     """
     times: dict[str, list[float]] = {"dumps": [], "cold": [], "same": [], "copied": []}
 

@@ -1,9 +1,9 @@
-"""What the library adds to a request, against llama-server's own endpoints on the same weights, and what it bears under load.
+"""The time that the library adds to a request, compared with llama-server's own endpoints, and how it works under load.
 
-First every request asks for one token after a prompt that is cached, so that what is left is the way there and back. All
-ways take turns, and each is compared with llama-server's raw completion of the same turn, so that a busy machine does not
-decide. Then many streams run at once, at our server and at llama-server's chat endpoint in turn; each of ours must give what
-its question gave alone.
+In the first part every request asks for one token after a cached prompt, so almost only the overhead remains. All ways take
+turns, and each is compared with llama-server's raw completion in the same round, so that a busy machine affects them equally.
+In the second part many streams run at the same time, in turn on this library's server and on llama-server's chat endpoint.
+Each stream of this library must have the same text as when its question runs alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ QUESTION = [{"role": "user", "content": "What is the weather in Lisbon?"}]
 
 @contextmanager
 def our_server() -> Iterator[str]:
-    """Our server with the tiny model, in a process of its own."""
+    """This library's server with the tiny model, in a separate process."""
     command = [sys.executable, "-m", "gemma_tools", "serve", "--model", "tiny", "--port", "0"]
     options = ["--concurrency", str(AT_ONCE)]
     with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent) as process:
@@ -61,7 +61,7 @@ def llama_server() -> Any:
 
 
 def measured(ways: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """The seconds that each way took in every round, in which all take turns."""
+    """The seconds of each way in every round; in a round all ways take turns."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(ROUNDS + 5):
         for name, way in ways.items():
@@ -73,7 +73,7 @@ def measured(ways: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
 
 
 def added_time(client: httpx.Client, ours: str, theirs: str) -> None:
-    """Print what each way adds to llama-server's raw completion: the median of what it took longer in the same round."""
+    """Print the time that each way adds to llama-server's raw completion: the median of the differences within a round."""
     body = {"model": "tiny", "messages": QUESTION, "max_tokens": 1, "temperature": 0}
     with create_model("tiny", temperature=0, max_tokens=1) as model:
         prompt = model.format.render(QUESTION).text  # type: ignore[attr-defined]
@@ -97,7 +97,7 @@ def added_time(client: httpx.Client, ours: str, theirs: str) -> None:
 
 
 def load(ours: str, theirs: str) -> int:
-    """Print how many streams a second each server bears, and return how many of ours were not what they are alone."""
+    """Print how many streams per second each server handles, and return how many streams of ours had a wrong text."""
     cities = ("Lisbon", "Oslo", "Paris", "Rome", "Kyoto", "Lima", "Cairo", "Quito")
 
     def answer(client: httpx.Client, url: str, city: str) -> str:
@@ -108,7 +108,7 @@ def load(ours: str, theirs: str) -> int:
         choices = [choice for event in events for choice in json.loads(event.removeprefix("data: "))["choices"]]
         return "".join(choice["delta"].get("content") or "" for choice in choices)
 
-    # llama-server closes a connection after a stream, without a word to the client that would use it again.
+    # llama-server closes a connection after a stream without telling the client, which would use it again.
     limits = httpx.Limits(max_connections=AT_ONCE)
     with (
         httpx.Client(timeout=300, limits=limits, headers={"Connection": "close"}) as client,
@@ -126,13 +126,13 @@ def load(ours: str, theirs: str) -> int:
     total = LOADS * AT_ONCE
     for name, url in (("gemma_tools server", ours), ("llama-server, chat", theirs)):
         rate = total / seconds[url]
-        print(f"{name:32} {rate:7.0f} streams a second, {AT_ONCE} at once; {wrong[url]} of {total} lost or wrong")
+        print(f"{name:32} {rate:7.0f} streams per second, {AT_ONCE} at the same time; {wrong[url]} of {total} lost or wrong")
     print(f"{'gemma_tools / llama-server':32} {seconds[theirs] / seconds[ours]:7.2f}")
     return wrong[ours]
 
 
 def main() -> None:
-    """Run both parts; fail if a stream of ours went wrong."""
+    """Run both parts; fail if a stream of ours was lost or wrong."""
     server = llama_server()
     theirs = server.listening_address
     with our_server() as ours:

@@ -1,9 +1,9 @@
-"""The speed of llama.cpp in this process with as many threads as are chosen by default, against the best number.
+"""The speed of llama.cpp in this process with the default number of threads, compared with the best number.
 
     python benchmarks/threads.py model.gguf [--tokens 64] [--rounds 3]
 
-Each number of threads generates the same tokens, in turn with the others, first on the machine as it is, then while other
-processes use as many cores as there are. Printed are ratios of times: 1.0 is the best number of threads.
+Each number of threads generates the same tokens, in turn with the others: first on the machine as it is, then while other
+processes use all cores. It prints ratios of times; the best number of threads has 1.0.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gemma_tools.prompt import Prompt
 
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """Other programs that compute all the time."""
+    """Other processes that compute all the time."""
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True) for _ in range(processes)]
     try:
         yield
@@ -34,7 +34,7 @@ def busy(processes: int) -> Iterator[None]:
 
 
 def seconds(model: str, threads: int, tokens: int) -> float:
-    """How long the tokens take, after one that loads what is loaded first."""
+    """The time for the tokens, after a first one that loads everything."""
     with create_engine("llama.cpp", model=model, threads=threads, context=2048, parallel=1) as engine:
         request = GenerationRequest(Prompt("<bos>Once upon a time", ()), Sampling(max_tokens=1, temperature=0))
         list(engine.generate(request))
@@ -45,7 +45,7 @@ def seconds(model: str, threads: int, tokens: int) -> float:
 
 
 def main() -> None:
-    """Measure, and print one line a number of threads."""
+    """Measure, and print one line for each number of threads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--tokens", type=int, default=64)
@@ -61,7 +61,7 @@ def main() -> None:
                 for count in counts:
                     best[count] = min(best[count], seconds(given.model, count, given.tokens))
         fastest = min(best.values())
-        print(f"{name}: {given.tokens / fastest:.1f} tokens a second at best")
+        print(f"{name}: {given.tokens / fastest:.1f} tokens per second at best")
         for count in counts:
             mark = "  (default)" if count == default else ""
             print(f"  {count:3} threads: {best[count] / fastest:6.2f}{mark}", flush=True)

@@ -1,9 +1,9 @@
-"""How fast Gemma's tokenizer encodes, as a multiple of SentencePiece and of Hugging Face's tokenizers in the same run.
+"""The speed of Gemma's tokenizer, as a multiple of SentencePiece's and of Hugging Face tokenizers' in the same run.
 
     python benchmarks/tokens.py [model.gguf]
 
-With a file of Gemma's own, its vocabulary is used, and written for the other two as they read it; without one, a small
-vocabulary that is trained here. CPU time; every row is one kind of text. At the end: the time to build, and the memory.
+With a model file, it uses the file's vocabulary, and converts it for the other two. Without one, it trains a small vocabulary.
+Times are CPU time; every row is one kind of text. At the end it prints the time to build each tokenizer, and its memory.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def kinds() -> dict[str, str]:
 
 
 def best(encode: Encode, text: str) -> float:
-    """The least CPU time of three tries, in seconds; the first try of all is not counted."""
+    """The lowest CPU time of three tries, in seconds, without a first try that is not counted."""
     encode(text)
     times = []
     for _ in range(3):
@@ -57,7 +57,7 @@ def best(encode: Encode, text: str) -> float:
 
 
 def built(statement: str) -> tuple[float, float]:
-    """CPU seconds that `statement` takes in a process of its own, imports not counted, and MiB that it keeps (on Linux)."""
+    """CPU seconds of `statement` in a separate process, without imports, and the MiB that it keeps (on Linux)."""
     program = f"""
 import gc, os, time
 import sentencepiece, tiktoken, tokenizers

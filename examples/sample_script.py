@@ -1,4 +1,4 @@
-"""A script for `execute_python`: says what it was given, and fails if that was nothing."""
+"""A script for `execute_python`: prints its arguments, and fails without any."""
 
 import platform
 import sys

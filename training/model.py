@@ -1,6 +1,6 @@
-"""The model: Gemma 3's architecture, its tensors under llama.cpp's names, and a start from the weights of a GGUF file.
+"""The model: Gemma 3's architecture, with llama.cpp's names for its tensors. It can start from the weights of a GGUF file.
 
-What is computed is what llama.cpp and transformers compute; only here nothing is computed that a training does not need.
+It computes the same as llama.cpp and transformers, but only what a training needs.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ PAD, EOS, BOS = 0, 1, 2
 WINDOW = 1024
 CONTEXT = 4096
 ROPE_BASE = 1e4
-"""Of layers with a sliding window, which all are: Gemma 3 makes the sixth the first without."""
+"""Of layers with a sliding window. All layers here have one: in Gemma 3 the sixth is the first without."""
 NORM_EPSILON = 1e-6
 WIDTH, LAYERS, HEADS, HEAD_WIDTH, INNER = 128, 5, 4, 32, 384
 ADDED_LAYER = 2
-"""Before which layer of a start with one layer less a new layer is put."""
+"""If the start has one layer less, a new layer is inserted before this one."""
 
 
 class Layer(nn.Module):
@@ -92,7 +92,7 @@ def turned(x: torch.Tensor, turns: tuple[torch.Tensor, torch.Tensor]) -> torch.T
 
 
 def gguf_name(name: str) -> str:
-    """What llama.cpp calls a tensor."""
+    """llama.cpp's name for a tensor."""
     return f"{name}.weight"
 
 

@@ -1,8 +1,8 @@
-"""Muon, which learns in fewer steps than AdamW: the momentum of each matrix, made orthogonal, is the step.
+"""Muon, which needs fewer steps than AdamW: a step is the momentum of each matrix, made orthogonal.
 
 The method is Keller Jordan's; steps are scaled to the size of AdamW's, so that both share a learning rate. `torch.optim.Muon`
-does the same in bfloat16 and matrix by matrix: on a processor without bfloat16 it took 1.5 seconds a step for this model, and
-this takes .12.
+does the same in bfloat16, one matrix at a time. On a CPU without bfloat16 it took 1.5 seconds per step for this model; this
+code takes 0.12 seconds.
 """
 
 from __future__ import annotations

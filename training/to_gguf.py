@@ -1,7 +1,8 @@
 """Write a checkpoint as GGUF: `python training/to_gguf.py build/tiny.pt tiny.gguf`.
 
-`--control` types the formats' markers CONTROL, as some published files do: llama.cpp then hides them in its output unless it
-is asked to keep them. Otherwise they are USER_DEFINED, and always shown. Both kinds are needed to test engines.
+With `--control`, the formats' special tokens have the type CONTROL, as in some published files. llama.cpp hides such tokens in
+its output unless it is asked to keep them. Otherwise they have the type USER_DEFINED, and are always shown. Tests of engines
+need both kinds.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from model import CONTEXT, HEAD_WIDTH, HEADS, INNER, LAYERS, NORM_EPSILON, WIDTH
 from tokenizer import PLAIN_SPECIAL, vocabulary
 
 ALWAYS_CONTROL = {*PLAIN_SPECIAL, "<start_of_turn>", "<end_of_turn>", "<|turn>", "<turn|>"}
-"""The tokens that published files type CONTROL too."""
+"""The tokens that have the type CONTROL in published files too."""
 GLOBAL_ROPE_BASE = 1e6
-"""Of layers without a window: there is none, but readers want it."""
+"""Of layers without a window. There are none, but programs that read the file need the value."""
 
 
 def add_shape(writer: gguf.GGUFWriter) -> None:
@@ -41,7 +42,7 @@ def add_shape(writer: gguf.GGUFWriter) -> None:
 
 
 def add_vocabulary(writer: gguf.GGUFWriter, known: dict[str, Any], *, control: bool) -> None:
-    """Write the tokens, with the markers typed CONTROL or USER_DEFINED."""
+    """Write the tokens; special tokens have the type CONTROL or USER_DEFINED."""
     tokens: list[str] = known["tokens"]
     kinds = []
     for i, token in enumerate(tokens):
@@ -85,7 +86,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description="Write a checkpoint of the tiny model as GGUF.")
     options.add_argument("checkpoint", type=Path)
     options.add_argument("out", type=Path)
-    options.add_argument("--control", action="store_true", help="type the markers CONTROL")
+    options.add_argument("--control", action="store_true", help="give the special tokens the type CONTROL")
     given = options.parse_args()
     writer = gguf.GGUFWriter(given.out, "gemma3")
     add_shape(writer)

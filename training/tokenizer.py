@@ -1,9 +1,9 @@
-"""The tokenizer, made of the vocabulary of the tiny model that ships, whose token ids tests and users rely on.
+"""The tokenizer, made from the vocabulary of the tiny model in the package: tests and users rely on its token ids.
 
-Pieces never cross from letters to spaces, digits or punctuation, so that a value is cut the same way after a space as after a
-string delimiter: that makes copying easy for a small model. Words that are no piece are cut into some of two or three letters;
-digits stand alone. All pairs of pieces that make a piece are merges, in the order of what they make, so that llama.cpp's
-merging by score and Hugging Face's by merge list give the same ids.
+A token never joins letters with spaces, digits or punctuation. So a value has the same tokens after a space as after a string
+delimiter, which makes copying easy for a small model. A word that is not one token has tokens of two or three letters; each
+digit is one token. All pairs of tokens that join to a token are merges, in the order of their results. So llama.cpp, which
+merges by score, and Hugging Face, which merges by a list, give the same ids.
 """
 
 from __future__ import annotations

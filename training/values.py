@@ -1,7 +1,7 @@
-"""Words, names, numbers and other values that requests hold and calls must copy.
+"""Words, names, numbers and other values that requests contain and calls must copy.
 
-About a sixth of all values, chosen by a hash, belongs to the test split and is never trained on: a model that gets those right
-copies, it does not remember.
+About a sixth of all values, chosen by a hash, is the test split, and is not in the training. A model that writes them correctly
+has copied them; it cannot remember them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ENUMS = {
     "order": ("ascending", "descending"),
     "urgency": ("low", "normal", "high"),
 }
-"""Kinds with few values, which the tool declares."""
+"""Kinds with few values, which the tool declares as an enum."""
 
 ACCENTS = dict(zip("aaeeioouuncslz", "äáéèíöøüúñçßłž", strict=True))
 MARKS = (",", ",", ".", "!", "?", ":", ";", " -", "...")
@@ -48,13 +48,13 @@ def words() -> dict[str, tuple[str, ...]]:
 
 
 def lines(file: str) -> Iterator[str]:
-    """The lines of a file beside this one, without blank ones and comments."""
+    """The lines of a file in this folder, without empty lines and comments."""
     text = (HERE / file).read_text(encoding="utf-8")
     return (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
 
 
 def in_test_split(value: object) -> bool:
-    """Whether a value is kept from training."""
+    """Whether a value is kept out of the training."""
     return hashlib.md5(f"value {value}".encode()).digest()[0] < 40
 
 
@@ -66,7 +66,7 @@ class Values:
         self.split = split
 
     def value(self, kind: str) -> Any:
-        """A value of a kind, from this split; a bool or a list is made of what is in it."""
+        """A value of a kind, from this split; booleans and lists are made of such values."""
         if kind == "bool":
             return self.rng.random() < 0.5
         if kind == "list":
@@ -94,7 +94,7 @@ class Values:
         return "".join(self.word("syllables") for _ in range(self.rng.randint(*syllables)))
 
     def accented(self, word: str) -> str:
-        """Now and then the word with a letter that is not ASCII."""
+        """The word, sometimes with a letter that is not ASCII."""
         if self.rng.random() < 0.06 and (places := [i for i, letter in enumerate(word) if letter in ACCENTS]):
             place = self.rng.choice(places)
             return word[:place] + ACCENTS[word[place]] + word[place + 1 :]

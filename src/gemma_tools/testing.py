@@ -39,9 +39,9 @@ class Script:
 class ScriptedEngine(Engine):
     """Plays `answers` in order, one for each prompt, with the same protocol as every other engine.
 
-    An answer is a raw text as a model would write it (played in chunks of `cut` characters), an `EngineError` to raise, or a
-    `Script`. `asked` lists the requests. Without `capabilities` the engine accepts every setting, but no constraint and no
-    media.
+    An answer is a raw text as a model would write it (played in chunks of `cut` characters), an `EngineError` to raise,
+    or a `Script`. `asked` lists the requests. Without `capabilities` the engine accepts every setting, but no constraint
+    and no media.
     """
 
     name = "scripted"

@@ -1,8 +1,8 @@
 """Whatever comes in, nothing raw comes out: one property for everything that reads what others wrote.
 
-They run with the suite, on a few examples each; `nox -s fuzz` drives the same functions by atheris, which looks for the
-branches that were not taken yet, for as long as it is given. What it finds is kept here, as an `@example` or a row of
-`tests/data/replies`.
+They run with the suite, on a few examples each; `nox -s fuzz` drives the same functions by atheris, which looks for
+the branches that were not taken yet, for as long as it is given. What it finds is kept here, as an `@example` or a
+row of `tests/data/replies`.
 """
 
 from __future__ import annotations

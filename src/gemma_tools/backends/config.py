@@ -1,7 +1,7 @@
 """The validated contents of `model_config_dict`: sampling and streaming; and the typed keywords of models.
 
-If a setting is not set, the engine's default applies. With tools, use a temperature of at most 0.2, because calls should not
-vary.
+If a setting is not set, the engine's default applies. With tools, use a temperature of at most 0.2, because calls
+should not vary.
 """
 
 from __future__ import annotations

@@ -125,9 +125,9 @@ class Gemma4ToolParser:
     ) -> list[dict[str, Any]]:
         """The calls in `response_text`, as OpenAI tool calls; an empty list if there is none.
 
-        `expected_tools` are the tools whose calls count: OpenAI tools, whose schemas then give the arguments their types, or
-        only names; None accepts any name. `opens` and `finish` are those of `Format.parse`, which reads the same calls at level
-        "eager".
+        `expected_tools` are the tools whose calls count: OpenAI tools, whose schemas then give the arguments their types,
+        or only names; None accepts any name. `opens` and `finish` are those of `Format.parse`, which reads the same calls
+        at level "eager".
 
         Raises:
             InvalidRequest: `response_text` is not a string, or `expected_tools` is not a list of names and tools.

@@ -65,8 +65,8 @@ class Result:
 
     @cached_property
     def valid(self) -> bool | None:
-        """Whether every call is of a declared tool and matches its schema; None: no call, or the extra `validation` is
-        missing.
+        """Whether every call is of a declared tool and matches its schema; None: no call, or the extra
+        `validation` is missing.
         """
         if not self.said.calls or not can_check():
             return None

@@ -49,8 +49,8 @@ def load_suite(name: str) -> tuple[Case, ...]:
 def bfcl_cases(*categories: str) -> tuple[Case, ...]:
     """The questions of these categories of BFCL; the default is all in `BFCL_FILES`.
 
-    Only the data files of the package `bfcl-eval` (Apache 2.0) are read. It is not imported, so its dependencies are not
-    needed.
+    Only the data files of the package `bfcl-eval` (Apache 2.0) are read. It is not imported, so its dependencies
+    are not needed.
 
     Raises:
         MissingDependency: the package is not installed.

@@ -112,8 +112,8 @@ class Response:
     def lines(self) -> Iterator[bytes]:
         """The lines of the body as they arrive, split at `\\n` only: JSON text may contain Unicode's other separators.
 
-        Empty lines, and lines that begin with a colon (a keep-alive between server-sent events), are skipped, and do not end a
-        silence.
+        Empty lines, and lines that begin with a colon (a keep-alive between server-sent events), are skipped, and do not
+        end a silence.
         """
         begun: list[bytes] = []  # the chunks of an unfinished line, joined when it is complete
         due = self._due()

@@ -50,8 +50,8 @@ class LlamaCppEngine(LlamaServerEngine):
     be "hf:owner/repo/file.gguf". `cache_ram` is the memory in MiB for conversations besides the `parallel` ones, so their next
     prompts need not be read again; 0 keeps none.
 
-    Loading takes as long as reading the file, and no other Python code runs meanwhile; Ctrl-C then ends the whole program at
-    once.
+    Loading takes as long as reading the file, and no other Python code runs meanwhile; Ctrl-C then ends the whole
+    program at once.
 
     Raises:
         MissingDependency: xllamacpp, or for "hf:" huggingface_hub, is not installed.

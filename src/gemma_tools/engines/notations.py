@@ -36,8 +36,8 @@ class Notations:
         """The notations that the server supports, as far as it is known."""
 
     def generate(self, request: GenerationRequest, ask: Callable[[GenerationRequest], Pieces]) -> Pieces:
-        """Ask with the request's grammar in the most likely notation, and in another one if the server turns out to support
-        that.
+        """Ask with the request's grammar in the most likely notation, and in another one if the server turns out
+        to support that.
 
         Raises:
             EngineError: what `ask` raises. `likely` tells whether the notation was the reason.

@@ -174,8 +174,8 @@ class OllamaEngine(ChatEngine):
     def shows_markers(self, prompt: Prompt) -> bool | None:
         """Whether the model's special tokens reach the text of `generate`, tested with a tiny prompt, once.
 
-        Ollama has no setting to preserve tokens, so those of type CONTROL vanish. None: unknown, `prompt` has none to test
-        with.
+        Ollama has no setting to preserve tokens, so those of type CONTROL vanish. None: unknown, `prompt` has none
+        to test with.
 
         Raises:
             EngineError: Ollama failed.

@@ -56,9 +56,9 @@ _BRACES: Final = re.compile(r"\{(\w+)\}")
 class OpenAIChatEngine(ChatEngine):
     """Uses the model called `model` through the chat endpoint whose `/v1` is at `url`, else at the provider's address.
 
-    `server` names a provider or a kind of server; see `gemma_tools.engines.providers`. The key is `api_key`, else the
-    environment variable of the provider, which is sent only to the provider's own address; for all other endpoints it is
-    OPENAI_CHAT_API_KEY.
+    `server` names a provider or a kind of server; see `gemma_tools.engines.providers`. The key is `api_key`, else
+    the environment variable of the provider, which is sent only to the provider's own address; for all other
+    endpoints it is OPENAI_CHAT_API_KEY.
 
     `way` is how it gets tools: "native", "prompted", or "auto". "auto" is native until the endpoint refuses tools, or answers
     with only a call whose arguments it has damaged.

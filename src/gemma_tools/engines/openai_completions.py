@@ -157,10 +157,10 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 class OpenAICompletionsEngine(Engine):
     """Runs prompts on the model called `model` of a server whose `/v1` is at `url`.
 
-    `server` names a profile. `max_tokens` is the limit for requests without one: most of these servers stop after 16 by
-    default. `timeout` is the longest silence in seconds, `max_retries` how often a request is repeated before any data has
-    arrived. An answer is refused if one of its lines is longer than `max_line_bytes`, or all of it longer than
-    `max_answer_bytes`.
+    `server` names a profile. `max_tokens` is the limit for requests without one: most of these servers stop after
+    16 by default. `timeout` is the longest silence in seconds, `max_retries` how often a request is repeated before
+    any data has arrived. An answer is refused if one of its lines is longer than `max_line_bytes`, or all of it
+    longer than `max_answer_bytes`.
 
     With `probe`, tiny requests before the first prompt find out whether the server adds a BOS (instead of trusting the
     profile), and whether it removes special tokens from the text. If it does, a warning says so: then only bare calls

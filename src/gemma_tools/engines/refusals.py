@@ -1,7 +1,7 @@
 """The meaning of errors from chat endpoints and gateways: rate limits, quotas, blocked answers, and unsupported features.
 
-There is no common code for any of these. The patterns are the providers' own words, as documented or as their users report
-them.
+There is no common code for any of these. The patterns are the providers' own words, as documented or as their
+users report them.
 """
 
 from __future__ import annotations

@@ -172,8 +172,8 @@ class Format(ABC):
         It allows one to `max_calls` calls, with `parallel=False` only one. The default of `parallel` is `several_calls`.
 
         Raises:
-            InvalidRequest: the tools or the choice are not valid OpenAI objects, or `max_calls` is not an integer of at least
-                1.
+            InvalidRequest: the tools or the choice are not valid OpenAI objects, or `max_calls` is not an integer of
+                at least 1.
         """
 
     @abstractmethod

@@ -299,8 +299,8 @@ class _Turns:
         return f"<|{MEDIA_PARTS[part['type']]}|>"
 
     def _without_thoughts(self, text: str) -> str:
-        """Text without its thought spans and stray closing tokens. The template also drops the text after an unclosed
-        thought.
+        """Text without its thought spans and stray closing tokens. The template also drops the text after
+        an unclosed thought.
         """
         opener, closer = _CHANNEL
         if opener not in text and closer not in text:

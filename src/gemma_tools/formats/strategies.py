@@ -244,8 +244,8 @@ def _may_be_called(name: str, declared: Declared) -> bool:
 
 
 def _call(name: str, arguments: object, declared: Declared, call_id: str | None = None) -> ToolCall | None:
-    """A call, unless the arguments are not an object, or are the schema of a tool's parameters, as in a repeated
-    declaration.
+    """A call, unless the arguments are not an object, or are the schema of a tool's parameters, as in
+    a repeated declaration.
     """
     if isinstance(arguments, str):
         try:

@@ -45,8 +45,8 @@ class ToolView:
 
 @dataclass(frozen=True, slots=True)
 class OutputPiece:
-    """Characters of the output; `problems` are the numbers of the problems that cover them, `begins` of those that begin
-    here.
+    """Characters of the output; `problems` are the numbers of the problems that cover them, `begins` of those
+    that begin here.
     """
 
     text: str

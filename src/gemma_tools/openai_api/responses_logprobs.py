@@ -1,7 +1,7 @@
 """The log probabilities of the tokens in the text of a response.
 
-The model's tokens are known for its whole output; a response reports them next to its text, without those of thoughts and
-calls.
+The model's tokens are known for its whole output; a response reports them next to its text, without those of
+thoughts and calls.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ class BaseTokenCounter(ABC):
         return self.count_prompt(self.format.render(messages, tools))
 
     def count_prompt(self, prompt: Prompt) -> int:
-        """The number of tokens in a rendered prompt, with each image and audio clip counted as `Format.media_tokens` of the
-        family.
+        """The number of tokens in a rendered prompt, with each image and audio clip counted as `Format.media_tokens`
+        of the family.
         """
         return self.count(prompt.text) + self._count_media(prompt)
 

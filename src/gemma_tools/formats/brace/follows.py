@@ -78,8 +78,8 @@ def _string_follows(source: Source, pos: int) -> Reading[bool]:
 def _pair_follows(source: Source, frame: Frame, pos: int, quote: str, *, quoting: bool) -> Reading[bool]:
     """Whether a key comes after the comma before `pos`, or only brackets.
 
-    If the schema lists the properties and allows no others, an undeclared key counts as one only if it and its value begin
-    correctly.
+    If the schema lists the properties and allows no others, an undeclared key counts as one only if it and its
+    value begin correctly.
     """
     at, ahead = yield from source.ahead(pos)
     if ahead in ",}])" or ahead == source.dialect.end:

@@ -27,8 +27,8 @@ _ESCAPING: Final = ('"', "'")
 """Quotes in which a backslash is an escape."""
 _RUN: Final = " \t\r\n}])"
 _TAIL: Final = 256
-"""How far to search backwards for the text after an unclosed string, in characters: closing brackets, a comma and the next
-key.
+"""How far to search backwards for the text after an unclosed string, in characters: closing brackets, a comma and
+the next key.
 """
 _BRACKETS: Final = re.compile(r"([{}\[\]()])\1*+")
 
@@ -149,8 +149,8 @@ class String:
             self._split = self._last_tag
 
     def _escape(self, mark: str) -> Reading[bool]:
-        """A backslash and a character. Returns whether it closes the string: a quote does after the last backslash of a
-        path.
+        """A backslash and a character. Returns whether it closes the string: a quote does after the last backslash
+        of a path.
         """
         if mark[1] != self._quote:
             return False

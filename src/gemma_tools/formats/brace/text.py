@@ -158,8 +158,8 @@ class TextReader:
     # Running text
 
     def _next(self) -> str | None:
-        """The next token, run of backticks or tildes, line break or brace, with all text before it emitted; None: more is
-        needed.
+        """The next token, run of backticks or tildes, line break or brace, with all text before it emitted; None:
+        more is needed.
         """
         text = self._buffer.text
         found = self._scan.search(text, self._pos)
@@ -265,8 +265,8 @@ class TextReader:
         self._may_call = True
 
     def _code_mark(self, mark: str) -> Reading[None]:
-        """A run of backticks opens code, and an equally long run closes it; a fence may be of tildes, at the start of a
-        line.
+        """A run of backticks opens code, and an equally long run closes it; a fence may be of tildes, at the start
+        of a line.
         """
         start = self._pos
         end = yield from self._source.run(start, _RUNS[mark])
