@@ -78,9 +78,9 @@ def test_the_token_limit_cuts(engine: Engine) -> None:
     assert generation.usage.completion_tokens == 5
 
 
-def test_the_end_of_the_context_cuts(engine: Engine) -> None:
+def test_the_end_of_the_context_cuts(model: Opened, engine: Engine) -> None:
     raw(engine)
-    prompt = Prompt("<bos>" + "en" * 4060, CONTROLS)
+    prompt = Prompt("<bos>" + "en" * (model.context - 36), CONTROLS)
     _, generation = play(engine.generate(GenerationRequest(prompt, GREEDY)))
     assert generation.finish == "length"
 

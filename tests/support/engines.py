@@ -34,38 +34,44 @@ class Opened:
     """The real server's process."""
     bounded: bool = True
     """Whether it refuses a prompt that is longer than the context. mlx-lm reads on, for minutes."""
+    context: int = 4096
+    """How many tokens of a prompt and its answer it takes."""
     endless: Callable[[], Prompt] = endless
     """A prompt that its model never ends to answer."""
 
 
+SMALL = 2048
+"""The context of the engines that the tests have at hand: a prompt that fills it is read in half a second."""
+
+
 @contextmanager
 def _llama_cpp(model: str) -> Iterator[Opened]:
-    yield Opened(partial(create_engine, model, threads=1))
+    yield Opened(partial(create_engine, model, threads=1, context=SMALL), context=SMALL)
 
 
 @contextmanager
 def _llama_server(control: bool) -> Iterator[Opened]:
-    with llama_server(TINY_CONTROL if control else tiny_path()) as url:
-        yield Opened(partial(create_engine, "llama-server", url=url))
+    with llama_server(TINY_CONTROL if control else tiny_path(), context=SMALL) as url:
+        yield Opened(partial(create_engine, "llama-server", url=url), context=SMALL)
 
 
 @contextmanager
 def _openai(control: bool) -> Iterator[Opened]:
-    with llama_server(TINY_CONTROL if control else tiny_path()) as url:
-        yield Opened(partial(create_engine, "openai", model="tiny", url=f"{url}/v1", server="llama-server"))
+    with llama_server(TINY_CONTROL if control else tiny_path(), context=SMALL) as url:
+        yield Opened(partial(create_engine, "openai", model="tiny", url=f"{url}/v1", server="llama-server"), context=SMALL)
 
 
 @contextmanager
 def _openai_chat() -> Iterator[Opened]:
-    with llama_server(tiny_path(), chat_template=FUNCTIONGEMMA) as url:
+    with llama_server(tiny_path(), context=SMALL, chat_template=FUNCTIONGEMMA) as url:
         make = partial(create_engine, "openai-chat", model="tiny", url=f"{url}/v1", server="llama-server")
-        yield Opened(make, endless=endless_chat)
+        yield Opened(make, context=SMALL, endless=endless_chat)
 
 
 @contextmanager
 def _ollama() -> Iterator[Opened]:
-    with llama_server(tiny_path()) as llama, ollama_server(llama) as url:
-        yield Opened(partial(create_engine, "ollama", model="tiny", url=url))
+    with llama_server(tiny_path(), context=SMALL) as llama, ollama_server(llama) as url:
+        yield Opened(partial(create_engine, "ollama", model="tiny", url=url), context=SMALL)
 
 
 @contextmanager
