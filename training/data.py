@@ -34,6 +34,22 @@ SYSTEM_TEXTS = (
     "You help the people of {1}.",
     "Your name is {}.",
 )
+RULES = (
+    "Answer briefly and truthfully.",
+    "Say so when you do not know something.",
+    "Today is {date}.",
+    "It is {time} in {city}.",
+    "The user is {person}.",
+    "You run on the user's own computer.",
+    "Call a tool only when the answer needs it.",
+    "Answer from the result of a tool.",
+    "Never make up a value.",
+    "Be kind.",
+    "Do not ask back.",
+    "If no tool fits, say so.",
+    "The tools are {tools}.",
+)
+"""What a long system message is made of, besides free sentences."""
 OPENINGS = (
     "", "", "", "", "", "", "please ", "can you ", "could you please ", "hey, ", "I would like you to ", "now ", "ok, ",
     "will you ", "hello, please ", "you should ", "let us ", "next, ", "quickly ", "I want you to ", "could I ask you to ",
@@ -56,6 +72,8 @@ SMALL_TALK = {
     "I am fine, thank you.": ("how are you?", "how are you doing?", "are you well?", "how do you do?"),
     "One, two, three, four, five.": ("count to five", "count from one to five", "can you count to five?"),
 }  # fmt: skip
+TALK_OPENINGS = ("", "", "", "", "well, ", "ok, ", "oh, ", "so ", "right, ", "hey, ", "and ", "yes, ", "{}, ")
+TALK_CLOSINGS = ("", "", "", "", "", ".", "!", " please", " today", " my friend", " for now", ", {}", " everyone", " really")
 HELD_OUT_TALK = {
     "Hello! How can I help you?": ("hi, good morning", "hello again", "hey, good day"),
     "You are welcome!": ("many thanks", "thanks very much", "very nice, thank you"),
@@ -139,22 +157,33 @@ class Source(Tools):
         messages = [message for mode in modes for message in MODES[mode](self, offered)]
         if thinking:
             messages = [_with_thought(message) for message in messages]
-        if text := self._system_text(family):
+        if text := self._system_text(family, offered):
             messages.insert(0, {"role": "system", "content": text})
         return Conversation(family, tuple(messages), tuple(tool.declared() for tool in offered), thinking)
 
-    def _system_text(self, family: Family) -> str | None:
+    def _system_text(self, family: Family, tools: Sequence[Tool]) -> str | None:
         drawn = self.rng.random()
         if drawn < 0.6:
             return CUSTOMARY[family]
-        text = self.rng.choice(SYSTEM_TEXTS) if drawn < 0.85 else None
-        return text and text.format(self.invented_word().capitalize(), self.word("cities"))
+        if drawn >= 0.85:
+            return None
+        text = self.rng.choice(SYSTEM_TEXTS)
+        if drawn > 0.75:
+            rules = self.rng.sample(RULES, self.rng.randint(2, 5))
+            if self.rng.random() < 0.5:
+                rules.append(f"{self.value('sentence').rstrip('.')}.")
+            text = " ".join([text, *rules]) if self.rng.random() < 0.7 else "\n\n".join([text, " ".join(rules)])
+        values = {kind: self.value(kind) for kind in ("date", "time", "city", "person")}
+        names = ", ".join(tool.names[0] for tool in tools) or "none"
+        return text.format(self.invented_word().capitalize(), self.word("cities"), tools=names, **values)
 
     def asked(self, text: str) -> Message:
         """A request as people dress it up."""
         openings, closings = (OPENINGS, CLOSINGS) if self.split == "train" else (HELD_OUT_OPENINGS, HELD_OUT_CLOSINGS)
         closing = "" if text[-1] in '?"' else self.rng.choice(closings)
         opening = "" if text.endswith("?") else self.rng.choice(openings)
+        if self.split == "train" and self.rng.random() < 0.12:
+            opening = " ".join(self.mixed_word() for _ in range(self.rng.randint(1, 3))) + self.rng.choice((" ", ", "))
         text = opening + text + closing
         return {"role": "user", "content": text[0].upper() + text[1:] if self.rng.random() < 0.4 else text}
 
@@ -265,7 +294,16 @@ def _no_tool_fits(source: Source, tools: Sequence[Tool]) -> list[Message]:
 def _small_talk(source: Source, tools: Sequence[Tool]) -> list[Message]:
     answer, texts = source.rng.choice(list((SMALL_TALK if source.split == "train" else HELD_OUT_TALK).items()))
     text = source.rng.choice(texts)
-    text = text if text.endswith("?") else text + source.rng.choice(("", "", ".", "!"))
+    if source.split == "train":
+        mark = "?" if text.endswith("?") and source.rng.random() < 0.7 else ""
+        text = (
+            source.rng.choice(TALK_OPENINGS)
+            + text.removesuffix("?")
+            + source.rng.choice(TALK_CLOSINGS).rstrip(".!" if mark else "")
+        )
+        text = text.format(*(source.value("person") for _ in range(2))) + mark
+    elif not text.endswith("?"):
+        text += source.rng.choice(("", "", ".", "!"))
     return [{"role": "user", "content": text.capitalize() if source.rng.random() < 0.5 else text}, _says(answer)]
 
 

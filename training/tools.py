@@ -142,7 +142,7 @@ class Tools(Values):
     def tool(self, pool: Pool) -> Tool:
         """A tool with one of its names."""
         if pool == "mixed":
-            if self.rng.random() < 0.65:
+            if self.rng.random() < 0.5:
                 return self._made_up(held=False)
             tool = self._named(self.rng.choice(read_tools("tools.txt")))
             return self._renamed(tool) if self.rng.random() < 0.3 else tool
