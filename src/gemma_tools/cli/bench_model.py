@@ -43,7 +43,7 @@ def model(
         list[str] | None,
         typer.Option("--option", "-o", metavar="NAME=VALUE", help="A setting of the model or its format; can be repeated."),
     ] = None,
-    temperature: Annotated[float, typer.Option(help="The temperature; The temperature; 0 is greedy.", min=0, max=2)] = 0.0,
+    temperature: Annotated[float, typer.Option(help="The sampling temperature; 0 is greedy.", min=0, max=2)] = 0.0,
     repeat: Annotated[int, typer.Option(help="How often to ask each question; needs a temperature.", min=1)] = 1,
     seed: Annotated[int, typer.Option(help="The seed of the first repeat; each next repeat has the next seed.")] = 0,
     max_tokens: Annotated[int, typer.Option(help="The maximum number of tokens in an answer.", min=1)] = 1024,
