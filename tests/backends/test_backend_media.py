@@ -326,6 +326,24 @@ def test_a_head_that_never_ends_is_not_waited_for(names: dict[str, list[str]]) -
         load_media([image(f"{base}/x")] * 3, MediaPolicy(allow_remote=True, timeout=0.5))
 
 
+def test_a_connection_that_comes_too_late_is_not_read(names: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def dribble(handler: BaseHTTPRequestHandler) -> None:
+        with suppress(OSError):
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nx-long: ")
+            while not threading.Event().wait(0.001):
+                handler.wfile.write(b"x")
+
+    known = socket.getaddrinfo
+
+    def resolve(*given: Any, **options: Any) -> list[Any]:
+        threading.Event().wait(0.2)
+        return known(*given, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with site({"/x": dribble}) as (base, _), pytest.raises(InvalidRequest, match=r"longer than 0\.1 seconds"):
+        load_media([image(f"{base}/x")], MediaPolicy(allow_remote=True, timeout=0.1))
+
+
 @pytest.mark.parametrize("address", ["http://\x00/", "http://1.1.1.1\x00/", "http://[::1", "http://", "http://:80/"])
 def test_an_address_that_cannot_be_read(address: str) -> None:
     with pytest.raises(InvalidRequest):

@@ -240,6 +240,8 @@ def _ended_at(due: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
     def watch(event: str, told: Mapping[str, Any]) -> None:
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             wires.append(told["return_value"].get_extra_info("socket"))
+            if time.monotonic() >= due:  # the timer may have run before this connection was there
+                cut()
 
     def cut() -> None:
         for wire in wires:
