@@ -428,7 +428,7 @@ ROWS = {
 
 def test_the_table_of_the_page_says_what_each_takes() -> None:
     page = (Path(__file__).parents[2] / "docs" / "hosted.md").read_text(encoding="utf-8")
-    lines = page.partition("## What each takes\n\n")[2].partition("\n\n")[0].splitlines()
+    lines = page.partition("## What each provider supports\n\n")[2].partition("\n\n")[0].splitlines()
     names, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
     taken: dict[str, set[str]] = {name: set() for name in names[1:]}
     for row, *cells in rows:
