@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,6 +26,9 @@ WAITS = {"functiongemma": "<start_function_response>", "gemma4": "<|tool_respons
 
 ENDS = {"functiongemma": "<end_of_turn>", "gemma4": "<turn|>"}
 """What ends a model's turn."""
+
+DECLARATION = re.compile(r"<start_function_declaration>(.*?)<end_function_declaration>|<\|tool>(.*?)<tool\|>", re.DOTALL)
+QUOTE = re.compile(r'<escape>|<\|"\|>')
 
 CUSTOMARY = {"functiongemma": "You are a model that can do function calling with the following functions", "gemma4": None}
 SYSTEM_TEXTS = (
@@ -122,6 +126,11 @@ class Conversation:
         """All of it, as the family's format prints it, up to the token that ends the last reply."""
         calls = bool(self.messages[-1].get("tool_calls"))
         return self._render(len(self.messages), end=True).rstrip().removesuffix(WAITS[self.family]) + calls * WAITS[self.family]
+
+    @property
+    def text_by_chat(self) -> str:
+        """The same as a chat endpoint without tools prints it: the declarations are text, without special tokens."""
+        return DECLARATION.sub(lambda told: "\n" + QUOTE.sub('"', told[1] or told[2]), self.text)
 
     @property
     def prompt(self) -> str:

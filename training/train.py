@@ -22,6 +22,7 @@ from data import Mode, Source
 from model import PAD, WINDOW, Model, begin_from
 from optimizer import Muon
 from tokenizer import build
+from tools import Pool
 
 MODES: dict[Mode, float] = {
     "call": 0.32,
@@ -38,6 +39,10 @@ EARLIER: dict[Mode, float] = {"telling": 0.6, "telling two": 0.1, "no tool fits"
 """How often a mode comes before the last one."""
 SHORT = 0.15
 """Up to which part of a run conversations have one mode and at most two tools."""
+BY_CHAT = 0.08
+"""How many conversations have declarations without special tokens."""
+LAST = 0.87
+"""From which part of a run most conversations have known tools only."""
 FALL = 0.4
 """The part of a run, its end, in which the learning rate falls."""
 DRAWN = 48
@@ -90,7 +95,9 @@ class Conversations:
         if progress < SHORT:
             return self.source.conversation(last, tools=rng.randint(1, 2)).text
         earlier = rng.choices(list(EARLIER), list(EARLIER.values()), k=rng.choices((0, 1, 2, 3), (0.4, 0.25, 0.2, 0.15))[0])
-        return self.source.conversation(*earlier, last).text
+        pool: Pool = "known" if progress > LAST and rng.random() < 0.6 else "mixed"
+        conversation = self.source.conversation(*earlier, last, pool=pool)
+        return conversation.text_by_chat if rng.random() < BY_CHAT else conversation.text
 
     def written(self, ids: list[int]) -> list[bool]:
         """Which tokens the model writes: from a turn of its own, or from the last result, up to the token that ends it."""
