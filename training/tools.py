@@ -53,6 +53,10 @@ DESCRIPTIONS = (
     "{3} a {2} for the user.",
     "{3} the {2}.",
 )
+USUAL = ("get_weather", "get_time", "get_forecast", "set_alarm", "get_system_info", "execute_python")
+"""The tools of the README and of many examples; a quarter of the known tools in training are these."""
+LIKE = 0.5
+"""How many tools are chosen because they are like the first: the model must learn to tell them apart."""
 REQUESTS = ("{} the {}", "{} a {}", "{} my {}", "{} {}", "I want to {} the {}", "{} this {}")
 """How a made-up tool is described, and asked for."""
 
@@ -144,20 +148,31 @@ class Tools(Values):
         if pool == "mixed":
             if self.rng.random() < 0.5:
                 return self._made_up(held=False)
-            tool = self._named(self.rng.choice(read_tools("tools.txt")))
+            tool = self._known()
             return self._renamed(tool) if self.rng.random() < 0.3 else tool
         if pool == "held-out verb-noun":
             return self._made_up(held=True)
-        return self._named(self.rng.choice(read_tools("tools.txt" if pool == "known" else "tools_held_out.txt")))
+        return self._known() if pool == "known" else self._named(self.rng.choice(read_tools("tools_held_out.txt")))
 
     def tools(self, pool: Pool, count: int) -> list[Tool]:
-        """Tools that differ in name and description."""
+        """Tools that differ in name and description; `LIKE` of them are like the first."""
         chosen: dict[str, Tool] = {}
         while len(chosen) < count:
             tool = self.tool(pool)
+            if chosen and self.rng.random() < LIKE:
+                tool = self._like(next(iter(chosen.values())), pool)
             if all(tool.names[0] != other.names[0] for other in chosen.values()):
                 chosen.setdefault(tool.description, tool)
         return list(chosen.values())
+
+    def _like(self, other: Tool, pool: Pool) -> Tool:
+        """A tool with a kind of parameter that another has, if one comes soon."""
+        kinds = {parameter.kind for parameter in other.parameters}
+        for _ in range(12):
+            tool = self.tool(pool)
+            if kinds & {parameter.kind for parameter in tool.parameters}:
+                break
+        return tool
 
     def request(self, tool: Tool) -> tuple[str, dict[str, Any]]:
         """What a person says to have a tool called, and the arguments that are meant."""
@@ -168,6 +183,12 @@ class Tools(Values):
         said = zip(tool.parameters, values, strict=True)
         arguments = {parameter.names[0]: value for i, (parameter, value) in enumerate(said) if f"{{{i}}}" in phrase}
         return phrase.format(*map(spoken, values)), arguments
+
+    def _known(self) -> Tool:
+        tools = read_tools("tools.txt")
+        if self.split == "train" and self.rng.random() < 0.25:
+            tools = tuple(tool for tool in tools if tool.names[0] in USUAL)
+        return self._named(self.rng.choice(tools))
 
     def _named(self, tool: Tool) -> Tool:
         parameters = tuple(replace(p, names=(self.rng.choice(p.names),)) for p in tool.parameters)

@@ -41,7 +41,7 @@ SHORT = 0.15
 """Up to which part of a run conversations have one mode and at most two tools."""
 BY_CHAT = 0.08
 """How many conversations have declarations without special tokens."""
-LAST = 0.87
+LAST = 0.85
 """From which part of a run most conversations have known tools only."""
 FALL = 0.4
 """The part of a run, its end, in which the learning rate falls."""
