@@ -89,14 +89,15 @@ def shows_markers(ask: Ask, prompt: Prompt, marker: str) -> bool | None:
     """Whether the text shows the special tokens that the model generates; None if the model did not generate any.
 
     The model sees a pattern in which `marker` comes before a word, up to the next marker. If the word arrives without a marker,
-    the server removed it.
+    the server removed it. The pattern begins with the prompt's turn token, which shows a model with two notations which one is
+    meant.
 
     Raises:
         EngineError: the server failed.
     """
     bos = prompt.segments[0].text if prompt.segments[0].control else ""
     pattern = f"city:{marker}{_WORD}{marker},"
-    question = Prompt(f"{bos}{pattern * _TIMES}city:", prompt.controls)
+    question = Prompt(f"{bos}{turn_marker(prompt) or ''}{pattern * _TIMES}city:", prompt.controls)
     text = "".join(ask(GenerationRequest(question, Sampling(temperature=0, max_tokens=3))))
     if any(control in text for control in prompt.controls):
         return True
