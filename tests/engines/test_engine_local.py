@@ -145,7 +145,6 @@ def test_a_number_that_makes_no_sense() -> None:
         create_engine("tiny", context=0)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of what earlier tests left to the collector
 def test_an_engine_without_references_is_freed() -> None:
     engine = create_engine("tiny", threads=1)
     pieces = engine.generate(GenerationRequest(endless(), GREEDY))

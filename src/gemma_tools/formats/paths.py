@@ -17,10 +17,11 @@ _NAME: Final = r"[^\\/:*?\"<>|\r\n\t]"
 _PATH: Final = re.compile(rf"({_ROOT}|)((?:\\(?!'){_NAME}++)++)\\?+")
 _PATH_INSIDE: Final = re.compile(rf"{_BEFORE}({_ROOT})((?:\\[\w.+$~-]++)++)\\?+{_AFTER}")
 _PATH_AT_END: Final = re.compile(rf"{_BEFORE}(?:{_ROOT})(?:\\(?!\\){_NAME}*+)++\Z")
-_ESCAPED: Final = re.compile(r"[nrt]|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}")
-"""The beginning of a part whose backslash may be an escape. The other escapes are control characters that no text has."""
-_CODE: Final = re.compile(r"u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}")
+_CODE: Final = r"u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}"
+_CODED: Final = re.compile(_CODE)
 """The beginning of a part that is more likely a character's code than a name: `..\\u00e9\\u00e8` is text."""
+_ESCAPED: Final = re.compile(rf"[nrt]|{_CODE}")
+"""The beginning of a part whose backslash may be an escape. The other escapes are control characters that no text has."""
 _LABEL: Final = re.compile(r"[ABabi-z]:")
 """A letter and a colon that are rarely a drive: `x:\\t5` is a row of a table."""
 _EXTENSION: Final = re.compile(r"\.[A-Za-z]\w{0,4}\Z")
@@ -58,6 +59,6 @@ def _shows_path(root: str, names: str) -> bool:
         return root[1:] == ":" and not _LABEL.match(root) and len(parts) > 1 and _EXTENSION.search(parts[-1]) is not None
     if any(map(_FOLDER.match, parts)):
         return True
-    if not root or _LABEL.match(root) or any(map(_CODE.match, parts)):
+    if not root or _LABEL.match(root) or any(map(_CODED.match, parts)):
         return False
     return _EXTENSION.search(parts[-1]) is not None or (len(parts) > 1 and all(len(part) > 2 for part in parts))
