@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from typing import Any
 
@@ -119,6 +120,27 @@ def test_nothing_moves_the_cursor(text: str) -> None:
     Console(file=screen, force_terminal=True, width=100, color_system="truecolor").print(hostile(text, "ping"))
     printed = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue())
     assert not set("\x00\x07\x1b\r\u202e\u2028\ud800") & set(printed)
+
+
+def test_a_terminal_ends_no_line_in_a_special_token() -> None:
+    city = {"type": "string", "enum": ["Lisbon", "Porto", "Vila Real de Santo António"], "description": "A city of Portugal"}
+    function = {
+        "name": "get_tide",
+        "description": "Tells the tide.",
+        "parameters": {"type": "object", "properties": {"city": city}},
+    }
+    messages = [{"role": "user", "content": "How high is the water in Porto, and when is it low again?"}]
+    call = "<start_function_call>call:get_tide{city:<escape>Porto<escape>}<end_function_call>" * 3
+    request = {"model": "tiny", "messages": messages, "tools": [{"type": "function", "function": function}]}
+
+    def tokens(width: int) -> Counter[str]:
+        screen = io.StringIO()
+        Console(file=screen, width=width).print(inspect(request, call))
+        return Counter(re.findall("<[a-z_]+>", screen.getvalue()))
+
+    wide = tokens(2000)
+    assert wide["<escape>"] > 20
+    assert all(tokens(width) == wide for width in range(64, 130))
 
 
 def test_the_page_needs_no_network_and_no_script() -> None:

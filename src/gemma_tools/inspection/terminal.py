@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
-from rich.console import Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.containers import Lines
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +22,35 @@ from gemma_tools.prompt import Segment
 
 _CONTROL: Final = "bold magenta"
 _STYLES: Final[Mapping[Kind, str]] = {"thought": "cyan", "call": "green", "refused": "red", "passed": "dim"}
+
+_PIECE: Final = re.compile(r"<[^\s<>]{1,40}>|[^\s<]++|<|\s++")
+"""Special tokens, words and spaces: a line of native text can end after each."""
+
+
+class NativeText(Text):
+    """Text that is cut into lines between special tokens, not in them."""
+
+    def wrap(self, console: Console, width: int, **options: Any) -> Lines:
+        """The lines of the text, as `rich` asks for them; what is longer than a line is cut where the line ends."""
+        lines = Lines()
+        for line in self.split(allow_blank=True):
+            lines.extend(
+                part
+                for piece in line.divide(_breaks(line.plain, width))
+                for part in Text.wrap(piece, console, width, **options)
+            )
+        return lines
+
+
+def _breaks(text: str, width: int) -> Iterator[int]:
+    """Where lines begin, apart from the first; spaces can be beyond the end of a line."""
+    used = 0
+    for piece in _PIECE.finditer(text):
+        size = cell_len(piece[0])
+        if used and used + size > width and not piece[0].isspace():
+            yield piece.start()
+            used = 0
+        used += size
 
 
 def renderable(shown: Inspection) -> RenderableType:
@@ -62,7 +94,7 @@ def _rows(rows: Iterable[tuple[str, str, Text]]) -> Table:
 
 
 def _segments(segments: Iterable[Segment]) -> Text:
-    return Text.assemble(*((visible(s.text), _CONTROL if s.control else "") for s in segments))
+    return NativeText.assemble(*((visible(s.text), _CONTROL if s.control else "") for s in segments))
 
 
 def _tool(tool: ToolView, *, exact: bool) -> Iterator[RenderableType]:
@@ -94,7 +126,7 @@ def _output(output: Output) -> Iterator[RenderableType]:
 
 
 def _output_text(part: OutputPart) -> Text:
-    text = Text()
+    text = NativeText()
     base = _STYLES.get(part.kind, "")
     for piece in part.pieces:
         for number in piece.begins:
