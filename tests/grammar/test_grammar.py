@@ -133,6 +133,16 @@ def test_what_is_not_enforced_is_reported(schema: Any, word: str) -> None:
     assert any(word in warning and warning.startswith("put") for warning in warnings(schema))
 
 
+def test_a_value_of_any_size_is_reported_in_short() -> None:
+    value: Any = "<escape>"
+    for _ in range(3000):
+        value = [value]
+    (report,) = warnings({"enum": [value, "a"]})
+    assert report.startswith("put.v: the value [[")
+    assert report.endswith("cannot be written, and is left out")
+    assert len(report) < 200
+
+
 def test_arguments_may_be_a_union() -> None:
     ways = [properties("a", a={"type": "integer"}), {"$ref": "#/$defs/b"}]
     parameters = {

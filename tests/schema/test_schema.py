@@ -118,9 +118,60 @@ def test_objects_of_a_union_are_merged() -> None:
             ]
         }
     )
-    assert sorted(plain["properties"]) == ["kind", "lives", "tricks"]
+    assert plain["properties"] == {
+        "kind": {"type": "string", "enum": ["cat", "dog"]},
+        "lives": {"type": "integer"},
+        "tricks": {"type": "string"},
+    }
     assert plain["required"] == ["kind"]
     assert warnings == ()
+
+
+def test_a_property_of_several_branches_keeps_what_each_says() -> None:
+    inner = {"type": "object", "properties": {"unit": {"const": "m"}}}
+    other = {"type": "object", "properties": {"unit": {"const": "ft"}, "note": {"type": "string"}}}
+    branches = [
+        {"type": "object", "properties": {"size": size, "id": {"type": "string", "description": "the same"}}}
+        for size in (inner, other, {"type": "integer"})
+    ]
+    plain, warnings = simplified({"anyOf": branches})
+    assert plain["properties"] == {
+        "size": {
+            "type": "object",
+            "properties": {"unit": {"type": "string", "enum": ["m", "ft"]}, "note": {"type": "string"}},
+        },
+        "id": {"type": "string", "description": "the same"},
+    }
+    assert warnings == ("property p.size: it is a union, and is written as OBJECT without integer",)
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        ([{"type": "string"}, {"type": "string"}], {"items": {"type": "string"}}),
+        ([{"type": "string"}, {"type": "integer"}], {"items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}}),
+        ([{"type": "string"}, True], {}),
+        ([True, {"type": "string"}], {}),
+    ],
+)
+def test_arrays_of_a_union_allow_the_elements_of_each(items: list[Any], expected: dict[str, Any]) -> None:
+    plain, warnings = simplified({"anyOf": [{"type": "array", "items": kind} for kind in items]})
+    assert plain == {"type": "array", **expected}
+    assert warnings == ()
+
+
+def test_equal_parts_may_be_of_any_depth() -> None:
+    def deep() -> dict[str, Any]:
+        schema: dict[str, Any] = {"type": "string"}
+        for _ in range(2000):
+            schema = {"type": "object", "properties": {"a": schema}}
+        return schema
+
+    for keyword in ("allOf", "anyOf"):
+        plain, warnings = simplified({keyword: [deep(), deep()]})
+        for _ in range(2000):
+            plain = plain["properties"]["a"]
+        assert (plain, warnings) == ({"type": "string"}, ())
 
 
 def test_references_are_written_out() -> None:

@@ -7,6 +7,7 @@ other properties only if `additionalProperties` says so.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -216,7 +217,7 @@ class SchemaReader:
         named = allowed_types(schema)
         if named is None:
             if schema.get("type") is not None:
-                self._warn(place, f"type {schema['type']!r} is not known; any value is allowed")
+                self._warn(place, f"type {reprlib.repr(schema['type'])} is not known; any value is allowed")
                 return self._any(self._bounds.depth)
             named = frozenset(ONLY)
         readers = {
@@ -240,7 +241,7 @@ class SchemaReader:
             if named is None or not named.isdisjoint(types_of(value)):
                 way = self._notation.constant(value)
                 if way is None:
-                    self._warn(place, f"the value {value!r} cannot be written, and is left out")
+                    self._warn(place, f"the value {reprlib.repr(value)} cannot be written, and is left out")
                 else:
                     ways.append(way)
         for key in sorted(TYPE_OF_KEYWORD.keys() & schema.keys()):

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 from gemma_tools.jsontext import is_mapping
 from gemma_tools.schema.refs import DATA, MOST_FORMS, Document, flatten, unfold
 from gemma_tools.schema.shape import Shape
-from gemma_tools.schema.types import ONLY, allowed_types, members, named_types, value_key, widest
+from gemma_tools.schema.types import ONLY, allowed_types, members, named_types, same, value_key, widest
 from gemma_tools.schema.types import Schema as Schema
 
 Path: TypeAlias = tuple["Path", str] | None
@@ -240,12 +240,23 @@ def _kinds(form: Schema) -> list[str]:
 
 
 def _merged(forms: list[Schema]) -> dict[str, Any]:
-    """Branches of one type as one: all properties, what all require, and all members of their enums."""
+    """Branches of one type as one: all properties, what all require, and all members of their enums.
+
+    What the branches say differently of one property, or of the items, becomes a union.
+    """
     merged = dict(forms[0])
+    if len(forms) == 1:
+        return merged
+    members_of = [form["properties"] for form in forms if is_mapping(form.get("properties"))]
+    if members_of:
+        names = dict.fromkeys(name for properties in members_of for name in properties)
+        merged["properties"] = {name: _either([own[name] for own in members_of if name in own]) for name in names}
+    elements = [form.get("items") for form in forms]
+    if all(map(is_mapping, elements)):
+        merged["items"] = _either(elements)
+    else:
+        merged.pop("items", None)
     for form in forms[1:]:
-        properties = form.get("properties")
-        if is_mapping(properties):
-            merged["properties"] = {**properties, **(merged.get("properties") or {})}
         ours, theirs = merged.pop("required", None), form.get("required")
         both = frozenset(theirs) if isinstance(ours, list) and isinstance(theirs, list) else frozenset()
         required = [name for name in ours or () if name in both]
@@ -259,3 +270,12 @@ def _merged(forms: list[Schema]) -> dict[str, Any]:
         else:
             merged.pop("enum", None)
     return merged
+
+
+def _either(schemas: list[object]) -> object:
+    """One schema for the values of any of `schemas`, which a union writes once each."""
+    different: list[object] = []
+    for schema in schemas:
+        if not any(same(schema, known) for known in different):
+            different.append(schema)
+    return different[0] if len(different) == 1 else {"anyOf": different}

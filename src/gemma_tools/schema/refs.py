@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 from gemma_tools.jsontext import is_mapping
-from gemma_tools.schema.types import ANNOTATIONS, Schema, common_types, members, named_types, normal, value_key
+from gemma_tools.schema.types import ANNOTATIONS, Schema, common_types, members, named_types, normal, same, value_key
 
 Lookup: TypeAlias = Callable[[str], object]
 """From a reference to its target schema; None if it cannot be resolved."""
@@ -199,7 +199,7 @@ def merge(result: dict[str, Any], other: Schema, warn: Warn) -> None:
             _merge_values(result, other)
         elif key not in result:
             result[key] = _owned(key, value)
-        elif key in ANNOTATIONS or mine == value:
+        elif key in ANNOTATIONS or same(mine, value):
             continue
         elif key == "type":
             _merge_types(result, other)

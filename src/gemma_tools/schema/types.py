@@ -149,6 +149,14 @@ def value_key(value: object) -> Hashable:
         return "deep", id(value)
 
 
+def same(first: object, second: object) -> bool:
+    """Whether two parts of a schema are equal. Parts that are nested too deep are equal only to themselves."""
+    try:
+        return first == second
+    except RecursionError:
+        return False
+
+
 def _key(value: object) -> Hashable:
     if isinstance(value, Mapping):
         return "object", frozenset((name, _key(member)) for name, member in value.items())
