@@ -18,16 +18,19 @@ from gemma_tools.schema.shape import Types
 
 STRING: Final = frozenset(("string",))
 _SCALAR: Final = re.compile(rf"{NUMERAL}|true|false|null")
+_WORD: Final = re.compile(r"[^\s,{}\[\]()<]*+")
+_LONGEST_WORD: Final = 4096
 
 
 def read_bare(source: Source, call: Call, frames: Sequence[Frame], pos: int, types: Types) -> Reading[int]:
     """Read the value at `pos` and return the position after it.
 
     It ends at the bracket that closes its container, at a delimiter that closes it, or at a comma; for a string that must be
-    the comma before the next declared key.
+    the comma before the next declared key. If the schema allows no string, white space before such a key also ends it.
     """
     textual = types is None or "string" in types
-    end, scan, depth = -1, pos, 0
+    end = -1 if textual else (yield from _end_without_comma(source, frames[-1], pos, types))
+    scan, depth = pos, 0
     while end < 0:
         at, mark = yield from source.find(scan, source.dialect.in_bare, source.dialect.longest)
         if not mark:
@@ -55,6 +58,18 @@ def read_bare(source: Source, call: Call, frames: Sequence[Frame], pos: int, typ
             end = at
     _give(source, call, pos, end, types)
     return end
+
+
+def _end_without_comma(source: Source, frame: Frame, pos: int, types: Types) -> Reading[int]:
+    """Where the number or constant at `pos` ends, if white space and a declared key follow instead of a comma; else -1."""
+    if frame.in_array:
+        return -1
+    end = yield from source.run_up_to(pos, _WORD, _LONGEST_WORD)
+    at, ahead = yield from source.ahead(end)
+    if at == end or not (yield from declared_key_ahead(source, frame, at, ahead)):
+        return -1
+    value = coerce.bare(source.buffer.text[pos:end], types)
+    return end if value is not None and value[0] != '"' else -1
 
 
 def _ends_before(source: Source, frames: Sequence[Frame], pos: int) -> Reading[bool]:

@@ -244,7 +244,8 @@ class ArgumentReader:
         lexeme = source.buffer.text[i:end]
         if draft.python and _GROUPED_DIGITS.fullmatch(lexeme):
             lexeme = lexeme.replace("_", "")
-        if lexeme and follows in ("", ",", ")", "]", "}", "`", "~") and bare(lexeme, None) is not None:
+        ends = follows in ("", ",", ")", "]", "}", "`", "~") or (yield from self._is_entry_next(end, types, frame))
+        if lexeme and ends and bare(lexeme, None) is not None:
             value = bare(lexeme, types) or quote_json(lexeme)
             self._note_literal(lexeme, value, i, end)
             draft.pieces.append(value)
@@ -261,6 +262,12 @@ class ArgumentReader:
         draft.repair("string_bare", "a string without quotes", i, i + len(text))
         draft.pieces.append(bare(text, types) or quote_json(text))
         return end
+
+    def _is_entry_next(self, i: int, types: Types, frame: Frame) -> Reading[bool]:
+        """Whether white space and a declared key follow a value that is no string, instead of a comma."""
+        if types is None or "string" in types or frame.in_array or not self._source.buffer.text[i].isspace():
+            return False
+        return (yield from is_key(self._source, i, frame, declared=True))
 
     def _note_literal(self, lexeme: str, value: str, start: int, end: int) -> None:
         if value.startswith('"'):
