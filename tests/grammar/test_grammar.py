@@ -13,7 +13,7 @@ from gemma_tools.formats import get_format
 from gemma_tools.formats.base import MOST_CALLS
 from gemma_tools.grammar import Grammar, answer_grammar
 from support.gbnf import Gbnf
-from support.grammar_tools import BRACES, guided, properties, takes, tokens, tool, write
+from support.grammar_tools import ALL, BRACES, guided, properties, takes, tokens, tool, write
 from support.schemas import SCHEMAS
 
 FG = get_format("functiongemma")
@@ -161,6 +161,19 @@ def test_arguments_may_be_a_union() -> None:
         ({"b": 1}, False),
     ):
         assert both(grammar, write("functiongemma", "put", arguments)) == right
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_the_branches_of_a_union_of_arguments_may_begin_alike(family: str) -> None:
+    ways = [properties("a", a={"type": "integer"}), properties("b", a={"type": "integer"}, b={"type": "integer"})]
+    parameters = {"type": "object", "anyOf": ways}
+    name, options = ALL[family]
+    grammar = get_format(name, **options).grammar(
+        [tool("put", parameters), tool("put_all", parameters)], tool_choice="required"
+    )
+    for called in ("put", "put_all"):
+        for arguments, right in (({"a": 1}, True), ({"b": 1}, True), ({"a": 1, "b": 2}, True), ({}, False)):
+            assert both(grammar, write(name, called, arguments, **options)) == right
 
 
 def test_answers_that_are_json() -> None:

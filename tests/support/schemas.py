@@ -60,6 +60,31 @@ SCHEMAS: list[tuple[Any, list[Any], list[Any]]] = [
         [1, {"k": "v"}],
         ["1", {"k": 1}, {}],
     ),
+    (
+        {
+            "oneOf": [
+                properties("kind", colour={"type": "string"}, kind={"const": "cat"}),
+                properties("kind", kind={"const": "dog"}),
+            ]
+        },
+        [{"kind": "cat"}, {"colour": "grey", "kind": "cat"}, {"kind": "dog"}],
+        [{"colour": "grey", "kind": "dog"}, {"kind": "do"}, {"colour": "grey"}],
+    ),
+    (
+        {"anyOf": [properties("a", a={"type": "integer"}), properties("b", a={"type": "integer"}, b={"type": "string"})]},
+        [{"a": 1}, {"b": "x"}, {"a": 1, "b": "x"}],
+        [{}, {"a": 1, "b": 2}],
+    ),
+    (
+        {"anyOf": [properties("b", b={"type": "string"}), {"type": "object", "additionalProperties": {"type": "integer"}}]},
+        [{"b": "x"}, {"b": 1}, {"bb": 1, "b": 1}, {}],
+        [{"b": None}, {"c": "x"}],
+    ),
+    (
+        {"anyOf": [{"const": [1, {"k": "v"}]}, {"type": "array", "items": {"type": "integer"}, "maxItems": 2}]},
+        [[1, {"k": "v"}], [1], [12], [1, 23], []],
+        [[1, {"k": "w"}], [2, {"k": "v"}], [1, 2, 3]],
+    ),
     ({"type": "string", "oneOf": [{"const": "a"}, {"const": "b"}]}, ["a", "b"], ["c"]),
     (
         {"allOf": [properties("a", a={"type": "integer"}), properties("b", b={"type": "null"})]},

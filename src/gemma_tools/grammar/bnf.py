@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 from gemma_tools.grammar.nodes import EMPTY, Alt, Chars, Lit, Node, Raw, Ref, Repeat, Seq, Token
@@ -53,9 +54,18 @@ def literal(text: str, dialect: Dialect) -> str:
 def _term(node: Node, dialect: Dialect) -> str:
     match node:
         case Seq(items):
-            return " ".join(factor(item, dialect) for item in items) or '""'
+            return " ".join(factor(item, dialect) for item in _joined(items)) or '""'
         case _:
             return factor(node, dialect)
+
+
+def _joined(items: tuple[Node, ...]) -> list[Node]:
+    """The items of a sequence, with neighbouring texts joined."""
+    joined: list[Node] = []
+    for fixed, run in groupby(items, lambda item: isinstance(item, Lit)):
+        found = list(run)
+        joined += [Lit("".join([item.text for item in found if isinstance(item, Lit)]))] if fixed else found
+    return joined
 
 
 def factor(node: Node, dialect: Dialect) -> str:
@@ -63,6 +73,8 @@ def factor(node: Node, dialect: Dialect) -> str:
     match node:
         case Lit(text):
             return literal(text, dialect)
+        case Seq(items) if len(joined := _joined(items)) == 1:
+            return factor(joined[0], dialect)
         case Token(spelling):
             return dialect.token(spelling)
         case Chars():

@@ -102,14 +102,11 @@ EMPTY = Seq(())
 
 
 def seq(*items: Node) -> Node:
-    """The items in order, with nested sequences flattened and neighbouring texts joined."""
-    flat: list[Node] = []
-    for item in items:
-        for piece in item.items if isinstance(item, Seq) else (item,):
-            if isinstance(piece, Lit) and flat and isinstance(flat[-1], Lit):
-                flat[-1] = Lit(flat[-1].text + piece.text)
-            elif piece != Lit(""):
-                flat.append(piece)
+    """The items in order, with nested sequences flattened.
+
+    Neighbouring texts stay apart. Lark's lexer is greedy: a bracket joined to the key after it would hide the bracket alone.
+    """
+    flat = [piece for item in items for piece in (item.items if isinstance(item, Seq) else (item,)) if piece != Lit("")]
     return flat[0] if len(flat) == 1 else Seq(tuple(flat))
 
 

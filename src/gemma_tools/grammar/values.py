@@ -385,9 +385,8 @@ class SchemaReader:
 
     def _more(self, value: Node, taken: Mapping[str, Any], keys: Notation) -> tuple[Node, Node]:
         """A pair whose key is not in `taken`: first in the object, and after a comma."""
-        key = keys.other_key(taken)
-        after = seq(Lit(keys.separator), key)
-        return seq(self._rules.add("KEY", key), value), seq(self._rules.add("KEY", after), value)
+        pair = seq(self._rules.add("KEY", keys.other_key(taken)), value)
+        return pair, seq(Lit(keys.separator), pair)
 
     def _any(self, depth: int) -> Node:
         """Any value, with at most `depth` nested arrays and objects."""
