@@ -129,6 +129,20 @@ def test_results_in_the_shape_of_googles_guide() -> None:
         assert refused({"messages": [{"role": "tool", "content": {"name": name, "response": 1}}]})[0] == "messages[0].name"
 
 
+def test_several_results_in_one_message_as_in_googles_guide() -> None:
+    both = {"role": "tool", "content": [{"name": "act", "response": {"a": 1}}, {"name": "act", "response": "x"}]}
+    calls = {
+        "role": "assistant",
+        "tool_calls": [*assistant(call())["tool_calls"], *assistant(call(call_id=None))["tool_calls"]],
+    }
+    [*_, first, second] = validate([USER, calls, both]).messages
+    assert [(result.name, result.called, result.content) for result in (first, second)] == [
+        ("act", "act", {"a": 1}),
+        ("act", "act", "x"),
+    ]
+    assert refused({"messages": [USER, calls, both, {"role": "user", "content": 5}]})[0] == "messages[3].content"
+
+
 def test_results_in_gemmas_own_shape() -> None:
     responses = [{"name": "act", "response": {"a": 1}}, {"response": None}]
     [_, message] = validate([USER, {"role": "assistant", "tool_responses": responses, "name": "bot"}]).messages

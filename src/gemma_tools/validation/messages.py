@@ -30,8 +30,9 @@ def validate_messages(messages: Sequence[RawMessage]) -> tuple[Message, ...]:
         return cast("tuple[Message, ...]", messages)
     ledger = _Ledger()
     result: list[Message] = []
+    place = 0
     try:
-        for raw in messages:
+        for place, raw in enumerate(messages):  # noqa: B007  (the error below names it)
             if raw.__class__ is not dict:
                 if isinstance(raw, Message):
                     ledger.note(raw.tool_calls)
@@ -42,9 +43,12 @@ def validate_messages(messages: Sequence[RawMessage]) -> tuple[Message, ...]:
                 read = _READERS[raw.get("role")]
             except (KeyError, TypeError):
                 raise _unknown_role(raw.get("role")) from None
-            result.append(read(raw, ledger))
+            if read is _result and _lists_results(raw.get("content")):
+                result.extend(read({**raw, "content": content}, ledger) for content in raw["content"])
+            else:
+                result.append(read(raw, ledger))
     except InvalidRequest as wrong:
-        raise within(wrong, f"messages[{len(result)}]") from None
+        raise within(wrong, f"messages[{place}]") from None
     return tuple(result)
 
 
@@ -121,13 +125,26 @@ def _assistant(raw: Mapping[str, Any], ledger: _Ledger) -> Message:
     return _new(Message, ("assistant", content, calls, None, name, None, reasoning, answers))
 
 
+_RESULT_KEYS: Final = frozenset({"name", "response"})
+"""What the content of a `tool` message has in Google's guide for FunctionGemma; with several results, it is a list of such."""
+
+
+def _lists_results(content: object) -> bool:
+    """Whether the content of a `tool` message is the results of several calls."""
+    return (
+        isinstance(content, (list, tuple))
+        and len(content) > 0
+        and all(is_mapping(item) and item.keys() == _RESULT_KEYS for item in content)
+    )
+
+
 def _result(raw: Mapping[str, Any], ledger: _Ledger) -> Message:
     get = raw.get
     content, name, call_id = get("content"), get("name"), get("tool_call_id")
     if content.__class__ is not str and content is not None:
         if is_mapping(content):
             check_json(content, ".content")
-            if content.keys() == {"name", "response"}:  # the form in Google's guide
+            if content.keys() == _RESULT_KEYS:
                 name, response = content["name"], content["response"]
                 content = response if isinstance(response, str) or is_mapping(response) else {"value": response}
         else:
