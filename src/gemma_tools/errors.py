@@ -43,10 +43,14 @@ class UnknownName(GemmaToolsError, LookupError):
 
 
 class MissingDependency(GemmaToolsError, ImportError):
-    """A feature needs an extra that is not installed. The message contains the command that installs it."""
+    """A feature needs an extra that is not installed. The message contains the command that installs it.
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}: pip install 'gemma-tools[{extra}]'")
+    `command` is that command, if it is not simply the one for the extra.
+    """
+
+    def __init__(self, package: str, extra: str, purpose: str, command: str | None = None) -> None:
+        command = command or f"pip install 'gemma-tools[{extra}]'"
+        super().__init__(f"{purpose} needs {package}: {command}")
         self.package = package
         self.extra = extra
 

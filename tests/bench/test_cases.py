@@ -49,6 +49,8 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         ({**ROW, "exact": 1}, "line 1: exact: must be a boolean"),
         ({**ROW, "id": 7}, "line 1: id: must be a string"),
         ({**ROW, "says": "Hello"}, "line 1: says: must be a list"),
+        ({**ROW, "says": [5]}, "line 1: says\\[0\\]: must be a string"),
+        ({**ROW, "says": [""]}, "line 1: says\\[0\\]: must be a string"),
         ({**ROW, "calls": [{"get_weather": {"city": "Brest"}}]}, "line 1: calls\\[0\\]"),
         ({**ROW, "calls": ["get_weather"]}, "line 1: calls\\[0\\]"),
     ],
@@ -56,6 +58,48 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 def test_a_wrong_line_is_reported_with_its_place(tmp_path: Path, row: Any, place: str) -> None:
     with pytest.raises(InvalidRequest, match=place):
         read_cases(written(tmp_path / "cases.jsonl", row))
+
+
+@pytest.mark.parametrize(
+    ("call", "fault"),
+    [
+        ({"get_wether": {"city": ["Brest"]}}, "line 1: calls\\[1\\]: 'get_wether' is not a tool of this case"),
+        ({"get_weather": {"city": ["Brest"], "town": [""]}}, "line 1: calls\\[1\\]: get_weather has no parameter 'town'"),
+        ({"get_weather": {"city": []}}, "line 1: calls\\[1\\].get_weather.city: must have at least one right value"),
+        ({"get_weather": {}}, "line 1: calls\\[1\\]: get_weather requires 'city'"),
+    ],
+)
+def test_an_expected_call_that_no_call_can_match_is_refused(tmp_path: Path, call: Any, fault: str) -> None:
+    with pytest.raises(InvalidRequest, match=fault):
+        read_cases(written(tmp_path / "cases.jsonl", {**ROW, "calls": [*ROW["calls"], call]}))
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_a_file_without_cases_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "cases.jsonl").write_text(content, encoding="utf-8")
+    with pytest.raises(InvalidRequest, match=r"cases\.jsonl: has no cases"):
+        read_cases(tmp_path / "cases.jsonl")
+
+
+def test_files_of_windows_editors_are_read(tmp_path: Path) -> None:
+    text = "".join(f"{json.dumps({**ROW, 'id': name})}\r\n" for name in "ab")
+    (tmp_path / "cases.jsonl").write_bytes(text.encode("utf-8-sig"))
+    assert [case.id for case in read_cases(tmp_path / "cases.jsonl")] == ["a", "b"]
+    (tmp_path / "cases.jsonl").write_bytes(text.encode("utf-16"))
+    with pytest.raises(InvalidRequest, match=r"line 1: not UTF-8 \(byte 0\)"):
+        read_cases(tmp_path / "cases.jsonl")
+
+
+def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
+    case = Case(id="odd \u2028 \x85 \u2029 \x0b\x1c", category="a\r\nb", messages=user("a\u2028b\x0cc\ud800"))
+    write_cases(tmp_path / "cases.jsonl", [case])
+    [read] = read_cases(tmp_path / "cases.jsonl")
+    assert (read.id, read.category, read.messages) == (case.id, case.category, case.messages)
+
+
+def test_no_tools_can_be_written_as_null(tmp_path: Path) -> None:
+    [case] = read_cases(written(tmp_path / "cases.jsonl", {"messages": user("Hi"), "tools": None}))
+    assert case.tools == ()
 
 
 def test_two_cases_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -130,8 +174,13 @@ def test_bfcls_data_is_read_where_it_is(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_without_bfcls_data_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gemma_tools.bench.suites.find_spec", lambda name: None)
-    with pytest.raises(MissingDependency, match=r"gemma-tools\[bench\]"):
+    with pytest.raises(MissingDependency, match=r"needs the data of bfcl-eval: pip install --no-deps bfcl-eval$"):
         load_suite("bfcl")
+
+
+def test_a_suite_that_does_not_exist_is_refused_with_the_known_names() -> None:
+    with pytest.raises(InvalidRequest, match="suite: 'onw' is not bfcl, own or an existing file"):
+        load_suite("onw")
 
 
 def test_the_suite_is_jsonl_of_one_case_a_line() -> None:

@@ -49,7 +49,10 @@ class Case:
             if key in row and not isinstance(row[key], kind):
                 message = f"must be a {'boolean' if kind is bool else 'list' if kind is list else 'string'}"
                 raise InvalidRequest(message, param=f"{where}: {key}", code="invalid_type")
-        messages, tools = row.get("messages"), row.get("tools", ())
+        for index, text in enumerate(row.get("says", ())):
+            if not isinstance(text, str) or not text:
+                raise InvalidRequest("must be a string with a text", param=f"{where}: says[{index}]", code="invalid_type")
+        messages, tools = row.get("messages"), row.get("tools") or ()
         try:
             validate(messages, tools)  # type: ignore[arg-type]
         except InvalidRequest as wrong:
@@ -60,7 +63,7 @@ class Case:
             messages=messages or (),
             tools=tools,
             calls=tuple(_expected(call, f"{where}: calls[{index}]") for index, call in enumerate(row.get("calls", ()))),
-            says=tuple(map(str, row.get("says", ()))),
+            says=tuple(row.get("says", ())),
             exact=row.get("exact", False),
         )
 
@@ -87,24 +90,54 @@ def read_cases(path: str | Path) -> tuple[Case, ...]:
 
     Raises:
         OSError: the file cannot be read.
-        InvalidRequest: a line is not a case, or two have the same id.
+        InvalidRequest: a line is not a case, no answer to it can be right, two have the same id, or the file has no cases.
     """
     cases: dict[str, Case] = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(Path(path).read_bytes().split(b"\n"), 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
-        try:
-            row = read_json(line)
-        except ValueError as error:
-            raise InvalidRequest(f"not valid JSON: {error}", param=where, code="invalid_json") from None
-        if not isinstance(row, dict):
-            raise InvalidRequest("must be a JSON object", param=where, code="invalid_type")
-        case = Case.of({"id": f"line {number}", **row}, where)
+        case = Case.of({"id": f"line {number}", **_object(line, where)}, where)
+        _refuse_unanswerable(case, where)
         if case.id in cases:
             raise InvalidRequest(f"{case.id!r} is already used by another case", param=f"{where}: id", code="duplicate_name")
         cases[case.id] = case
+    if not cases:
+        raise InvalidRequest("has no cases", param=str(path))
     return tuple(cases.values())
+
+
+def _object(line: bytes, where: str) -> dict[str, Any]:
+    """The JSON object in a line. Editors on Windows begin a file with a byte order mark."""
+    try:
+        row = read_json(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"not UTF-8 (byte {error.start})", param=where, code="invalid_json") from None
+    except ValueError as error:
+        raise InvalidRequest(f"not valid JSON: {error}", param=where, code="invalid_json") from None
+    if not isinstance(row, dict):
+        raise InvalidRequest("must be a JSON object; each line is one case", param=where, code="invalid_type")
+    return row
+
+
+def _refuse_unanswerable(case: Case, where: str) -> None:
+    """Refuse expected calls that no call can match, because the names or the values in them are wrong.
+
+    Some of BFCL's own cases are like this, so it is checked only in files.
+    """
+    schemas = {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in case.tools}
+    for index, (name, arguments) in enumerate(case.calls):
+        place = f"{where}: calls[{index}]"
+        if name not in schemas:
+            raise InvalidRequest(f"{name!r} is not a tool of this case", param=place)
+        for key, values in arguments.items():
+            if key not in (schemas[name].get("properties") or {}):
+                raise InvalidRequest(f"{name} has no parameter {key!r}", param=place)
+            if not values:
+                raise InvalidRequest("must have at least one right value", param=f"{place}.{name}.{key}")
+        for key in schemas[name].get("required") or ():
+            if key not in arguments:
+                raise InvalidRequest(f"{name} requires {key!r}: add its right values", param=place, code="missing")
 
 
 def write_cases(path: str | Path, cases: Iterable[Case]) -> None:

@@ -129,12 +129,16 @@ def _has_type(items: Sequence[Any], answer: Any, expected: type) -> bool:
 
 
 def _is_object(value: Mapping[str, Any], answer: Any) -> bool:
-    """Whether each member is one of the answer's values for it, and no required one is missing."""
+    """Whether each member is one of the answer's values for it, and no required one is missing.
+
+    A member of BFCL's answers is always the list of its values. Other files may have the only value itself.
+    """
     if not isinstance(answer, Mapping):
         return False
-    if not all(key in answer and _standard(item) in _standards(answer[key]) for key, item in value.items()):
+    accepted = {key: one if isinstance(one, list) else [one] for key, one in answer.items()}
+    if not all(key in accepted and _standard(item) in _standards(accepted[key]) for key, item in value.items()):
         return False
-    return all(key in value or "" in accepted for key, accepted in answer.items())
+    return all(key in value or "" in values for key, values in accepted.items())
 
 
 def _is_objects(values: Sequence[Any], answer: Sequence[Any]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from gemma_tools.bench.cases import Case, ExpectedCall, read_cases
 from gemma_tools.data import own_suite_path
-from gemma_tools.errors import MissingDependency
+from gemma_tools.errors import InvalidRequest, MissingDependency
 
 BFCL_FILES: Final = MappingProxyType(
     {
@@ -39,11 +39,14 @@ def load_suite(name: str) -> tuple[Case, ...]:
     Raises:
         MissingDependency: BFCL's data is not installed.
         OSError: the file cannot be read.
-        InvalidRequest: it contains something that is not a case.
+        InvalidRequest: there is no such suite or file, or the file contains something that is not a case.
     """
     if name == "bfcl":
         return bfcl_cases()
-    return read_cases(own_suite_path() if name == "own" else name)
+    path = own_suite_path() if name == "own" else Path(name)
+    if not path.exists():
+        raise InvalidRequest(f"{name!r} is not bfcl, own or an existing file", param="suite")
+    return read_cases(path)
 
 
 def bfcl_cases(*categories: str) -> tuple[Case, ...]:
@@ -57,9 +60,7 @@ def bfcl_cases(*categories: str) -> tuple[Case, ...]:
     """
     found = find_spec("bfcl_eval")
     if found is None or not found.submodule_search_locations:
-        raise MissingDependency(
-            "bfcl-eval", "bench", "the suite bfcl (of which only the data is read: pip install --no-deps bfcl-eval)"
-        )
+        raise MissingDependency("the data of bfcl-eval", "bench", "the suite bfcl", "pip install --no-deps bfcl-eval")
     data = Path(found.submodule_search_locations[0]) / "data"
     return tuple(case for category in categories or BFCL_FILES for case in _bfcl_category(data, category))
 
@@ -80,7 +81,7 @@ def _bfcl_category(data: Path, category: str) -> Iterator[Case]:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().splitlines():
         yield json.loads(line)
 
 
