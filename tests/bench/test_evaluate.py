@@ -16,7 +16,7 @@ from gemma_tools import BaseModelBackend, FunctionGemmaModel, Gemma4Model, creat
 from gemma_tools.bench import Case, Endpoint, Evaluation, Result, Said, Share, evaluate, load_suite
 from gemma_tools.bench.scores import share
 from gemma_tools.engines.base import Cancellation, Capabilities, ChatPiece, Generation, GenerationRequest, Pieces
-from gemma_tools.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest
+from gemma_tools.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest, ModelNotFound
 from gemma_tools.testing import Script, ScriptedEngine
 from support.cases import ASKS, TALKS
 from support.chat import OSLO, PARIS, WEATHER, user
@@ -314,16 +314,16 @@ def test_a_tool_choice_reaches_the_endpoint() -> None:
 def test_an_endpoint_has_the_first_model_that_it_lists_unless_one_is_named() -> None:
     with serving(thinker("one"), thinker("two")) as url:
         at = [evaluate(scripted("Hi"), [TALKS], against=Endpoint(url, model)).results[1].said.content for model in (None, "m1")]
-        other = evaluate(scripted("Hi"), [TALKS], against=Endpoint(url, "nobody")).results[1].said.error
+        with pytest.raises(ModelNotFound, match="nobody"):
+            evaluate(scripted("Hi"), [TALKS], against=Endpoint(url, "nobody"))
     assert at == ["one", "two"]
-    assert "nobody" in str(other)
 
 
 def test_a_refusing_endpoint_is_reported_and_a_missing_one_ends_the_run() -> None:
     with serving(thinker(EngineError("broken"))) as url:
         evaluation = evaluate(scripted("Hi"), [TALKS], against=url)
     assert evaluation.results[1].said.error
-    with pytest.raises(EngineUnavailable, match="did not answer"):
+    with pytest.raises(EngineUnavailable, match="no connection"):
         evaluate(scripted("Hi"), [TALKS], against=url)
 
 

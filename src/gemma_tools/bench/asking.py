@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -14,22 +14,40 @@ from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.backends.gemma import GemmaBackend
 from gemma_tools.bench.cases import Case
 from gemma_tools.bench.checking import MadeCall
-from gemma_tools.engines.base import Cancellation
-from gemma_tools.errors import EngineUnavailable, GemmaToolsError, InvalidRequest, ModelNotFound, UnusableAnswer
+from gemma_tools.engines.answers import MAX_ANSWER_BYTES, MAX_LINE_BYTES, Size
+from gemma_tools.engines.base import Cancellation, Generation, Usage
+from gemma_tools.engines.deltas import DeltaReader
+from gemma_tools.engines.refusals import words_of
+from gemma_tools.engines.remote import Patience, checked_url
+from gemma_tools.errors import (
+    EngineError,
+    EngineProtocolError,
+    EngineRejected,
+    EngineUnavailable,
+    GemmaToolsError,
+    InvalidRequest,
+    ModelNotFound,
+    QuotaExceeded,
+    UnusableAnswer,
+)
 from gemma_tools.formats.base import MOST_CALLS, Recovery
 from gemma_tools.formats.family import GemmaFormat
-from gemma_tools.jsontext import read_json
+from gemma_tools.generators import drain
+from gemma_tools.jsontext import read_json, to_json
 from gemma_tools.reply import Problem, Reply
 from gemma_tools.validation import parse_request
 
 if TYPE_CHECKING:
-    from openai import OpenAI
-    from openai.types.chat import ChatCompletion
+    from gemma_tools.engines.openai_client import OpenAIServer
 
 WayName: TypeAlias = Literal["plain", "force", "strict", "thinking", "recovery"]
 WAYS: Final[tuple[WayName, ...]] = ("plain", "force", "strict", "thinking", "recovery")
 """Unchanged; with a call required if one is expected; all tools strict; with thinking; the plain answers read at each level."""
 LEVELS: Final[tuple[Recovery, ...]] = ("strict", "schema", "eager")
+
+_PATIENCE: Final = Patience(timeout=600, retries=3)
+"""For endpoints. Their answers are not streamed, so a long one is one long silence."""
+_UNAUTHORIZED: Final = 401
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,18 +110,27 @@ class Endpoint:
     api_key: str | None = field(default=None, repr=False)
 
     @property
+    def address(self) -> str:
+        """The URL, with `/v1` if it has no path.
+
+        Raises:
+            InvalidRequest: it is not an HTTP address.
+        """
+        whole = checked_url(self.url)
+        return whole if urlsplit(whole).path else f"{whole}/v1"
+
+    @property
     def name(self) -> str:
-        """Host and port, and the path if it is not the usual one."""
-        parts = urlsplit(self.url)
-        return parts.netloc + parts.path.rstrip("/").removesuffix("/v1")
+        """Host and port, the path if it is not the usual one, and the model if it is given."""
+        parts = urlsplit(self.address)
+        place = parts.netloc.rpartition("@")[2] + parts.path.removesuffix("/v1")
+        return f"{place} ({self.model})" if self.model else place
 
     @cached_property
-    def client(self) -> OpenAI:
-        """The client of the endpoint."""
-        from openai import OpenAI
+    def _server(self) -> OpenAIServer:
+        from gemma_tools.engines.openai_client import OpenAIServer
 
-        base = self.url.rstrip("/")
-        return OpenAI(base_url=base if urlsplit(base).path else f"{base}/v1", api_key=self.api_key or "none")
+        return OpenAIServer("openai", self.address, self.api_key, _PATIENCE, Size(MAX_LINE_BYTES, MAX_ANSWER_BYTES))
 
     @cached_property
     def served(self) -> str:
@@ -112,27 +139,36 @@ class Endpoint:
         Raises:
             EngineUnavailable: none is named, and the endpoint lists none.
         """
-        listed = self.model or next((model.id for model in self.client.models.list()), None)
-        if listed is None:
-            raise EngineUnavailable(f"{self.url} lists no models: name the model", engine="openai")
-        return listed
+        if self.model is not None:
+            return self.model
+        server = self._server
+        try:
+            return str(server.small(lambda: server.client.get("/models", cast_to=object))["data"][0]["id"])
+        except EngineUnavailable:
+            raise
+        except (EngineError, LookupError, TypeError) as error:
+            why = f" ({error})" if isinstance(error, EngineError) else ""
+            message = f"{self.address} lists no models{why}: name the model, and the key if it requires one"
+            raise EngineUnavailable(message, engine="openai") from None
 
-    def ask(self, body: Mapping[str, Any]) -> Said:
+    def ask(self, body: Mapping[str, Any], cancel: Cancellation) -> Said:
         """Send one request to the endpoint.
 
         Raises:
-            EngineUnavailable: there is no answer at this address.
+            EngineError: there is no answer, or it is not a chat completion.
         """
-        import openai
+        server, found = self._server, Said(error="cancelled")
+        asked = {key: value for key, value in body.items() if key != "enable_thinking"} | {"model": self.served}
+        if body.get("enable_thinking"):
+            asked["chat_template_kwargs"] = {"enable_thinking": True}
 
-        known = {key: value for key, value in body.items() if key != "enable_thinking"}
-        more = {"chat_template_kwargs": {"enable_thinking": True}} if body.get("enable_thinking") else None
-        try:
-            return _of_completion(self.client.chat.completions.create(**known, model=self.served, extra_body=more))
-        except openai.APIConnectionError as error:
-            raise EngineUnavailable(f"{self.url} did not answer: {error}", engine="openai") from None
-        except openai.OpenAIError as error:
-            return Said(error=str(error))
+        async def source() -> AsyncGenerator[Generation, None]:
+            nonlocal found
+            found = _of_completion(await server.client.post("/chat/completions", cast_to=object, body=asked))
+            yield Generation(usage=Usage(prompt_tokens=found.prompt_tokens, completion_tokens=found.completion_tokens))
+
+        drain(server.play(source, cancel))
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,26 +226,39 @@ def ask(model: BaseModelBackend, body: Mapping[str, Any], cancel: Cancellation) 
     """Send one request to the model.
 
     Raises:
-        EngineUnavailable: the engine does not answer, so no other question can be asked, either.
-        ModelNotFound: the same, because the model does not exist.
+        GemmaToolsError: the model cannot answer it.
     """
+    request = parse_request({"model": model.model_type, **body})
+    if not isinstance(model, GemmaBackend):
+        return _of_completion(model.respond(request, cancel=cancel).model_dump())  # type: ignore[union-attr]
     try:
-        request = parse_request({"model": model.model_type, **body})
-        if not isinstance(model, GemmaBackend):
-            return _of_completion(model.respond(request, cancel=cancel))  # type: ignore[arg-type]
         [answer] = model.answers(request, cancel=cancel)
-    except (EngineUnavailable, ModelNotFound):
-        raise
     except UnusableAnswer as unusable:
         return Said(text=unusable.text, problems=({"kind": "unusable", "message": str(unusable), "text": ""},))
-    except GemmaToolsError as error:
-        return Said(error=str(error))
     return Said(
         **_read(answer.reply),
         text=None if answer.by_chat else answer.text,
         prompt_tokens=answer.tokens.prompt,
         completion_tokens=answer.tokens.completion,
     )
+
+
+def answered(work: Callable[[], Said]) -> Said:
+    """The result of `work`, with its duration in seconds. If only this question cannot be answered, the result says why.
+
+    Raises:
+        EngineError: no question can be answered: the engine or the model is missing, the key is wrong, or the quota is used up.
+    """
+    begun = time.perf_counter()
+    try:
+        said = work()
+    except (EngineUnavailable, ModelNotFound, QuotaExceeded):
+        raise
+    except GemmaToolsError as error:
+        if isinstance(error, EngineRejected) and error.status == _UNAUTHORIZED:
+            raise
+        said = Said(error=str(error))
+    return replace(said, seconds=round(time.perf_counter() - begun, 4))
 
 
 def read_again(model: GemmaBackend, body: Mapping[str, Any], said: Said, level: Recovery) -> Said:
@@ -250,32 +299,32 @@ def _problem(problem: Problem) -> dict[str, Any]:
     return told if problem.start is None else told | {"start": problem.start, "end": problem.end}
 
 
-def _of_completion(completion: ChatCompletion) -> Said:
-    """The contents of a completion; its problems, if it is one of ours."""
-    if not completion.choices:
-        return Said(error="the completion has no choices")
-    choice = completion.choices[0]
-    message, usage = choice.message, completion.usage
-    more = message.model_extra or {}
-    problems = more.get("problems") or ()
+def _of_completion(answer: Any) -> Said:
+    """The contents of a completion; its problems, if it is one of ours.
+
+    Raises:
+        EngineProtocolError: it is not a completion.
+    """
+    if not isinstance(answer, Mapping) or not answer.get("choices"):
+        raise EngineProtocolError(f"the answer is not a chat completion: {words_of(answer)[:200]}")
+    choice, usage = answer["choices"][0], answer.get("usage") or {}
+    message, reader = choice["message"], DeltaReader()
+    begun, rest = reader.feed({**message, "tool_calls": ()}), reader.close()
     return Said(
-        content=message.content,
-        reasoning=more.get("reasoning_content") or more.get("reasoning"),
-        calls=tuple(
-            (call.function.name, call.function.arguments) for call in message.tool_calls or () if call.type == "function"
-        ),
-        finish=choice.finish_reason or "stop",
-        problems=tuple({key: one.get(key, "") for key in ("kind", "message", "text")} for one in problems),
-        prompt_tokens=usage.prompt_tokens if usage else 0,
-        completion_tokens=usage.completion_tokens if usage else 0,
+        content=begun.content + rest.content or None,
+        reasoning=begun.reasoning + rest.reasoning or None,
+        calls=tuple(_call(one["function"]) for one in message.get("tool_calls") or ()),
+        finish=choice.get("finish_reason") or "stop",
+        problems=tuple({key: one.get(key, "") for key in ("kind", "message", "text")} for one in message.get("problems") or ()),
+        prompt_tokens=usage.get("prompt_tokens") or 0,
+        completion_tokens=usage.get("completion_tokens") or 0,
     )
 
 
-def timed(work: Callable[[], Said]) -> Said:
-    """The result of `work`, with its duration in seconds."""
-    begun = time.perf_counter()
-    said = work()
-    return replace(said, seconds=round(time.perf_counter() - begun, 4))
+def _call(function: Mapping[str, Any]) -> tuple[str, str]:
+    """Name and arguments; some endpoints send the arguments as an object, or leave them out if there are none."""
+    arguments = function.get("arguments")
+    return str(function["name"]), arguments if isinstance(arguments, str) else to_json(arguments or {})
 
 
 def same(body: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Self
 
 from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.backends.gemma import GemmaBackend
-from gemma_tools.bench.asking import Endpoint, Said, Sampling, Way, WayName, ask, chosen_ways, read_again, same, timed
+from gemma_tools.bench.asking import Endpoint, Said, Sampling, Way, WayName, answered, ask, chosen_ways, read_again, same
 from gemma_tools.bench.cases import Case
 from gemma_tools.bench.results import Log, Result
 from gemma_tools.bench.scores import Score, score
@@ -101,7 +101,7 @@ def evaluate(
 
     Raises:
         InvalidRequest: an argument is invalid, or `results` is from another model, sampling or suite.
-        EngineUnavailable: the engine or the endpoint does not answer.
+        EngineError: the engine or the endpoint cannot answer any question: it does not exist, or refuses the key.
 
     Example:
         >>> with create_model("tiny") as model:
@@ -183,9 +183,9 @@ def _ask_case(
                 said = answers[place]
             elif way.endpoint is not None:
                 endpoint = way.endpoint
-                said = timed(lambda: endpoint.ask(body))  # noqa: B023
+                said = answered(lambda: endpoint.ask(body, cancel))  # noqa: B023
             else:
-                said = timed(lambda: ask(model, body, cancel))  # noqa: B023
+                said = answered(lambda: ask(model, body, cancel))  # noqa: B023
             if cancel.cancelled:
                 return
             log.add(Result(case, way.name, number, said))
