@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gemma_tools import BaseModelBackend, FunctionGemmaModel, Gemma4Model, create_model
 from gemma_tools.bench import Case, Endpoint, Evaluation, Result, Said, Share, evaluate, load_suite
+from gemma_tools.bench.evaluate import model_label
 from gemma_tools.bench.scores import share
 from gemma_tools.engines.base import Cancellation, Capabilities, ChatPiece, Generation, GenerationRequest, Pieces
 from gemma_tools.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest, ModelNotFound
@@ -160,7 +161,11 @@ def test_a_thought_is_asked_for_and_kept() -> None:
         ({"repeat": 0}, "repeat"),
         ({"concurrency": 0}, "concurrency"),
         ({"temperature": 3}, "temperature"),
+        ({"seed": "one"}, "seed: must be an integer"),
         ({"cases": [TALKS, TALKS]}, "'talks' is the id of more than one case"),
+        ({"cases": []}, "cases: must be at least one Case"),
+        ({"cases": "own"}, "cases: must be at least one Case: see load_suite"),
+        ({"cases": [TALKS.as_dict()]}, "cases: must be at least one Case"),
     ],
 )
 def test_what_is_impossible_is_refused_before_anything_is_asked(options: dict[str, Any], message: str) -> None:
@@ -262,12 +267,60 @@ def test_a_file_of_another_run_is_refused(tmp_path: Path, options: dict[str, Any
     assert file.read_bytes() == before
 
 
-def test_a_file_of_something_else_is_refused_and_kept(tmp_path: Path) -> None:
+def with_options(**options: Any) -> FunctionGemmaModel:
+    return FunctionGemmaModel("m", engine=ScriptedEngine([PARIS]), **options)
+
+
+def test_the_options_that_change_answers_are_a_part_of_the_models_name() -> None:
+    assert model_label(with_options()) == "m on scripted"
+    assert model_label(with_options(model_config_dict={"seed": 5, "temperature": 0.5})) == "m on scripted"
+    changed = with_options(recovery="eager", on_invalid="retry", model_config_dict={"top_k": 5})
+    assert model_label(changed) == "m on scripted (recovery=eager, top_k=5, on_invalid=retry)"
+    options: dict[str, Any] = {"url": "http://127.0.0.1:1", "way": "prompted", "max_line_bytes": 5000}
+    with FunctionGemmaModel("m", engine="openai-chat", **options) as model:
+        assert model_label(model) == "m on openai-chat (way=prompted)"
+    assert model_label(Plain("own")) == "own"
+
+
+def test_a_file_of_the_same_model_with_other_options_or_weights_is_refused(tmp_path: Path) -> None:
+    file, weights = tmp_path / "results.jsonl", tmp_path / "weights"
+    weights.write_bytes(b"one")
+    model = with_options()
+    model.engine = WithFile([PARIS], weights)
+    evaluate(model, [ASKS], results=file)
+    assert evaluate(model, [ASKS], results=file).score().right.count == 1
+    with pytest.raises(InvalidRequest, match=r"results of m on scripted, not of m on scripted \(recovery=eager\): use another"):
+        evaluate(with_options(recovery="eager"), [ASKS], results=file)
+    weights.write_bytes(b"two")
+    with pytest.raises(InvalidRequest, match="results of other weights of m on scripted: use another file"):
+        evaluate(model, [ASKS], results=file)
+
+
+class WithFile(ScriptedEngine):
+    """Has its model in a file."""
+
+    def __init__(self, answers: Any, file: Path) -> None:
+        super().__init__(answers)
+        self._file = file
+
+    @property
+    def vocabulary(self) -> Path:
+        """The file."""
+        return self._file
+
+
+@pytest.mark.parametrize(
+    "content", ["My notes.\n", "My notes.", '{"mine": 1}', '{"model": "m on scripted"}\n', "[]\n[]\n", "\n"]
+)
+def test_a_file_of_something_else_is_refused_and_kept(tmp_path: Path, content: str) -> None:
     file = tmp_path / "notes.txt"
-    file.write_text("My notes.\n")
-    with pytest.raises(InvalidRequest, match="line 1: is not a valid result line"):
+    file.write_text(content)
+    with pytest.raises(InvalidRequest, match=r"notes\.txt(, line 1)?: is not a (valid result line|results file)"):
         evaluate(scripted(PARIS), [ASKS], results=file)
-    assert file.read_text() == "My notes.\n"
+    assert file.read_text() == content
+
+
+def test_an_empty_file_has_no_results(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     with pytest.raises(InvalidRequest, match="is empty"):
         Evaluation.load(tmp_path / "empty")
@@ -353,6 +406,16 @@ def test_repeats_count_between_one_case_and_all_of_them(cases: list[list[bool]])
     same = share((str(i), outcomes[0]) for i, outcomes in enumerate(cases) for _ in outcomes)
     once = share((str(i), outcomes[0]) for i, outcomes in enumerate(cases))
     assert (round(same.low, 9), round(same.high, 9)) == (round(once.low, 9), round(once.high, 9))
+
+
+def test_repeats_count_the_more_the_less_the_cases_differ() -> None:
+    def width(*cases: str) -> float:
+        found = share((str(i), outcome == "+") for i, outcomes in enumerate(cases) for outcome in outcomes)
+        return found.high - found.low
+
+    alike, mixed, apart = width("+-", "+-", "+-", "+-"), width("+-", "+-", "++", "--"), width("++", "++", "--", "--")
+    assert alike < mixed < apart
+    assert width("+-+-") == width("+-")
 
 
 def test_a_result_of_unreadable_arguments_is_neither_right_nor_valid() -> None:

@@ -127,6 +127,13 @@ def test_the_page_shows_wrong_cases_beside_what_was_expected(evaluation: Evaluat
     assert NASTY not in right.text
 
 
+def test_each_wrong_case_is_shown_once_in_whatever_order_its_results_came(evaluation: Evaluation) -> None:
+    shuffled = replace(evaluation, results=(*evaluation.results[::2], *evaluation.results[1::2]))
+    page = read(as_html([shuffled]))
+    assert "2 cases with a wrong answer" in page.text
+    assert (page.text.count("one|two: asks "), page.text.count("none: talks ")) == (1, 1)
+
+
 def test_the_page_marks_where_a_problem_lies() -> None:
     cut = PARIS[:50]
     html = as_html([evaluate(scripted(f"Well. {cut}", "hi"), CASES)])

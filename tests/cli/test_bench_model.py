@@ -73,4 +73,4 @@ def test_the_suite_that_ships_on_the_tiny_model(run: Callable[..., Ran]) -> None
     ran = run("bench", "model", "tiny", "--limit", count, "-o", "recovery=eager", "--max-tokens", 60, "--json")
     assert (ran.status, ran.err) == (0, "")
     found = json.loads(ran.out)
-    assert (found["model"], len(found["ways"]["plain"]["categories"])) == ("tiny on llama.cpp", count)
+    assert (found["model"], len(found["ways"]["plain"]["categories"])) == ("tiny on llama.cpp (recovery=eager)", count)

@@ -183,7 +183,10 @@ class GemmaBackend(BaseModelBackend):
             "way": way,
             "server": server,
         }
-        self.engine: Engine = self._engine(engine, {name: value for name, value in given.items() if value is not None})
+        given = {name: value for name, value in given.items() if value is not None}
+        self.engine: Engine = self._engine(engine, given)
+        self.given: Mapping[str, Any] = given if on_invalid is None else {"on_invalid": on_invalid, **given}
+        """The engine's options and `on_invalid`, as they were given."""
 
     _make_engine: ClassVar[Callable[..., Engine]] = staticmethod(create_engine)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from hashlib import sha256
+from os import SEEK_END
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from gemma_tools.backends.base import BaseModelBackend
 from gemma_tools.backends.gemma import GemmaBackend
@@ -17,12 +19,22 @@ from gemma_tools.bench.results import Log, Result
 from gemma_tools.bench.scores import Score, score
 from gemma_tools.engines.base import Cancellation
 from gemma_tools.errors import InvalidRequest
+from gemma_tools.formats import get_format
 from gemma_tools.validation import check_integer, check_number
+
+_BY_REQUEST: Final = ("temperature", "max_tokens", "num_predict", "seed", "stream", "stream_arguments")
+"""Settings of a model that each question sets itself, or that do not change answers."""
+_SPEED: Final = ("threads", "gpu_layers", "parallel", "cache_ram", "max_line_bytes", "max_answer_bytes")
+"""Options of engines that do not change answers."""
+_LAST_BYTES: Final = 2**20
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The results of all questions. `model` is the model and its engine, `sampling` how answers were sampled."""
+    """The results of all questions.
+
+    `model` is the model, its engine, and its options, if they are not the defaults; `sampling` is how answers were sampled.
+    """
 
     model: str
     sampling: Sampling
@@ -100,7 +112,7 @@ def evaluate(
         progress: is called with each result, one at a time; first with those that are already in `results`.
 
     Raises:
-        InvalidRequest: an argument is invalid, or `results` is from another model, sampling or suite.
+        InvalidRequest: an argument is invalid, or `results` is from another model, other options, sampling or cases.
         EngineError: the engine or the endpoint cannot answer any question: it does not exist, or refuses the key.
 
     Example:
@@ -113,26 +125,48 @@ def evaluate(
     check_number(temperature, "temperature", 0, 2)
     if repeat > 1 and not temperature:
         raise InvalidRequest("greedy answers are always the same: also set a temperature", param="repeat")
-    asked = tuple(cases)
+    check_integer(seed, "seed", 0)
+    asked = () if isinstance(cases, str) else tuple(cases)
+    if not asked or not all(isinstance(case, Case) for case in asked):
+        raise InvalidRequest("must be at least one Case: see load_suite and read_cases", param="cases", code="invalid_type")
     twice = [name for name, count in Counter(case.id for case in asked).items() if count > 1]
     if twice:
         raise InvalidRequest(f"{twice[0]!r} is the id of more than one case", param="cases", code="duplicate_name")
     endpoint = Endpoint(against) if isinstance(against, str) else against
     chosen = chosen_ways(model, ways, endpoint)
     sampling = Sampling(temperature=temperature, seed=seed, max_tokens=max_tokens)
-    log = Log(model_label(model), sampling, progress)
+    log = Log(model_label(model), sampling, weights_of(model), progress)
     if results is not None:
         log.keep_in(Path(results), asked)
     keys = [(case.id, way.name, number) for case in asked for way in chosen for number in range(repeat)]
     with log:
         log.tell(keys)
         _ask_all(model, asked, chosen, sampling, repeat, concurrency, log)
-    return Evaluation(model_label(model), sampling, tuple(log.results[key] for key in keys))
+    return Evaluation(log.model, sampling, tuple(log.results[key] for key in keys))
 
 
 def model_label(model: BaseModelBackend) -> str:
-    """The model, and its engine."""
-    return f"{model.model_type} on {model.engine.name}" if isinstance(model, GemmaBackend) else model.model_type
+    """The model, its engine, and the options that change its answers, if they are not the defaults."""
+    if not isinstance(model, GemmaBackend):
+        return model.model_type
+    usual = get_format(model.format_name, **model.format_defaults)
+    told = {one.name: getattr(model.format, one.name) for one in fields(model.format)}  # type: ignore[arg-type]
+    changed = {name: value for name, value in told.items() if value != getattr(usual, name)}
+    changed |= model.config.model_dump(exclude_unset=True, exclude=set(_BY_REQUEST))
+    changed |= {name: value for name, value in model.given.items() if name not in _SPEED}
+    options = ", ".join(f"{name}={value}" for name, value in changed.items())
+    return f"{model.model_type} on {model.engine.name}" + (f" ({options})" if options else "")
+
+
+def weights_of(model: BaseModelBackend) -> str | None:
+    """Another text for other weights in a file of the same name, as far as its size and its last bytes show; else None."""
+    file = model.engine.vocabulary if isinstance(model, GemmaBackend) else None
+    if file is None or not file.is_file():
+        return None
+    with file.open("rb") as opened:
+        size = opened.seek(0, SEEK_END)
+        opened.seek(max(0, size - _LAST_BYTES))
+        return f"{size} {sha256(opened.read()).hexdigest()[:16]}"
 
 
 def _ask_all(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from itertools import groupby
 from typing import Any, Final
 
 from gemma_tools import __version__
@@ -151,8 +150,10 @@ def _problems(tables: Sequence[Sequence[Sequence[str]]]) -> Iterator[str]:
 
 def _wrong(evaluation: Evaluation) -> Iterator[str]:
     """Each case that some way got wrong, with all its answers."""
-    by_case = [list(results) for _, results in groupby(evaluation.results, lambda result: result.case.id)]
-    wrong = [results for results in by_case if not all(result.right for result in results)]
+    by_case: dict[str, list[Result]] = {}
+    for result in evaluation.results:
+        by_case.setdefault(result.case.id, []).append(result)
+    wrong = [results for results in by_case.values() if not all(result.right for result in results)]
     yield f"<h2>{escape(evaluation.model)}: {len(wrong)} cases with a wrong answer</h2>"
     for results in wrong:
         case = results[0].case

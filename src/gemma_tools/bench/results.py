@@ -1,7 +1,7 @@
 """Results, one for each answer, and their file.
 
-A results file is JSONL: first the model and the sampling; then each case before its first result; then the results in the order
-of their arrival. A stopped run continues with it.
+A results file is JSONL: first the model, its weights and the sampling; then the results in the order of their arrival, and each
+case before its first result. A stopped run continues with it.
 """
 
 from __future__ import annotations
@@ -82,9 +82,16 @@ class Result:
 class Log:
     """The existing results, and the file to which more are added."""
 
-    def __init__(self, model: str, sampling: Sampling, progress: Callable[[Result], object] | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        sampling: Sampling,
+        weights: str | None = None,
+        progress: Callable[[Result], object] | None = None,
+    ) -> None:
         self.model = model
         self.sampling = sampling
+        self.weights = weights
         self.cases: dict[str, Case] = {}
         self.results: dict[tuple[str, str, int], Result] = {}
         self._progress = progress or (lambda result: None)
@@ -93,21 +100,28 @@ class Log:
 
     @classmethod
     def read(cls, path: Path) -> Log | None:
-        """The contents of a file; None if it is empty. An incomplete last line is ignored."""
-        lines = path.read_bytes().split(b"\n")[:-1]
+        """The contents of a file; None if it is empty. An incomplete last line is ignored.
+
+        Raises:
+            OSError: it cannot be read.
+            InvalidRequest: it is not a results file.
+        """
+        *lines, rest = path.read_bytes().split(b"\n")
+        if rest and not lines:
+            raise InvalidRequest("is not a results file", param=str(path))
         log: Log | None = None
-        for number, line in enumerate(filter(None, lines), 1):
+        for number, line in enumerate(lines, 1):
             try:
                 row = read_json(line.decode("utf-8"))
                 if log is None:
-                    log = cls(row["model"], Sampling(**row["sampling"]))
+                    log = cls(row["model"], Sampling(**row["sampling"]), row["weights"])
                 elif "messages" in row:
                     case = Case.of(row, f"{path}, line {number}")
                     log.cases[case.id] = case
                 else:
                     result = Result(log.cases[row["case"]], row["way"], row["repeat"], Said.of(row["said"]))
                     log.results[result.key] = result
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
                 raise InvalidRequest(f"is not a valid result line: {error}", param=f"{path}, line {number}") from None
         return log
 
@@ -126,13 +140,15 @@ class Log:
         self._file.seek(data.rfind(b"\n") + 1)
         self._file.truncate()
         if before is None:
-            self._write({"model": self.model, "sampling": asdict(self.sampling)})
+            self._write({"model": self.model, "sampling": asdict(self.sampling), "weights": self.weights})
 
     def _take_over(self, before: Log, path: Path, cases: Sequence[Case]) -> None:
         for name in ("model", "sampling"):
             theirs, own = getattr(before, name), getattr(self, name)
             if theirs != own:
                 raise InvalidRequest(f"contains results of {theirs}, not of {own}: use another file", param=str(path))
+        if before.weights != self.weights:
+            raise InvalidRequest(f"contains results of other weights of {self.model}: use another file", param=str(path))
         for case in cases:
             if to_json(before.cases.get(case.id, case).as_dict()) != to_json(case.as_dict()):
                 raise InvalidRequest(f"holds another case {case.id!r}: use another file", param=str(path))

@@ -91,8 +91,10 @@ def share(outcomes: Iterable[tuple[str, bool]]) -> Share:
     if not of:
         return Share(0, 0, 0.0, 1.0)
     p, cases = count / of, len(by_case)
-    spread = variance(map(fmean, by_case.values())) if cases > 1 else 0.0
-    worth = min(float(of), max(float(cases), cases * p * (1 - p) / spread)) if spread else float(cases)
+    worth = float(cases)
+    if cases > 1 and 0 < count < of:
+        spread, most = variance(map(fmean, by_case.values())), cases * p * (1 - p)
+        worth = max(worth, most / max(spread, most / of))
     low, high = wilson(p, worth)
     return Share(count, of, low, high)
 
