@@ -54,6 +54,12 @@ def test_markdown_is_tables(evaluation: Evaluation) -> None:
     assert "| end_tag_missing | repaired | 1 |" in problems
 
 
+def test_odd_text_stays_in_its_cell_of_markdown() -> None:
+    odd = "a|b\\|c\r\n<script>"
+    _, categories, *_ = as_markdown([evaluate(scripted(PARIS), [replace(ASKS, category=odd)])]).split("\n\n")
+    assert categories.splitlines()[2:] == ["| a\\|b\\\\\\|c  \\<script> | 1 | 100% |"]
+
+
 def test_several_models_are_shown_side_by_side(evaluation: Evaluation) -> None:
     other = evaluate(scripted(PARIS, "hi", model="other"), CASES)
     text = as_markdown([evaluation, other])
@@ -141,6 +147,13 @@ def test_the_page_marks_where_a_problem_lies() -> None:
     assert title.startswith("cut: ")
     assert read(marked).text == cut
     assert "<span class=control>&lt;start_function_call&gt;</span>" in marked
+
+
+def test_a_long_label_loses_its_middle_and_the_chart_keeps_its_size() -> None:
+    html = as_html([evaluate(scripted(PARIS), [replace(ASKS, category="x" * 40 + "y" * 5000 + "z" * 40)])])
+    widths = [int(width) for width in re.findall(r'<svg[^>]* width="(\d+)"', html)]
+    assert max(widths) < 1100
+    assert f"{'x' * 36}…" in html
 
 
 def test_what_would_not_be_seen_is_shown() -> None:

@@ -45,6 +45,8 @@ svg path { stroke-width: 2; } svg text { fill: currentColor; font: 13px system-u
 _BARS: Final = 340
 """The width of a 100 % bar, in the page's units."""
 _ROW: Final = 24
+_LABEL: Final = 72
+"""The most characters of a label; a longer one loses its middle."""
 
 
 def as_html(evaluations: Sequence[Evaluation]) -> str:
@@ -78,8 +80,12 @@ def _told(evaluation: Evaluation) -> str:
     drawn = f"temperature {sampling.temperature:g}, first seed {sampling.seed}" if sampling.temperature else "greedy"
     repeats = 1 + max((result.repeat for result in evaluation.results), default=0)
     cases = len({result.case.id for result in evaluation.results})
-    asked = f"{cases} cases" + (f", each asked {repeats} times" if repeats > 1 else "")
+    asked = _counted(cases) + (f", each asked {repeats} times" if repeats > 1 else "")
     return escape(f"{evaluation.model}: {asked}; {drawn}; at most {sampling.max_tokens} tokens an answer.")
+
+
+def _counted(cases: int) -> str:
+    return "1 case" if cases == 1 else f"{cases} cases"
 
 
 def _table(table: Sequence[Sequence[str]]) -> str:
@@ -114,6 +120,8 @@ def _category_bars(evaluations: Sequence[Evaluation]) -> list[list[Bar]]:
 
 def _bar(label: str, results: Sequence[Result]) -> Bar:
     right = score(results).right
+    if len(label) > _LABEL:
+        label = f"{label[: _LABEL // 2]}…{label[-_LABEL // 2 :]}"
     return label, right.value or 0.0, right.low, right.high, f"{percent(right)} of {right.of}"
 
 
@@ -154,7 +162,7 @@ def _wrong(evaluation: Evaluation) -> Iterator[str]:
     for result in evaluation.results:
         by_case.setdefault(result.case.id, []).append(result)
     wrong = [results for results in by_case.values() if not all(result.right for result in results)]
-    yield f"<h2>{escape(evaluation.model)}: {len(wrong)} cases with a wrong answer</h2>"
+    yield f"<h2>{escape(evaluation.model)}: {_counted(len(wrong))} with a wrong answer</h2>"
     for results in wrong:
         case = results[0].case
         ways = ", ".join(dict.fromkeys(result.way for result in results if not result.right))

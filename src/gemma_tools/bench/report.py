@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
@@ -104,5 +105,13 @@ def as_markdown(evaluations: Sequence[Evaluation]) -> str:
 
 
 def _table(table: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table]
+    lines = [f"| {' | '.join(_ODD.sub(_escaped, cell) for cell in row)} |" for row in table]
     return "\n".join([lines[0], "|" + " --- |" * len(table[0]), *lines[1:]])
+
+
+_ODD: Final = re.compile(r"\s|[|<\\]")
+
+
+def _escaped(odd: re.Match[str]) -> str:
+    """A line break as a space, and what Markdown would read as a cell's end, HTML or an escape with a backslash."""
+    return " " if odd[0].isspace() else f"\\{odd[0]}"

@@ -12,7 +12,7 @@ import typer
 
 from gemma_tools.cli.files import write_json
 from gemma_tools.cli.options import Adapters, EngineName, Projector, Url, parse_options
-from gemma_tools.errors import InvalidRequest
+from gemma_tools.errors import EngineError, InvalidRequest
 
 if TYPE_CHECKING:
     from gemma_tools.bench import Evaluation, Result
@@ -62,6 +62,9 @@ def model(
     from gemma_tools.bench import Endpoint, evaluate, load_suite, sample
     from gemma_tools.engines.adapters import engine_options
 
+    check_outputs(html, json, markdown)
+    if against_model and not against:
+        raise InvalidRequest("names the model of an endpoint: also give --against URL", param="--against-model")
     cases = load_suite(suite)
     if category:
         known = {case.category for case in cases}
@@ -76,7 +79,11 @@ def model(
     asked = len(ways) - recovery + 1
     total = len(cases) * repeat * (asked * (2 if endpoint else 1) + 3 * recovery)
     options = engine_options(mmproj, lora or ()) | parse_options(option)
-    with create_model(name, engine=engine, url=url, **options) as backend, _progress(total) as advance:
+    with (
+        create_model(name, engine=engine, url=url, **options) as backend,
+        _telling_how_to_go_on(results),
+        _progress(total) as advance,
+    ):
         evaluation = evaluate(
             backend,
             cases,
@@ -91,6 +98,8 @@ def model(
             progress=advance,
         )
     show([evaluation], html=html, json=json, markdown=markdown)
+    if not all(result.asked for result in evaluation.results):
+        raise typer.Exit(1)
 
 
 def report(
@@ -102,15 +111,27 @@ def report(
     """Show results again, for several models side by side. No model runs."""
     from gemma_tools.bench import Evaluation
 
+    check_outputs(html, json, markdown)
     show([Evaluation.load(file) for file in files], html=html, json=json, markdown=markdown)
+
+
+def check_outputs(html: Path | None, json: bool, markdown: bool) -> None:
+    """Refuse output that is impossible, before a model runs for hours.
+
+    Raises:
+        InvalidRequest: JSON and Markdown are wanted, or the page cannot be written.
+    """
+    if json and markdown:
+        raise InvalidRequest("cannot be used with --json: both print to the standard output", param="--markdown")
+    if html is not None and (html.is_dir() or not html.absolute().parent.is_dir()):
+        raise InvalidRequest(f"{html} is not a file in an existing folder", param="--html")
 
 
 def show(evaluations: Sequence[Evaluation], *, html: Path | None, json: bool, markdown: bool) -> None:
     """Print the results, and write the page."""
     from gemma_tools.bench import as_html, as_json, as_markdown
+    from gemma_tools.display import visible
 
-    if html is not None:
-        html.write_text(as_html(evaluations), encoding="utf-8", errors="backslashreplace")
     if json:
         found = [as_json(evaluation) for evaluation in evaluations]
         write_json(found[0] if len(found) == 1 else found, indented=True)
@@ -122,7 +143,9 @@ def show(evaluations: Sequence[Evaluation], *, html: Path | None, json: bool, ma
         failed = [result.said.error for result in evaluation.results if not result.asked]
         if failed:
             message = f"{len(failed)} of {len(evaluation.results)} questions could not be asked, first: {failed[0]}"
-            print(f"gemma-tools: {evaluation.model}: {message}", file=sys.stderr)
+            print(visible(f"gemma-tools: {evaluation.model}: {' '.join(message.split())}"), file=sys.stderr)
+    if html is not None:
+        html.write_text(as_html(evaluations), encoding="utf-8", errors="backslashreplace")
 
 
 def _print_tables(evaluations: Sequence[Evaluation]) -> None:
@@ -131,16 +154,28 @@ def _print_tables(evaluations: Sequence[Evaluation]) -> None:
     from rich.table import Table
 
     from gemma_tools.bench.report import tables
+    from gemma_tools.display import visible
 
     # Output that is not a terminal has no width: tables are then as wide as they need.
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 10_000)
     for heads, *rows in tables(evaluations):
         table = Table(box=box.SIMPLE_HEAD)
         for index, head in enumerate(heads):
-            table.add_column(head, justify="left" if index == 0 else "right")
+            table.add_column(visible(head), justify="left" if index == 0 else "right")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(visible, row))
         console.print(table)
+
+
+@contextmanager
+def _telling_how_to_go_on(results: Path | None) -> Iterator[None]:
+    """If the run is stopped or fails, tell on stderr how to continue it."""
+    try:
+        yield
+    except (KeyboardInterrupt, EngineError):
+        how = f"the same command continues with {results}" if results else "with --results FILE it could be continued"
+        print(f"gemma-tools: the run was not finished: {how}", file=sys.stderr)
+        raise
 
 
 @contextmanager
