@@ -166,12 +166,14 @@ def test_a_thought_is_asked_for_and_kept() -> None:
         ({"cases": []}, "cases: must be at least one Case"),
         ({"cases": "own"}, "cases: must be at least one Case: see load_suite"),
         ({"cases": [TALKS.as_dict()]}, "cases: must be at least one Case"),
+        ({"model": "tiny"}, "model: must be a model"),
+        ({"ways": "force"}, r"ways: must be a list: \['force'\]"),
     ],
 )
 def test_what_is_impossible_is_refused_before_anything_is_asked(options: dict[str, Any], message: str) -> None:
     model = scripted("Hi")
     with pytest.raises(InvalidRequest, match=message):
-        evaluate(model, **{"cases": [TALKS], **options})
+        evaluate(**{"model": model, "cases": [TALKS], **options})
     assert model.engine.asked == []  # type: ignore[attr-defined]
 
 

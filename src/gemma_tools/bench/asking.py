@@ -205,6 +205,8 @@ def chosen_ways(model: BaseModelBackend, names: Sequence[str], endpoint: Endpoin
     Raises:
         InvalidRequest: there is no such way, or this model does not support it.
     """
+    if isinstance(names, str):
+        raise InvalidRequest(f"must be a list: [{names!r}]", param="ways", code="invalid_type")
     for name in names:
         if name not in WAYS:
             raise InvalidRequest(f"{name!r} is not one of {', '.join(WAYS)}", param="ways", code="invalid_option")

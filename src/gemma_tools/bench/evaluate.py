@@ -119,6 +119,8 @@ def evaluate(
         >>> with create_model("tiny") as model:
         ...     print(evaluate(model, load_suite("own")).score().right.value)
     """
+    if not isinstance(model, BaseModelBackend):
+        raise InvalidRequest("must be a model: see create_model", param="model", code="invalid_type")
     check_integer(repeat, "repeat", 1)
     check_integer(concurrency, "concurrency", 1)
     check_integer(max_tokens, "max_tokens", 1)
