@@ -7,9 +7,11 @@ import dataclasses
 import enum
 import json
 import threading
-from collections.abc import Callable
+from collections import UserDict, UserList
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import date
 from functools import partial
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import jsonschema_rs
@@ -303,6 +305,11 @@ class Odd:
         ([date(2026, 1, 2), Unit.FAHRENHEIT], '["2026-01-02","f"]'),
         ({"x": float("nan")}, '{"x":"NaN"}'),
         ([Odd()], '["odd"]'),
+        ({"a": 1}.keys(), '["a"]'),
+        ({"a": 1}.items(), '[["a",1]]'),
+        (range(2), "[0,1]"),
+        (MappingProxyType({"a": Unit.CELSIUS}), '{"a":"c"}'),
+        (UserList([UserDict(a=1)]), '[{"a":1}]'),
     ],
 )
 def test_results_become_text(value: object, content: str) -> None:
@@ -337,6 +344,85 @@ def test_what_a_tool_raises_goes_to_the_model_without_its_traceback() -> None:
     assert isinstance(result.exception, ZeroDivisionError)
     assert box.call("leave", {}).fault == "failed"
     assert json.loads(box.call("refuse", {}).content) == {"error": "the shop is closed"}
+
+
+def in_both_ways(function: Callable[..., Any], arguments: str = "{}") -> list[ToolResult]:
+    """The result of a call in sync and in async code."""
+    box = ToolBox(function)
+    (name,) = box.names
+    return [box.call(name, arguments), asyncio.run(box.acall(name, arguments))]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_generator_gives_a_list(asynchronous: bool) -> None:
+    def count(to: int) -> Iterator[int]:
+        yield from range(to)
+
+    async def acount(to: int) -> AsyncIterator[int]:
+        for i in range(to):
+            yield i
+
+    assert in_both_ways(acount if asynchronous else count, '{"to": 3}') == [ToolResult("[0,1,2]")] * 2
+
+
+class Silent(Exception):
+    """Its message cannot be made."""
+
+    def __str__(self) -> str:
+        raise KeyError("no message")
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (Silent(), "Silent"),
+        (ValueError(), "ValueError"),
+        (asyncio.CancelledError("inside"), "CancelledError: inside"),
+    ],
+)
+def test_any_failure_inside_a_tool_is_its_result(error: BaseException, said: str, asynchronous: bool) -> None:
+    def fail() -> None:
+        raise error
+
+    async def afail() -> None:
+        raise error
+
+    for result in in_both_ways(afail if asynchronous else fail):
+        assert (result.fault, result.exception) == ("failed", error)
+        assert json.loads(result.content)["error"].endswith(f"fail failed: {said}")
+
+
+def test_a_cancelled_call_is_cancelled() -> None:
+    async def wait() -> None:
+        await asyncio.Event().wait()
+
+    async def cancelled() -> bool:
+        call = asyncio.create_task(ToolBox(wait).acall("wait", {}))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait([call])
+        return call.cancelled()
+
+    assert asyncio.run(cancelled())
+
+
+@dataclasses.dataclass
+class Length:
+    unit: str
+
+    def __post_init__(self) -> None:
+        self.metres = {"km": 1000}[self.unit]
+
+
+def test_a_type_that_fails_to_read_its_arguments_is_a_fault_of_the_arguments() -> None:
+    def go(far: Length) -> int:
+        return far.metres
+
+    assert in_both_ways(go, '{"far": {"unit": "km"}}') == [ToolResult("1000")] * 2
+    for result in in_both_ways(go, '{"far": {"unit": "mile"}}'):
+        assert result.fault == "invalid_arguments"
+        assert "KeyError: 'mile'" in result.content
 
 
 def test_an_unknown_name_is_answered_with_the_names_there_are() -> None:

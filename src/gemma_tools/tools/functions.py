@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+from collections import UserList
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, MappingView
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -49,7 +50,8 @@ class FunctionTool:
         `arguments` is a mapping or JSON text; an empty string means no arguments.
 
         Raises:
-            InvalidRequest: they are invalid; the message lists every error, without the values.
+            InvalidRequest: they are invalid, and the message lists every error, without the values; or a type of the function
+                failed to read them with an exception of its own.
         """
         try:
             if isinstance(arguments, str):
@@ -58,19 +60,23 @@ class FunctionTool:
                 keywords = self.arguments.validate_python(arguments)
         except ValidationError as error:
             raise InvalidRequest(_faults(error), param="arguments") from None
+        except Exception as error:  # of a validator or a `__post_init__`: pydantic turns only some types into its own error
+            raise InvalidRequest(f"reading them failed: {error_text(error)}", param="arguments") from error
         return keywords
 
     def run(self, keywords: Mapping[str, Any]) -> Any:
-        """Call the function with validated arguments; an async function is run to its end. Its exceptions are not caught."""
+        """Call the function with validated arguments. Its exceptions are not caught.
+
+        An async function is run to its end; the items of an async generator become a list.
+        """
         result = self.function(**keywords)
-        return _wait(result) if inspect.isawaitable(result) else result
+        return _wait(_settled(result)) if _is_pending(result) else result
 
     async def arun(self, keywords: Mapping[str, Any]) -> Any:
         """`run` for async code: an async function is awaited, a sync one runs in its own thread."""
         if _is_async(self.function):
-            return await self.function(**keywords)
-        result = await acall(lambda _: self.function(**keywords))
-        return await result if inspect.isawaitable(result) else result
+            return await _settled(self.function(**keywords))
+        return await _settled(await acall(lambda _: self.function(**keywords)))
 
 
 @overload
@@ -128,7 +134,8 @@ def result_text(result: object) -> str:
     """A tool's result as text for the model.
 
     A string is unchanged. Everything else becomes JSON: pydantic models, dataclasses, dates, enums, sets and bytes as pydantic
-    writes them, None as `null`, NaN and the infinities as strings, and types that pydantic does not support as their `str`.
+    writes them, None as `null`, NaN and the infinities as strings, mappings and ranges of any type as objects and arrays, and
+    other types that pydantic does not support as their `str`.
 
     Raises:
         ValueError: the result contains itself, or text that is not Unicode.
@@ -136,9 +143,28 @@ def result_text(result: object) -> str:
     if isinstance(result, str):
         return result
     try:
-        return to_json(result, inf_nan_mode="strings", fallback=str).decode()
+        return to_json(result, inf_nan_mode="strings", fallback=_plain).decode()
     except PydanticSerializationError as error:
         raise ValueError(f"the result cannot be written as JSON: {error}") from error
+
+
+def error_text(error: BaseException) -> str:
+    """The type and the message of an exception. A message that is empty, or that cannot be made, is left out."""
+    try:
+        message = str(error)
+    except Exception:
+        message = ""
+    kind = type(error).__name__
+    return f"{kind}: {message}" if message else kind
+
+
+def _plain(value: object) -> object:
+    """A value that pydantic does not support, as one that it does."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (MappingView, UserList, range)):
+        return list(value)
+    return str(value)
 
 
 def _arguments_of(
@@ -212,6 +238,17 @@ def _is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
+def _is_pending(result: object) -> bool:
+    return inspect.isawaitable(result) or isinstance(result, AsyncIterator)
+
+
+async def _settled(result: Any) -> Any:
+    """What a function returned, when it is complete: awaited, and an async iterator as the list of its items."""
+    if inspect.isawaitable(result):
+        result = await result
+    return [item async for item in result] if isinstance(result, AsyncIterator) else result
+
+
 def _faults(error: ValidationError) -> str:
     return "; ".join(
         f"{'.'.join(map(str, fault['loc'])) or 'arguments'}: {fault['msg']}"
@@ -219,14 +256,11 @@ def _faults(error: ValidationError) -> str:
     )
 
 
-def _wait(awaitable: Any) -> Any:
-    async def wait() -> Any:
-        return await awaitable
-
+def _wait(coroutine: Coroutine[Any, Any, Any]) -> Any:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(wait())
+        return asyncio.run(coroutine)
     # This thread's loop is busy (a notebook, or a sync call from async code), so the coroutine gets its own thread.
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(copy_context().run, asyncio.run, wait()).result()
+        return pool.submit(copy_context().run, asyncio.run, coroutine).result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from asyncio import CancelledError, current_task
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import module_from_spec, spec_from_file_location
@@ -17,7 +18,7 @@ from gemma_tools.errors import InvalidRequest, ToolError
 from gemma_tools.log import log_content, logger
 from gemma_tools.observe import ToolReturned, ToolWork, tell, working
 from gemma_tools.tools.ending import ended_if_left
-from gemma_tools.tools.functions import FunctionTool, declared, result_text, tool
+from gemma_tools.tools.functions import FunctionTool, declared, error_text, result_text, tool
 
 FaultKind: TypeAlias = Literal["unknown_tool", "invalid_arguments", "failed", "repeated"]
 
@@ -120,7 +121,7 @@ class ToolBox:
         function, keywords = prepared
         try:
             return _result(name, function.run(keywords))
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, CancelledError) as error:
             return _failure(name, error)
 
     async def _acall(self, name: str, arguments: Mapping[str, Any] | str) -> ToolResult:
@@ -131,6 +132,11 @@ class ToolBox:
         try:
             with ended_if_left():
                 return _result(name, await function.arun(keywords))
+        except CancelledError as error:
+            task = current_task()
+            if task is None or task.cancelling():
+                raise
+            return _failure(name, error)  # something inside the tool was cancelled, not this call
         except (Exception, SystemExit) as error:
             return _failure(name, error)
 
@@ -236,5 +242,5 @@ def _result(name: str, value: object) -> ToolResult:
 
 def _failure(name: str, error: BaseException) -> ToolResult:
     logger.warning("tool %s failed: %s", name, type(error).__name__)
-    message = str(error) if isinstance(error, ToolError) else f"{name} failed: {type(error).__name__}: {error}"
+    message = str(error) if isinstance(error, ToolError) else f"{name} failed: {error_text(error)}"
     return fault("failed", message, error)
