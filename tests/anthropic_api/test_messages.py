@@ -28,6 +28,11 @@ TOOL: Any = {
 ASKED: Any = [{"role": "user", "content": "What is the weather in Lisbon?"}]
 CALLED: Any = {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {"city": "Lisbon"}}
 RESULT: Any = {"type": "tool_result", "tool_use_id": "toolu_1"}
+FAILED_WITH_IMAGE: Any = {
+    **RESULT,
+    "is_error": True,
+    "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}],
+}
 THOUGHT = "<|channel>thought\nNo rain is seen.<channel|>It is sunny."
 
 Create = Callable[..., Any]
@@ -275,6 +280,8 @@ def test_what_was_left_out_cannot_be_chosen() -> None:
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"type": "poem"}]}]}, "messages[0].content[0].type"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
+        ({"messages": [{"role": "user", "content": [{**RESULT, "content": False}]}]}, "messages[0].content[0].content"),
+        ({"messages": [{"role": "user", "content": [FAILED_WITH_IMAGE]}]}, "messages[0].content[0].content"),
         ({"tools": [{"name": "a b"}]}, "tools[0].name"),
         ({"tools": [{"name": "a", "input_schema": 5}]}, "tools[0].input_schema"),
         ({"tool_choice": {"type": "some"}}, "tool_choice.type"),

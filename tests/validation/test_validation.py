@@ -62,6 +62,32 @@ def test_other_kinds_of_text_parts() -> None:
     assert [part["text"] for part in content] == ["a", "b", "c", "d"]
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(None, "No."), ("", "No."), ("Well.", ("Well.", "No.")), ([{"type": "text", "text": "Well."}], ("Well.", "No."))],
+)
+def test_a_refusal_is_said(content: Any, expected: Any) -> None:
+    content = validate([USER, {"role": "assistant", "content": content, "refusal": "No."}]).messages[1].content
+    assert (content if isinstance(content, str) else tuple(part["text"] for part in content or ())) == expected
+
+
+def test_a_reference_to_audio_is_refused_unless_there_is_a_text() -> None:
+    answer = {"role": "assistant", "audio": {"id": "audio_1"}}
+    assert refused({"messages": [USER, answer]}) == ("messages[1].audio", "unsupported_content")
+    assert validate([USER, {**answer, "content": "Hi"}]).messages[1].content == "Hi"
+
+
+def test_a_call_of_a_custom_tool_is_a_call_with_one_text() -> None:
+    custom = {"id": "1", "type": "custom", "custom": {"name": "sql", "input": "SELECT 1"}}
+    messages = validate([USER, assistant(custom), {"role": "tool", "tool_call_id": "1", "content": "1"}]).messages
+    assert messages[1].tool_calls == (Call("1", "sql", {"input": "SELECT 1"}),)
+    assert messages[2].called == "sql"
+    for part, place in (({}, ".input"), ({"input": "x"}, ".name")):
+        param, _ = refused({"messages": [USER, assistant({**custom, "custom": part})]})
+        assert (param or "").startswith("messages[1].tool_calls[0].")
+        assert (param or "").endswith(place)
+
+
 @pytest.mark.parametrize("arguments", ["", " ", "{}", {}, None, " {} ", "null", "\n null "])
 def test_no_arguments_in_every_shape(arguments: Any) -> None:
     assert validate([USER, assistant(call(arguments))]).messages[1].tool_calls == (Call("1", "act", {}),)
@@ -87,6 +113,15 @@ def test_results_get_the_name_of_their_call() -> None:
     again = assistant(call(name="h", call_id="a"))
     messages = validate([USER, first, *results, again, results[1]]).messages
     assert [message.called for message in messages if message.role == "tool"] == ["g", "f", None, "h"]
+
+
+@pytest.mark.parametrize("call_id", ["", "call_0"])
+def test_results_of_calls_with_one_id_go_to_the_calls_in_order(call_id: str) -> None:
+    calls = assistant(*(call(name=name, call_id=call_id) for name in "fgh"))
+    result = {"role": "tool", "tool_call_id": call_id, "content": "x"}
+    later = [assistant(call(name="i", call_id=call_id)), result, result]
+    messages = validate([USER, calls, *[result] * 3, *later]).messages
+    assert [message.called for message in messages if message.role == "tool"] == ["f", "g", "h", "i", "i"]
 
 
 def test_results_without_ids_go_to_the_calls_in_order() -> None:

@@ -159,10 +159,14 @@ _ROLES: Final[Mapping[str, Callable[[list[dict[str, Any]], Blocks, list[str]], N
 
 
 def _result(block: Json, param: str) -> dict[str, Any]:
-    content = _content(block.get("content") or "", f"{param}.content")
+    given = block.get("content")
+    content = "" if given in (None, []) else _content(given, f"{param}.content")
     if check_flag(block.get("is_error"), f"{param}.is_error"):
         # In the tool loop's form for a failed tool.
-        text = content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
+        if not isinstance(content, str) and any(part["type"] != "text" for part in content):
+            message = "the result of a failed tool must contain only text"
+            raise InvalidRequest(message, param=f"{param}.content", code="unsupported_value")
+        text = content if isinstance(content, str) else "\n".join(part["text"] for part in content)
         content = json.dumps({"error": text}, ensure_ascii=False)
     return {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": content}
 

@@ -133,8 +133,9 @@ def _check_fields(body: Mapping[str, Any], left_out: _LeftOut) -> None:
 def _conversation(body: Mapping[str, Any], left_out: _LeftOut) -> Conversation:
     tools, choice = _legacy(body)
     kept = _functions(tools, left_out) if left_out.allowed and isinstance(tools, (list, tuple)) else None
+    messages = body.get("messages")
     try:
-        return validate(body.get("messages") or (), tools if kept is None else [tools[i] for i in kept], choice)
+        return validate(() if messages is None else messages, tools if kept is None else [tools[i] for i in kept], choice)
     except InvalidRequest as wrong:
         place = wrong.param or ""
         if kept is not None and (found := _NUMBER.match(place)):

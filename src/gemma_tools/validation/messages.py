@@ -55,9 +55,10 @@ def validate_messages(messages: Sequence[RawMessage]) -> tuple[Message, ...]:
 class _Ledger:
     """The calls so far, to find the one that a result answers."""
 
-    __slots__ = ("_answered", "_names", "_pending")
+    __slots__ = ("_again", "_answered", "_names", "_pending")
 
     def __init__(self) -> None:
+        self._again: dict[str, list[str]] = {}
         self._names: set[str] = set()
         self._answered: dict[str, str] = {}
         self._pending: dict[str | int, str] = {}
@@ -68,13 +69,19 @@ class _Ledger:
             self._names.add(check_name(name, param))
 
     def note(self, calls: tuple[Call, ...]) -> None:
-        """`calls`, if there are any, now wait for their results: by id, or by position without one."""
+        """`calls`, if there are any, now wait for their results: by id, or by position without one.
+
+        Some servers give all calls of a message the same id: their results come in the order of the calls.
+        """
         if not calls:
             return
         pending: dict[str | int, str] = {}
+        self._again = {}
         for place, (call_id, name, _, _) in enumerate(calls):
             if call_id is None:
                 pending[place] = name
+            elif call_id in pending:
+                self._again.setdefault(call_id, []).append(name)
             else:
                 pending[call_id] = self._answered[call_id] = name
         self._pending = pending
@@ -83,7 +90,10 @@ class _Ledger:
         """The name of the call that a result answers: the one with its id, or else the first open one (with its name)."""
         if call_id is not None:
             self._pending.pop(call_id, None)
-            return self._answered.get(call_id)
+            called = self._answered.get(call_id)
+            if again := self._again.get(call_id):
+                self._answered[call_id] = again.pop(0)
+            return called
         key = next((key for key, called in self._pending.items() if name is None or called == name), None)
         return None if key is None else self._pending.pop(key)
 
@@ -111,6 +121,11 @@ def _plain(raw: Mapping[str, Any], ledger: _Ledger) -> Message:
 def _assistant(raw: Mapping[str, Any], ledger: _Ledger) -> Message:
     get = raw.get
     content, name = _said(raw)
+    if get("refusal"):
+        content = _refused(content, get("refusal"))
+    if not content and get("audio") is not None:
+        message = "answers in audio are not stored here: send what was said as the content"
+        raise InvalidRequest(message, param=".audio", code="unsupported_content")
     calls: tuple[Call, ...] = ()
     if given := get("tool_calls"):
         calls = _calls(given, ledger)
@@ -123,6 +138,15 @@ def _assistant(raw: Mapping[str, Any], ledger: _Ledger) -> Message:
     responses = get("tool_responses")
     answers = _responses(responses, ledger) if responses else ()
     return _new(Message, ("assistant", content, calls, None, name, None, reasoning, answers))
+
+
+def _refused(content: Content, refusal: object) -> Content:
+    """The content of a message of the assistant that refused, which OpenAI's answers have in a field of its own."""
+    check_text(refusal, ".refusal")
+    if not content:
+        return cast(str, refusal)
+    parts = ({"type": "text", "text": content},) if isinstance(content, str) else content
+    return (*parts, {"type": "text", "text": refusal})
 
 
 _RESULT_KEYS: Final = frozenset({"name", "response"})
@@ -168,6 +192,8 @@ def _calls(given: object, ledger: _Ledger) -> tuple[Call, ...]:
         try:
             raw = as_object(raw, "")
             function, call_id = raw.get("function"), raw.get("id")
+            if function is None and raw.get("type") == "custom":
+                function = _of_custom(raw.get("custom"))
             if function is None:
                 raise InvalidRequest("the called function is missing", param=".function", code="missing")
             check_text(call_id, ".id")
@@ -175,6 +201,15 @@ def _calls(given: object, ledger: _Ledger) -> tuple[Call, ...]:
         except InvalidRequest as wrong:
             raise within(wrong, f".tool_calls[{len(calls)}]") from None
     return tuple(calls)
+
+
+def _of_custom(given: object) -> Mapping[str, Any]:
+    """The call of a custom tool, as of a function with one string: this is how the Responses API declares them."""
+    custom = as_object(given, ".custom")
+    text = custom.get("input")
+    if not isinstance(text, str):
+        raise wrong_type("a string", text, ".custom.input")
+    return {"name": custom.get("name"), "arguments": {"input": text}}
 
 
 def _call(call_id: str | None, function: object, where: str, ledger: _Ledger) -> Call:
