@@ -121,6 +121,9 @@ def error_frame(error: BaseException, path: str, facts: Facts) -> bytes:
     failure = failure_of(error)
     facts.error = failure.code
     body = _body(failure, path)
+    if _place(path).startswith("/responses"):
+        told = {name: failure.error[name] for name in ("code", "message", "param")}
+        body = {"type": "error", **told, **body}
     return event(body, body.get("type"))
 
 

@@ -20,6 +20,9 @@ import pytest
 
 from gemma_tools import FunctionGemmaModel
 from gemma_tools.engines.base import Cancellation, Generation, GenerationRequest, Pieces
+from gemma_tools.errors import EngineTimeout
+from gemma_tools.openai_api.wire import Facts
+from gemma_tools.routes import error_frame
 from gemma_tools.testing import ScriptedEngine
 from support.serving import QUESTION, EndlessEngine, serving
 
@@ -169,3 +172,16 @@ def test_the_first_interrupt_says_what_it_waits_for_and_the_second_exits() -> No
             rest = process.stderr.read()
         assert process.wait(60) == 130
     assert "Traceback" not in rest
+
+
+@pytest.mark.parametrize(
+    ("path", "head"),
+    [("/v1/chat/completions", b""), ("/v1/responses", b"event: error\n"), ("/v1/messages", b"event: error\n")],
+)
+def test_the_error_that_ends_a_stream_is_an_event_of_its_api(path: str, head: bytes) -> None:
+    before, mark, data = error_frame(EngineTimeout("too late"), path, Facts()).rpartition(b"data: ")
+    told = json.loads(data)
+    assert (before, mark, told.get("type")) == (head, b"data: ", "error" if head else None)
+    assert (told["error"]["code"], told["error"]["message"]) == ("engine_timeout", "too late")
+    if path == "/v1/responses":
+        assert (told["code"], told["message"], told["param"]) == ("engine_timeout", "too late", None)

@@ -118,10 +118,28 @@ def test_a_foreign_origin_is_refused(url: str, origin: str) -> None:
         assert not [name for name in told.headers if name.startswith("access-control")]
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"x-api-key": "sesame"}, 200),
+        ({"x-api-key": "another", "authorization": "Bearer sesame"}, 200),
+        ({"x-api-key": "", "authorization": "Bearer sesame"}, 200),
+        ({"x-api-key": "sesame", "authorization": "Bearer another"}, 200),
+        ({"x-api-key": "another", "authorization": "Bearer others"}, 401),
+        ({"x-api-key": "another", "authorization": "Basic sesame"}, 401),
+        ({"x-api-key": ""}, 401),
+    ],
+)
+def test_the_key_may_be_in_either_header(headers: dict[str, str], status: int) -> None:
+    with serving(scripted("yes"), api_keys=["sesame"]) as url:
+        assert httpx.get(f"{url}/models", headers=headers).status_code == status
+
+
 def test_an_origin_that_is_allowed_may_call_and_read() -> None:
     with serving(scripted("yes"), allowed_origins=["app://notes"]) as url:
         answer = post(url, origin="app://notes", sec_fetch_site="cross-site")
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "app://notes")
+        assert {"x-request-id", "retry-after"} <= set(answer.headers["access-control-expose-headers"].split(", "))
         head = {"origin": "app://notes", "access-control-request-method": "POST", "access-control-request-headers": "x-a"}
         asked = httpx.options(f"{url}/chat/completions", headers=head)
         assert (asked.status_code, asked.headers["access-control-allow-headers"]) == (204, "x-a")

@@ -51,7 +51,7 @@ class Guard:
         origin = headers.get("origin")
         if origin is None or not self._allows(origin):
             return {}
-        allowed = {"access-control-allow-origin": origin, "vary": "origin"}
+        allowed = {"access-control-allow-origin": origin, "vary": "origin", "access-control-expose-headers": _READ_BY_CLIENTS}
         if "access-control-request-method" in headers:
             asked = headers.get("access-control-request-headers", "content-type, authorization, x-api-key")
             allowed |= {"access-control-allow-methods": "GET, HEAD, POST, DELETE", "access-control-allow-headers": asked}
@@ -72,18 +72,22 @@ class Guard:
         """
         if not self._keys:
             return None
+        # Anthropic's clients use x-api-key. They send both if both are set, such as the key of an account and a server's token.
+        sent = [headers.get("x-api-key", "")]
         scheme, _, key = headers.get("authorization", "").partition(" ")
-        if "x-api-key" in headers:  # the header of Anthropic's clients
-            scheme, key = "bearer", headers["x-api-key"]
+        if scheme.lower() == "bearer":
+            sent.append(key)
         elif browser and scheme.lower() == "basic":
-            scheme, key = "bearer", _password(key)
-        given = _digest(key.strip().encode("latin-1"))  # this is how the bytes of a header became text
-        # All keys are compared, each in constant time, so the time does not show which key was similar or how similar.
-        known = sum([hmac.compare_digest(given, key) for key in self._keys])
-        if scheme.lower() != "bearer" or not known:
+            sent.append(_password(key))
+        known = [given for given in map(_given, sent) if self._knows(given)]
+        if not known:
             message = "send one of this server's keys as `Authorization: Bearer KEY`"
             raise refuse(401, message, code="invalid_api_key", headers=_ASKING if browser else _CHALLENGE)
-        return f"key-{given.hex()[:8]}"
+        return f"key-{known[0].hex()[:8]}"
+
+    def _knows(self, given: bytes) -> bool:
+        # All keys are compared, each in constant time, so the time does not show which key was similar or how similar.
+        return bool(sum([hmac.compare_digest(given, key) for key in self._keys]))
 
     def check_type(self, headers: Headers) -> None:
         """Refuse a body whose content type is not JSON."""
@@ -92,6 +96,7 @@ class Guard:
             raise refuse(415, "send the body with `Content-Type: application/json`", code="unsupported_media_type")
 
 
+_READ_BY_CLIENTS = "x-request-id, retry-after, x-should-retry"
 _CHALLENGE = {"www-authenticate": "Bearer", "x-should-retry": "false"}
 _ASKING = {"www-authenticate": 'Basic realm="use a key of this server as the password", charset="UTF-8"'}
 
@@ -102,6 +107,10 @@ def _password(credentials: str) -> str:
         return base64.b64decode(credentials, validate=True).decode("latin-1").partition(":")[2]
     except ValueError:
         return ""
+
+
+def _given(key: str) -> bytes:
+    return _digest(key.strip().encode("latin-1"))  # this is how the bytes of a header became text
 
 
 def _digest(key: bytes) -> bytes:
