@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import UserList
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, MappingView
+from collections.abc import AsyncIterator, Callable, Coroutine, ItemsView, KeysView, Mapping, ValuesView
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -162,7 +162,7 @@ def _plain(value: object) -> object:
     """A value that pydantic does not support, as one that it does."""
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, (MappingView, UserList, range)):
+    if isinstance(value, (KeysView, ValuesView, ItemsView, UserList, range)):
         return list(value)
     return str(value)
 
