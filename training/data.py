@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gemma_tools.formats import get_format
-from tools import Pool, Tool, Tools
+from tools import Pool, Tool, Tools, same
 from values import spoken
 
 Family = Literal["functiongemma", "gemma4"]
@@ -57,14 +57,15 @@ RULES = (
 OPENINGS = (
     "", "", "", "", "", "", "please ", "can you ", "could you please ", "hey, ", "I would like you to ", "now ", "ok, ",
     "will you ", "hello, please ", "you should ", "let us ", "next, ", "quickly ", "I want you to ", "could I ask you to ",
-    "so, ", "go and ",
+    "so, ", "go and ", "would you ", "I need you to ", "and now ", "kindly ", "just ", "hi, ", "also ", "hi! please ",
 )  # fmt: skip
 CLOSINGS = (
     "", "", "", "", "", "", ".", ".", " please", " thanks", "!", ", please", " for me", ", thank you", ", can you?",
     ", if you can", " at once", ", will you?", " soon", " as soon as possible", ", that would be nice", " (thanks)",
+    " now", " now", " right away", " immediately", ", would you?", ", could you", "!!", " then", " if possible", ", thanks",
 )  # fmt: skip
-HELD_OUT_OPENINGS = ("", "would you ", "kindly ", "I need you to ", "and now ")
-HELD_OUT_CLOSINGS = ("", ".", " now", ", would you?", " right away")
+HELD_OUT_OPENINGS = ("", "would you please ", "hi, could you ", "now I need you to ", "ok, and now ")
+HELD_OUT_CLOSINGS = ("", ".", " right now", ", could you?", " immediately, please")
 SMALL_TALK = {
     "Hello! How can I help you?": ("hello", "hi there", "good morning", "hi", "hey", "hello there", "good evening", "hey there",
                                    "greetings", "good day"),
@@ -87,9 +88,9 @@ HELD_OUT_TALK = {
     "One, two, three, four, five.": ("count to five please",),
 }
 OPEN_QUESTIONS = (
-    "tell me a story about a {}", "why is the {} {}?", "what is the meaning of {}?", "explain the {} to me", "write a song",
+    "tell me a story about a {}", "why is the {} {}?", "what is the use of a {}?", "explain the {} to me", "write a song",
     "who was the king of {city}?", "which {} is the best?", "how old is {person}?", "what do you think of {person}?",
-    "solve x + {int} = {int}", "how many people live in {city}?", "write an essay on the {} {}", "is a {} a {}?",
+    "solve x + {int} = {int}", "how many rivers flow through {city}?", "write an essay on the {} {}", "is a {} a {}?",
     "recite a verse", "do you like {city}?", "what is {int} times the {}?", "where does the {} come from?",
 )  # fmt: skip
 NO_TOOL_FITS = "I cannot do that with the tools I have."
@@ -108,7 +109,7 @@ RESULT_FIELDS = {
     "temperature": "number", "status": "word", "price": "number", "result": "text", "total": "number", "condition": "word",
     "count": "int", "id": "id", "message": "text", "distance": "number", "email": "email", "time": "time", "date": "date",
     "city": "city", "name": "person", "path": "path", "height": "number", "percent": "number", "at": "time",
-    "output": "sentence", "free": "int", "return_code": "int",
+    "output": "sentence", "free": "int", "return_code": "int", "bytes": "large", "used": "large",
 }  # fmt: skip
 
 
@@ -158,7 +159,7 @@ class Source(Tools):
         rng = self.rng
         family = family or rng.choice(("functiongemma", "gemma4"))
         if thinking is None:
-            thinking = family == "gemma4" and len(modes) == 1 and rng.random() < 0.25
+            thinking = family == "gemma4" and len(modes) == 1 and rng.random() < (0.5 if modes == ("small talk",) else 0.3)
         count = tools or rng.choices((1, 2, 3, 4, 5, 6), (0.25, 0.3, 0.2, 0.1, 0.1, 0.05))[0]
         if tools is None and set(modes) <= {"small talk", "no tool fits"} and rng.random() < 0.4:
             count = 0
@@ -205,7 +206,7 @@ class Source(Tools):
         if drawn < 0.45:
             error = self.rng.choice(ERRORS).format(self.noun(), self.word("adjectives"))
             return json.dumps({"error": error}), f"That did not work: {error}."
-        fields = sorted(self.rng.sample(list(RESULT_FIELDS), self.rng.choice((1, 1, 2, 3))))
+        fields = sorted(self.rng.sample(list(RESULT_FIELDS), self.rng.choice((1, 1, 2, 2, 3, 4))))
         values = {
             field if self.rng.random() < 0.7 else self._identifier(): self.value(RESULT_FIELDS[field]) for field in fields
         }
@@ -294,9 +295,9 @@ def _no_tool_fits(source: Source, tools: Sequence[Tool]) -> list[Message]:
         question = source.rng.choice(OPEN_QUESTIONS)
         kinds = {kind: source.value(kind) for kind in ("city", "person", "int")}
         return [source.asked(question.format(source.noun(), source.word("adjectives"), **kinds)), _says(NO_TOOL_FITS)]
-    taken = {tool.description for tool in tools}
-    while (other := source.tool("mixed")).description in taken:
-        pass
+    other = source.tool("mixed")
+    while any(same(tool, other) for tool in tools):
+        other = source.tool("mixed")
     return [source.asked(source.request(other)[0]), _says(NO_TOOL_FITS)]
 
 

@@ -22,7 +22,7 @@ FRAGMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "email": (("email", "to", "recipient", "address"), ("to {}", "for {}", "and mail it to {}")),
     "person": (("name", "person", "owner", "user", "guest"), ("for {}", "with {}", "of {}", "owned by {}", "and tell {}")),
     "title": (("title", "label", "heading"), ("called {}", "with the title {}", "named {}")),
-    "int": (("count", "limit", "number", "level", "copies", "minutes", "size"), ()),
+    "int": (("count", "limit", "number", "level", "copies", "minutes", "size", "hours", "days", "pages", "people"), ()),
     "number": (("price", "amount", "weight", "speed", "length", "value"), ()),
     "code": (("code", "currency", "symbol", "country"), ("with code {}", "in {}", "code {}")),
     "id": (("id", "order_id", "reference", "ticket"), ("{}", "number {}", "with the id {}", "{}")),
@@ -59,6 +59,17 @@ LIKE = 0.5
 """How many tools are chosen because they are like the first: the model must learn to tell them apart."""
 REQUESTS = ("{} the {}", "{} a {}", "{} my {}", "{} {}", "I want to {} the {}", "{} this {}")
 """How a made-up tool is described, and asked for."""
+OBJECTS = (
+    "{0} {{0}}",
+    "{0} the {{0}}",
+    "I want to {0} {{0}}",
+    "{0} {1} {{0}}",
+    "{0} the {1} {{0}}",
+    "{0} my {1} {{0}}",
+    "{0} {{0}}, the {1}",
+)
+"""How it is asked for if its first parameter says which thing is meant."""
+OBJECT_KINDS = ("word", "word", "title", "person", "id", "slug", "path", "zip")
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,11 @@ class Tool:
             "type": "function",
             "function": {"name": self.names[0], "description": self.description, "parameters": parameters},
         }
+
+
+def same(tool: Tool, other: Tool) -> bool:
+    """Whether two tools do the same: a request may be meant for either."""
+    return tool.description == other.description or not set(tool.phrases).isdisjoint(other.phrases)
 
 
 def held_out(text: str) -> bool:
@@ -156,14 +172,13 @@ class Tools(Values):
 
     def tools(self, pool: Pool, count: int) -> list[Tool]:
         """Tools that differ in name and description; `LIKE` of them are like the first."""
-        chosen: dict[str, Tool] = {}
+        chosen: list[Tool] = []
         while len(chosen) < count:
-            tool = self.tool(pool)
-            if chosen and self.rng.random() < LIKE:
-                tool = self._like(next(iter(chosen.values())), pool)
-            if all(tool.names[0] != other.names[0] for other in chosen.values()):
-                chosen.setdefault(tool.description, tool)
-        return list(chosen.values())
+            like = chosen and self.rng.random() < LIKE
+            tool = self._like(chosen[0], pool) if like else self.tool(pool)
+            if not any(tool.names[0] == other.names[0] or same(tool, other) for other in chosen):
+                chosen.append(tool)
+        return chosen
 
     def _like(self, other: Tool, pool: Pool) -> Tool:
         """A tool with a kind of parameter that another has, if one comes soon."""
@@ -182,7 +197,13 @@ class Tools(Values):
         phrase = self.rng.choice((test or train) if self.split == "test" else (train or test))
         said = zip(tool.parameters, values, strict=True)
         arguments = {parameter.names[0]: value for i, (parameter, value) in enumerate(said) if f"{{{i}}}" in phrase}
-        return phrase.format(*map(spoken, values)), arguments
+        return phrase.format(*(self._said(*said) for said in zip(tool.parameters, values, strict=True))), arguments
+
+    def _said(self, parameter: Parameter, value: Any) -> str:
+        """A value as a person writes it: one of an enum may have capitals, which its declaration has not."""
+        if parameter.kind in ENUMS and self.rng.random() < 0.2:
+            return self.rng.choice((value.upper(), value.capitalize()))
+        return spoken(value)
 
     def _known(self) -> Tool:
         tools = read_tools("tools.txt")
@@ -226,12 +247,15 @@ class Tools(Values):
         said, does, thing = said.replace("_", " "), verb.replace("_", " "), noun
         if rng.random() < 0.2:
             thing = f"{self.word('adjectives')} {noun}"
-        parameters, fragments = self._parameters(rng.choice((0, 1, 1, 1, 2, 2, 2, 3)))
+        request, about = rng.choice(REQUESTS).format(said, thing), None
+        if rng.random() < 0.4:
+            request, about = rng.choice(OBJECTS).format(said, thing), self._object(noun)
+        parameters, fragments = self._parameters(rng.choice((0, 1, 1, 1, 2, 2, 2, 3)) - bool(about), about)
         return Tool(
             names=(self._name_of(verb, thing.replace(" ", "_")),),
             description=rng.choice(DESCRIPTIONS).format(does, does.capitalize(), thing, _third_person(does)),
             parameters=parameters,
-            phrases=(rng.choice(REQUESTS).format(said, thing) + fragments,),
+            phrases=(request + fragments,),
         )
 
     def _name_of(self, verb: str, noun: str) -> str:
@@ -242,12 +266,18 @@ class Tools(Values):
             return self._joined([self.invented_word(), verb, noun])
         return self._joined([verb, noun] if drawn < 0.75 else [noun, verb])
 
-    def _parameters(self, count: int) -> tuple[tuple[Parameter, ...], str]:
-        """Parameters, and the fragments by which a request says them, in any order."""
+    def _object(self, noun: str) -> Parameter:
+        """The parameter that says which thing is meant."""
+        name = self.rng.choice((noun, noun, f"{noun}_id", f"{noun}_name", "name", "id", "which"))
+        kind = "id" if name.endswith("id") else self.rng.choice(OBJECT_KINDS)
+        return Parameter((name,), kind, self.rng.choice(("", f"The {noun}", f"The {name.replace('_', ' ')}", f"Which {noun}")))
+
+    def _parameters(self, count: int, first: Parameter | None = None) -> tuple[tuple[Parameter, ...], str]:
+        """Parameters after the first, and the fragments by which a request says them, in any order."""
         rng = self.rng
-        parameters: dict[str, Parameter] = {}
+        parameters = {first.names[0]: first} if first else {}
         fragments = []
-        for kind in rng.sample(list(FRAGMENTS), count):
+        for kind in rng.sample(list(FRAGMENTS), max(count, 0)):
             names, phrases = FRAGMENTS[kind]
             name = rng.choice(names) if rng.random() < 0.6 else self._identifier()
             if name in parameters:
@@ -262,6 +292,7 @@ class Tools(Values):
                 f"with a {word} of {{}}",
                 f"{word}: {{}}",
                 f"{word}={{}}",
+                *((f"{{}} {word}", f"for {{}} {word}", f"{{}} {word}") if kind in ("int", "number") else ()),
             )
             phrase = rng.choice(phrases if phrases and name in names and rng.random() < 0.7 else plain)
             if not unsaid:

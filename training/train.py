@@ -37,13 +37,11 @@ MODES: dict[Mode, float] = {
 """How often a conversation ends in a mode."""
 EARLIER: dict[Mode, float] = {"telling": 0.6, "telling two": 0.1, "no tool fits": 0.2, "small talk": 0.1}
 """How often a mode comes before the last one."""
-SHORT = 0.15
-"""Up to which part of a run conversations have one mode and at most two tools."""
 BY_CHAT = 0.08
 """How many conversations have declarations without special tokens."""
 LAST = 0.85
 """From which part of a run most conversations have known tools only."""
-FALL = 0.4
+FALL = 0.6
 """The part of a run, its end, in which the learning rate falls."""
 DRAWN = 48
 """How many conversations are drawn at a time and sorted by length."""
@@ -62,9 +60,9 @@ class Elapsed:
 class Conversations:
     """Makes batches of conversations of like length."""
 
-    def __init__(self, seed: int, tokens: int) -> None:
+    def __init__(self, seed: int, tokens: int, short: float) -> None:
         self.tokenizer, self.vocabulary = build()
-        self.tokens = tokens
+        self.tokens, self.short = tokens, short
         self.rng = random.Random(seed)
         self.source = Source(self.rng)
         ids = self.tokenizer.token_to_id
@@ -92,7 +90,7 @@ class Conversations:
     def _draw(self, progress: float) -> str:
         rng = self.rng
         last = rng.choices(list(MODES), list(MODES.values()))[0]
-        if progress < SHORT:
+        if progress < self.short:
             return self.source.conversation(last, tools=rng.randint(1, 2)).text
         earlier = rng.choices(list(EARLIER), list(EARLIER.values()), k=rng.choices((0, 1, 2, 3), (0.4, 0.25, 0.2, 0.15))[0])
         pool: Pool = "known" if progress > LAST and rng.random() < 0.6 else "mixed"
@@ -148,7 +146,7 @@ def save(path: Path, model: Model, steppers: list[torch.optim.Optimizer], rng: r
 
 def train(given: argparse.Namespace) -> None:
     """Train until the minutes are used up; the learning rate rises for 60 steps, and falls to zero at the end."""
-    conversations = Conversations(given.seed, given.tokens)
+    conversations = Conversations(given.seed, given.tokens, given.short)
     model = Model(len(conversations.vocabulary["tokens"]))
     steppers = optimizers(model, given.rate)
     elapsed = Elapsed()
@@ -215,6 +213,9 @@ def main() -> None:
     options.add_argument("--clock", type=float, default=1e9, help="minutes of the clock after which it ends in any case")
     options.add_argument("--rate", type=float, default=3e-3)
     options.add_argument("--tokens", type=int, default=3072, help="tokens in a batch")
+    options.add_argument(
+        "--short", type=float, default=0.15, help="the part of a run whose conversations have one mode and two tools"
+    )
     options.add_argument("--seed", type=int, default=5)
     options.add_argument("--threads", type=int, default=1)
     given = options.parse_args()

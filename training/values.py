@@ -231,6 +231,7 @@ KINDS: dict[str, Callable[[Values], Any]] = {
     "time": _time,
     "int": lambda source: source.rng.randint(1, 10 ** source.rng.randint(1, 4)),
     "number": _number,
+    "large": lambda source: source.rng.randint(10**6, 10 ** source.rng.randint(8, 12)),
     "text": _text,
     "sentence": _sentence,
     "word": _word,
@@ -242,6 +243,7 @@ KINDS: dict[str, Callable[[Values], Any]] = {
     "url": _url,
     "phone": lambda source: source.rng.choice(("+", "0", "")) + _digits(source, 2, 4) + " " + _digits(source, 4, 7),
     "script": lambda source: source.rng.choice(("{}.py", "{}_script.py")).format(source.mixed_word()),
+    "zip": lambda source: source.rng.choice(("", "0")) + _digits(source, 3, 8),
     "version": lambda source: source.rng.choice(("", "v")) + ".".join(_digits(source, 1, 1) for _ in range(3)),
 }
 """How a value of each kind is made."""
