@@ -17,7 +17,9 @@ from gemma_tools.engines.llama_cpp import LlamaCppEngine
 from gemma_tools.formats import get_format
 from tools import Pool
 
+ONE_TOOL = "one call, one tool declared"
 CELLS: dict[str, tuple[Pool, tuple[Mode, ...]]] = {
+    ONE_TOOL: ("known", ("call",)),
     "one call": ("known", ("call",)),
     "two calls": ("known", ("two calls",)),
     "three calls": ("known", ("three calls",)),
@@ -51,7 +53,8 @@ def questions(cell: str, family: Family, count: int, *, thinking: bool = False) 
     """The conversations of a cell, the same every time."""
     pool, modes = CELLS[cell]
     source = Source(random.Random(99), "test")
-    return [source.conversation(*modes, pool=pool, family=family, thinking=thinking) for _ in range(count)]
+    tools = 1 if cell == ONE_TOOL else None
+    return [source.conversation(*modes, pool=pool, family=family, tools=tools, thinking=thinking) for _ in range(count)]
 
 
 def share(engine: Engine, conversations: list[Conversation], *, show: bool) -> str:
