@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,17 +82,23 @@ def add_weights(writer: gguf.GGUFWriter, weights: dict[str, torch.Tensor]) -> No
             writer.add_tensor(gguf_name(name), gguf.quants.quantize(values, quantized), raw_dtype=quantized)
 
 
+def averaged(checkpoints: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """The mean of the weights of runs that began with the same weights: it is better than each of them."""
+    states = [torch.load(checkpoint, weights_only=False)["model"] for checkpoint in checkpoints]
+    return {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
+
+
 def main() -> None:
-    """Convert one checkpoint."""
+    """Convert one checkpoint, or the mean of several."""
     options = argparse.ArgumentParser(description="Write a checkpoint of the tiny model as GGUF.")
-    options.add_argument("checkpoint", type=Path)
+    options.add_argument("checkpoints", type=Path, nargs="+")
     options.add_argument("out", type=Path)
     options.add_argument("--control", action="store_true", help="give the special tokens the type CONTROL")
     given = options.parse_args()
     writer = gguf.GGUFWriter(given.out, "gemma3")
     add_shape(writer)
     add_vocabulary(writer, vocabulary(), control=given.control)
-    add_weights(writer, torch.load(given.checkpoint, weights_only=False)["model"])
+    add_weights(writer, averaged(given.checkpoints))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
