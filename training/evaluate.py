@@ -17,20 +17,20 @@ from gemma_tools.engines.llama_cpp import LlamaCppEngine
 from gemma_tools.formats import get_format
 from tools import Pool
 
-ONE_TOOL = "one call, one tool declared"
-CELLS: dict[str, tuple[Pool, tuple[Mode, ...]]] = {
-    ONE_TOOL: ("known", ("call",)),
-    "one call": ("known", ("call",)),
-    "two calls": ("known", ("two calls",)),
-    "three calls": ("known", ("three calls",)),
-    "next call, in a conversation": ("known", ("telling", "call")),
-    "next call, in one request": ("known", ("chain",)),
-    "telling a result": ("known", ("telling",)),
-    "small talk": ("known", ("small talk",)),
-    "says that no tool fits": ("known", ("no tool fits",)),
-    "one call of a tool made of words": ("held-out verb-noun", ("call",)),
-    "one call of an unseen tool": ("held out", ("call",)),
+CELLS: dict[str, tuple[Pool, tuple[Mode, ...], int | None]] = {
+    "one call, one tool declared": ("known", ("call",), 1),
+    "one call": ("known", ("call",), None),
+    "two calls": ("known", ("two calls",), None),
+    "three calls": ("known", ("three calls",), None),
+    "next call, in a conversation": ("known", ("telling", "call"), None),
+    "next call, in one request": ("known", ("chain",), None),
+    "telling a result": ("known", ("telling",), None),
+    "small talk": ("known", ("small talk",), None),
+    "says that no tool fits": ("known", ("no tool fits",), None),
+    "one call of a tool made of words": ("held-out verb-noun", ("call",), None),
+    "one call of an unseen tool": ("held out", ("call",), None),
 }
+"""Which tools, what the conversation has, and how many tools; None is one to six."""
 FAMILIES: tuple[Family, ...] = ("functiongemma", "gemma4")
 LONGEST = 200
 """The maximum number of tokens in an answer."""
@@ -51,9 +51,8 @@ def expected(conversation: Conversation) -> str:
 
 def questions(cell: str, family: Family, count: int, *, thinking: bool = False) -> list[Conversation]:
     """The conversations of a cell, the same every time."""
-    pool, modes = CELLS[cell]
+    pool, modes, tools = CELLS[cell]
     source = Source(random.Random(99), "test")
-    tools = 1 if cell == ONE_TOOL else None
     return [source.conversation(*modes, pool=pool, family=family, tools=tools, thinking=thinking) for _ in range(count)]
 
 

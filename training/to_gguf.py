@@ -83,7 +83,7 @@ def add_weights(writer: gguf.GGUFWriter, weights: dict[str, torch.Tensor]) -> No
 
 
 def averaged(checkpoints: Sequence[Path]) -> dict[str, torch.Tensor]:
-    """The mean of the weights of runs that began with the same weights: it is better than each of them."""
+    """The mean of the weights of runs that began with the same weights. It was better than each of the two runs."""
     states = [torch.load(checkpoint, weights_only=False)["model"] for checkpoint in checkpoints]
     return {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
 
